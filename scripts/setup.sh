@@ -1,0 +1,58 @@
+#!/bin/sh
+# Makes .venv ready. `setup.sh run` installs what the server needs, `setup.sh dev` what tests and linters need as well.
+# Works with any one of uv, python3 with venv, or python3 with pip. Does nothing when locks and pyproject.toml are unchanged.
+set -eu
+cd "$(dirname "$0")/.."
+level=${1:-run}
+
+say() { printf 'setup: %s\n' "$*"; }
+have() { command -v "$1" >/dev/null 2>&1; }
+can() { "$python" -c "$1" >/dev/null 2>&1; }
+
+# The path is part of the state: the scripts in .venv/bin name it, so a moved checkout needs a new environment.
+state="$(cat pyproject.toml requirements/run.txt requirements/dev.txt scripts/setup.sh | cksum) $PWD"
+installed() { [ -x .venv/bin/heliograph ] && [ "$(cat ".venv/stamp-$1" 2>/dev/null)" = "$state" ]; }
+ready() { installed dev || { [ "$level" = run ] && installed run; }; }
+
+# Two targets started at the same moment must not install into each other.
+if have flock; then exec 9>.venv.lock && flock 9; fi
+if ready; then exit 0; fi
+
+find_python() {
+    for python in python3 python3.14 python3.13 python3.12 python3.11; do
+        if have "$python" && can 'import sys; sys.exit(sys.version_info < (3, 11))'; then return; fi
+    done
+    python=
+}
+
+explain() {
+    say "$1" >&2
+    say "Install it with: apt-get install -y python3 python3-venv   (as root; or install uv, as a user, any way you like)" >&2
+    exit 1
+}
+
+say "installing the locked requirements ($level) into .venv"
+case "$(cat .venv/stamp-* 2>/dev/null)" in *" $PWD"*) ;; *) rm -rf .venv ;; esac
+
+if have uv; then
+    [ -x .venv/bin/python ] || uv venv --quiet --python '>=3.11' .venv
+    install() { uv pip install --quiet --python .venv/bin/python "$@"; }
+else
+    find_python
+    [ -n "$python" ] || explain "needs uv or Python 3.11 or newer"
+    if can 'import ensurepip; ensurepip.version()'; then
+        [ -x .venv/bin/pip ] || "$python" -m venv --clear .venv
+        install() { .venv/bin/python -m pip install -qq --disable-pip-version-check "$@"; }
+    elif can 'import pip.__main__'; then # Debian's python3 without python3-venv
+        [ -x .venv/bin/python ] || "$python" -m venv --without-pip .venv
+        install() { "$python" -m pip --python .venv/bin/python install -qq --disable-pip-version-check "$@"; }
+    else
+        explain "$python has neither venv nor pip"
+    fi
+fi
+
+rm -f .venv/stamp-*
+install --require-hashes -r "requirements/$level.txt"
+install --no-deps --no-build-isolation -e .
+printf '%s\n' "$state" >".venv/stamp-$level"
+say "done"
