@@ -1,0 +1,1 @@
+"""The agent line: messages that the server and a device agent share. Imports nothing of ours."""
