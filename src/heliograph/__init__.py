@@ -1,0 +1,1 @@
+"""Heliograph: a self-hosted command and push server for fleets of managed devices."""

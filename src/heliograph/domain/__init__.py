@@ -1,0 +1,1 @@
+"""The rules of commands and pushes: pure, standard library only, no I/O, clock or randomness."""

@@ -1,0 +1,51 @@
+"""The command catalog: one file per command type, found by scanning this folder."""
+
+import importlib
+import pkgutil
+from types import MappingProxyType
+
+from heliograph.domain.command_types import AmapiForm, CommandType
+from heliograph.domain.errors import FieldError, InvalidInput
+from heliograph.domain.fields import Fields
+
+
+def _discover() -> dict[str, CommandType]:
+    found: dict[str, CommandType] = {}
+    for module in sorted(pkgutil.iter_modules(__path__), key=lambda m: m.name):
+        entry = importlib.import_module(f"{__name__}.{module.name}").TYPE
+        if entry.name in found:
+            raise TypeError(f"two catalog files define {entry.name}")
+        found[entry.name] = entry
+    return found
+
+
+TYPES = MappingProxyType(_discover())
+ANDROID_TYPES = tuple(name for name, entry in TYPES.items() if entry.amapi)
+AOSP_TYPES = tuple(name for name, entry in TYPES.items() if entry.agent)
+
+# Google reads the type from these even where `type` is absent; we do not offer them, so they are refused by name.
+_FOREIGN = {"wipeParams": "WIPE", "requestDeviceInfoParams": "REQUEST_DEVICE_INFO"}
+_OWNER = {
+    member: name for name, entry in TYPES.items() if entry.amapi is not None for member in entry.amapi.members
+} | _FOREIGN
+
+
+def android_type(body: Fields) -> tuple[CommandType, AmapiForm]:
+    """The type a request body asks for, from `type` or from its one params member (contract decision 26).
+
+    Raises `InvalidInput` where the type is unknown, absent or at odds with the parameters.
+    """
+    owners = {_OWNER[member]: member for member in body.raw if member in _OWNER and body.raw[member] is not None}
+    named = body.text("type", choices=ANDROID_TYPES)
+    if body.has("type") and named is None:
+        body.raise_if_wrong()
+    name = named or (next(iter(owners)) if len(owners) == 1 else None)
+    wrong = [FieldError(member, f"belongs to {owner}") for owner, member in owners.items() if owner != name]
+    if name is None:
+        raise InvalidInput([FieldError("type", "is required"), *(wrong if len(owners) > 1 else [])])
+    entry = TYPES.get(name)
+    if entry is None or entry.amapi is None:
+        raise InvalidInput.of("type", f"{name} is not offered here")
+    if wrong:
+        raise InvalidInput(wrong)
+    return entry, entry.amapi

@@ -1,0 +1,55 @@
+"""CLEAR_APP_DATA: erase what the named apps have stored. Each app has a result of its own."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from heliograph.domain.command_types import DAY, AgentForm, AmapiForm, CommandType, Params, free_params
+from heliograph.domain.fields import Fields
+from heliograph.domain.ladder import Reason
+
+_PACKAGE = r"[A-Za-z][A-Za-z0-9_]*(\.[A-Za-z][A-Za-z0-9_]*)+"
+
+
+def _packages(fields: Fields) -> list[str]:
+    return fields.texts(
+        "packageNames", required=True, at_least=1, pattern=_PACKAGE, meaning="must be an Android package name"
+    )
+
+
+def _parse(body: Fields) -> Params:
+    params = body.obj("clearAppsDataParams", required=True)
+    return Params({"packageNames": _packages(params)} if params else {})
+
+
+def _encode(params: Mapping[str, Any]) -> dict[str, Any]:
+    return {"clearAppsDataParams": {"packageNames": params["packageNames"]}}
+
+
+def _read_status(status: Mapping[str, Any]) -> Reason | None:
+    results = {app: str(r.get("clearingResult")) for app, r in (status.get("results") or {}).items()}
+    failed = {app: result for app, result in results.items() if result != "SUCCESS"}
+    if not failed:
+        return None
+    code = "APPS_NOT_CLEARED" if len(failed) == len(results) else "SOME_APPS_NOT_CLEARED"
+    return Reason(code, ", ".join(f"{app}: {result}" for app, result in sorted(failed.items())))
+
+
+def _parse_for_agent(params: Fields) -> Params:
+    _packages(params)
+    return free_params(params)
+
+
+TYPE = CommandType(
+    name="CLEAR_APP_DATA",
+    summary="Erase the data of apps",
+    danger=True,
+    amapi=AmapiForm(
+        default_duration_s=DAY,
+        members=("clearAppsDataParams",),
+        parse=_parse,
+        encode=_encode,
+        status_member="clearAppsDataStatus",
+        read_status=_read_status,
+    ),
+    agent=AgentForm(default_duration_s=DAY, parse=_parse_for_agent),
+)

@@ -1,0 +1,20 @@
+"""DISENROLL: end the management of an AOSP device."""
+
+from heliograph.domain.command_types import DAY, AgentForm, CommandType, Params, free_params
+from heliograph.domain.fields import Fields
+
+WIPE_FLAGS = ("PRESERVE_RESET_PROTECTION_DATA", "WIPE_EXTERNAL_STORAGE", "WIPE_ESIMS")
+
+
+def _parse(params: Fields) -> Params:
+    params.texts("wipeDataFlags", choices=WIPE_FLAGS)
+    params.text("wipeReasonMessage", max_length=200)
+    return free_params(params)
+
+
+TYPE = CommandType(
+    name="DISENROLL",
+    summary="End management of the device",
+    danger=True,
+    agent=AgentForm(default_duration_s=7 * DAY, parse=_parse),
+)

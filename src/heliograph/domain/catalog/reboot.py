@@ -1,0 +1,11 @@
+"""REBOOT: restart the device."""
+
+from heliograph.domain.command_types import MINUTE, AgentForm, AmapiForm, CommandType, free_params
+
+TYPE = CommandType(
+    name="REBOOT",
+    summary="Restart the device",
+    # Short: nobody wants a device to restart hours after the click.
+    amapi=AmapiForm(default_duration_s=10 * MINUTE),
+    agent=AgentForm(default_duration_s=10 * MINUTE, parse=free_params),
+)

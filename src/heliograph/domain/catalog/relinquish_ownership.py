@@ -1,0 +1,10 @@
+"""RELINQUISH_OWNERSHIP: give a company-owned device with a work profile back; the record at Google goes with it."""
+
+from heliograph.domain.command_types import DAY, AmapiForm, CommandType
+
+TYPE = CommandType(
+    name="RELINQUISH_OWNERSHIP",
+    summary="Remove the work profile and end management",
+    danger=True,
+    amapi=AmapiForm(default_duration_s=7 * DAY),
+)

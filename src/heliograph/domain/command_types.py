@@ -1,0 +1,155 @@
+"""What a catalog file states about one command type, and how the outcome of an upstream operation is read.
+
+The catalog (`heliograph.domain.catalog`) holds one file per type; each ends in `TYPE = CommandType(…)`. A channel that
+is absent there means "not supported on such a device", answered before anything is stored.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from heliograph.domain.fields import Fields
+from heliograph.domain.ladder import Cancelled, Event, Expired, Failed, Reason, Succeeded
+
+MINUTE = 60
+HOUR = 60 * MINUTE
+DAY = 24 * HOUR
+
+# Members whose value is a secret wherever it stands in free parameters (compared without regard to case).
+SECRET_MEMBERS = frozenset(
+    {"newpassword", "password", "passcode", "pin", "activationcode", "token", "apikey", "secret", "privatekey", "key"}
+)
+CANCELLED_CODE = 1  # google.rpc.Code.CANCELLED
+DEADLINE_CODE = 4  # google.rpc.Code.DEADLINE_EXCEEDED
+NO_ERROR_CODES = (None, "", "COMMAND_ERROR_CODE_UNSPECIFIED")
+
+
+@dataclass(frozen=True, slots=True)
+class Params:
+    """Validated parameters: `public` may be stored in clear and shown; `secret` is sealed from the first write."""
+
+    public: dict[str, Any] = field(default_factory=dict)
+    secret: dict[str, Any] = field(default_factory=dict)
+
+
+def no_params(_: Fields) -> Params:
+    """For types without parameters."""
+    return Params()
+
+
+def no_body(_: Mapping[str, Any]) -> dict[str, Any]:
+    """For types whose upstream body is the bare type."""
+    return {}
+
+
+@dataclass(frozen=True, slots=True)
+class AmapiForm:
+    """How Google's Android Management API takes this type (research: Command in discovery revision 20261104).
+
+    `members`: body members that belong to this type alone. `parse` reads the request body; `encode` builds Google's
+    body from public and secret parameters together. `status_member` is the type's own status in the operation's
+    metadata, which outranks `done`: `good` means it did what was meant, `waiting` that it is not over.
+    """
+
+    default_duration_s: int
+    members: tuple[str, ...] = ()
+    parse: Callable[[Fields], Params] = no_params
+    encode: Callable[[Mapping[str, Any]], dict[str, Any]] = no_body
+    status_member: str | None = None
+    good: frozenset[str] = frozenset()
+    waiting: frozenset[str] = frozenset()
+    read_status: Callable[[Mapping[str, Any]], Reason | None] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class AgentForm:
+    """How our agent takes this type: the parameters go to the device as they were validated."""
+
+    default_duration_s: int
+    parse: Callable[[Fields], Params] = no_params
+
+
+@dataclass(frozen=True, slots=True)
+class CommandType:
+    """One entry of the catalog. `danger`: it destroys data or ends management, so guards and confirmations apply."""
+
+    name: str
+    summary: str
+    danger: bool = False
+    amapi: AmapiForm | None = None
+    agent: AgentForm | None = None
+
+
+def free_params(fields: Fields) -> Params:
+    """Free parameters for the agent: secrets (by member name, at any depth) are kept apart."""
+    public, found = _without_secrets(dict(fields.raw))
+    return Params(public, dict(fields.raw) if found else {})
+
+
+def _without_secrets(value: Any) -> tuple[Any, bool]:
+    if isinstance(value, dict):
+        kept, found = {}, False
+        for name, member in value.items():
+            if name.lower() in SECRET_MEMBERS:
+                found = True
+                continue
+            kept[name], inner = _without_secrets(member)
+            found = found or inner
+        return kept, found
+    if isinstance(value, list):
+        pairs = [_without_secrets(item) for item in value]
+        return [item for item, _ in pairs], any(found for _, found in pairs)
+    return value, False
+
+
+def without_secrets(value: dict[str, Any]) -> dict[str, Any]:
+    """A copy of an object from outside with every secret member left out."""
+    kept: dict[str, Any] = _without_secrets(value)[0]
+    return kept
+
+
+def read_operation(
+    command_type: CommandType, operation: Mapping[str, Any], *, now: int, expires_at: int
+) -> Event | None:
+    """What an upstream operation says: a result, or None while it is open.
+
+    Order of evidence: the type's own status, `errorCode`, `Operation.error`. `done` without an error is the last
+    resort, since failures come as `done` too.
+    """
+    form = command_type.amapi
+    metadata = operation.get("metadata") or {}
+    own = metadata.get(form.status_member) if form and form.status_member else None
+    if form and isinstance(own, dict) and str(own.get("status")) in form.waiting:
+        return None
+    if operation.get("done") is not True:
+        return None
+    facts: dict[str, Any] = {"source": "amapi", "operation": dict(operation), "evidence": _evidence(operation)}
+    reason = _own_status(form, own) if form and isinstance(own, dict) else None
+    if reason is not None:
+        return Failed(reason=reason, executed=True, **facts)
+    if metadata.get("errorCode") not in NO_ERROR_CODES:
+        return Failed(reason=Reason(str(metadata["errorCode"]), "the device could not run it"), executed=True, **facts)
+    error = operation.get("error")
+    if not isinstance(error, dict):
+        return Succeeded(**facts)
+    if error.get("code") == CANCELLED_CODE:
+        return Cancelled(**facts)
+    # Google does not say with which code a command expires: an error after its time is taken for that.
+    if now >= expires_at or error.get("code") == DEADLINE_CODE:
+        return Expired(**facts)
+    return Failed(reason=Reason(f"RPC_{error.get('code')}", str(error.get("message", ""))), **facts)
+
+
+def _own_status(form: AmapiForm, own: Mapping[str, Any]) -> Reason | None:
+    if form.read_status is not None:
+        return form.read_status(own)
+    status = own.get("status")
+    if status is None or str(status) in form.good:
+        return None
+    return Reason(str(status), "reported by the device")
+
+
+def _evidence(operation: Mapping[str, Any]) -> dict[str, Any]:
+    kept = {name: operation[name] for name in ("name", "done", "error") if name in operation}
+    code = (operation.get("metadata") or {}).get("errorCode")
+    return kept | ({"errorCode": code} if code not in NO_ERROR_CODES else {})

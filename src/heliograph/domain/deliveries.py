@@ -1,0 +1,195 @@
+"""The push ladder: what is known about one push, with who said so.
+
+    queued → accepted → provider_delivered → acknowledged → executed, or collapsed | revoked | expired | rejected
+
+"Accepted by the provider" is never called delivered. An acknowledgement by the agent outranks everything else.
+Times are microseconds since the epoch (UTC).
+"""
+
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+from typing import Any
+
+from heliograph.domain.ladder import Entry
+
+
+class PushRung(StrEnum):
+    """Where a push is."""
+
+    QUEUED = "queued"
+    ACCEPTED = "accepted"
+    PROVIDER_DELIVERED = "provider_delivered"
+    ACKNOWLEDGED = "acknowledged"
+    EXECUTED = "executed"
+    COLLAPSED = "collapsed"
+    REVOKED = "revoked"
+    EXPIRED = "expired"
+    REJECTED = "rejected"
+
+
+P = PushRung
+PUSH_FINAL = frozenset({P.ACKNOWLEDGED, P.EXECUTED, P.COLLAPSED, P.REVOKED, P.EXPIRED, P.REJECTED})
+
+
+@dataclass(frozen=True, slots=True)
+class Push:
+    """One message to one app on one device. `command_id` is set on a push that wakes the device for a command.
+
+    `reference` is the provider's id of the accepted push, `sent_at` our time of that acceptance (never changed),
+    `pending_devices` and `answer_at` the provider's last word.
+    """
+
+    id: str
+    organization_id: str
+    device_id: str
+    app: str
+    kind: str
+    provider: str
+    account_id: str | None
+    message: dict[str, Any]
+    created_at: int
+    updated_at: int
+    expires_at: int
+    rung: PushRung = PushRung.QUEUED
+    rung_at: int = 0
+    command_id: str | None = None
+    reference: str | None = None
+    sent_at: int | None = None
+    provider_expires_at: int | None = None
+    pending_devices: int | None = None
+    answer_at: int | None = None
+    reason: str | None = None
+    entries: int = 0
+    version: int = 1
+
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing more is expected of the provider (the agent may still acknowledge)."""
+        return self.rung in PUSH_FINAL
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PushEvent:
+    """Something that was learnt about a push."""
+
+    source: str
+    evidence: dict[str, Any] = field(default_factory=dict)
+
+
+class PushRequested(PushEvent):
+    """Stored, with the effect owed."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PushAccepted(PushEvent):
+    """The provider took it and named it."""
+
+    reference: str
+    expires_at: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProviderAnswered(PushEvent):
+    """The provider's word on an accepted push: how many of its addresses still wait."""
+
+    pending_devices: int
+    expires_at: int | None = None
+
+
+class PushAcknowledged(PushEvent):
+    """The agent has it in its journal."""
+
+
+class PushExecuted(PushEvent):
+    """The command it woke the device for has run."""
+
+
+class PushRevoked(PushEvent):
+    """Withdrawn before delivery, as far as the provider says."""
+
+
+class PushExpired(PushEvent):
+    """Its life ended without an acknowledgement."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PushRejected(PushEvent):
+    """The provider will not take it."""
+
+    reason: str
+
+
+class PushCollapsed(PushEvent):
+    """A newer push took its place."""
+
+
+_OPEN = (P.QUEUED, P.ACCEPTED, P.PROVIDER_DELIVERED)
+PUSH_TRANSITIONS: dict[tuple[PushRung, type[PushEvent]], PushRung] = {
+    (P.QUEUED, PushAccepted): P.ACCEPTED,
+    (P.ACCEPTED, ProviderAnswered): P.PROVIDER_DELIVERED,
+    **{(r, PushAcknowledged): P.ACKNOWLEDGED for r in (*_OPEN, P.COLLAPSED, P.REVOKED, P.EXPIRED, P.REJECTED)},
+    **{(r, PushExecuted): P.EXECUTED for r in (*_OPEN, P.ACKNOWLEDGED)},
+    **{(r, PushRevoked): P.REVOKED for r in (P.QUEUED, P.ACCEPTED)},
+    # What the provider delivered stays delivered when its life ends.
+    **{(r, PushExpired): P.EXPIRED for r in (P.QUEUED, P.ACCEPTED)},
+    (P.QUEUED, PushRejected): P.REJECTED,
+    **{(r, PushCollapsed): P.COLLAPSED for r in (P.QUEUED, P.ACCEPTED)},
+}
+
+
+@dataclass(frozen=True, slots=True)
+class PushStep:
+    """What one event did to a push; `entry` None = nothing for the history."""
+
+    push: Push
+    entry: Entry | None
+
+
+def apply_push(push: Push, event: PushEvent, *, now: int) -> PushStep:
+    """The push after `event`. Pure; stale events change nothing."""
+    learnt = _learnt(push, event, now)
+    target = PUSH_TRANSITIONS.get((push.rung, type(event)))
+    if isinstance(event, ProviderAnswered) and event.pending_devices > 0:
+        target = None
+    if target is None and not isinstance(event, PushRequested):
+        return PushStep(replace(push, **learnt, updated_at=now) if learnt else push, None)
+    rung = target or push.rung
+    moved = replace(push, **learnt, rung=rung, rung_at=now, updated_at=now, entries=push.entries + 1)
+    return PushStep(moved, Entry(push.id, push.entries, rung.value, now, event.source, event.evidence))
+
+
+def _learnt(push: Push, event: PushEvent, now: int) -> dict[str, Any]:
+    """Facts that hold whatever the rung is: a push acknowledged early may be accepted late."""
+    if isinstance(event, PushAccepted) and push.reference is None:
+        return {
+            "reference": event.reference,
+            "sent_at": now,
+            "provider_expires_at": event.expires_at or push.expires_at,
+        }
+    if isinstance(event, ProviderAnswered):
+        expires_at = event.expires_at or push.provider_expires_at
+        return {"pending_devices": event.pending_devices, "answer_at": now, "provider_expires_at": expires_at}
+    if isinstance(event, PushRejected) and push.rung is P.QUEUED:
+        return {"reason": event.reason}
+    return {}
+
+
+@dataclass(frozen=True, slots=True)
+class PushStatus:
+    """What can be said of a push's delivery; see `push_status`. Times in microseconds."""
+
+    delivered: bool
+    pending_devices: int
+    sent_at: int | None
+    expires_at: int | None
+
+
+def push_status(push: Push) -> PushStatus | None:
+    """The delivery of a push (contract decisions 18 and 19); None while nobody has taken it."""
+    if push.rung in (P.ACKNOWLEDGED, P.EXECUTED):
+        return PushStatus(True, 0, push.sent_at, push.provider_expires_at)
+    if push.reference is None:
+        return None
+    pending = 1 if push.pending_devices is None else push.pending_devices
+    delivered = push.rung is P.PROVIDER_DELIVERED and pending == 0
+    return PushStatus(delivered, pending, push.sent_at, push.provider_expires_at)

@@ -1,0 +1,115 @@
+"""Devices, their apps and what belongs to an organization. Times are microseconds since the epoch (UTC)."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+PLATFORMS = ("ios", "android", "aosp", "macos", "windows", "package")
+APPS = ("mdmAgent", "setupAssistant", "remoteSupport", "kioskLauncher")
+COMMAND_APP = "mdmAgent"  # the only app that claims commands
+
+
+@dataclass(frozen=True, slots=True)
+class Organization:
+    """The tenant: owns every row. `features` holds those that the operator switched off (absent = on)."""
+
+    id: str
+    slug: str
+    name: str
+    features: dict[str, bool]
+    created_at: int
+    updated_at: int
+
+    def allows(self, feature: str) -> bool:
+        """Whether the plan includes a feature; all do unless switched off."""
+        return self.features.get(feature, True)
+
+
+@dataclass(frozen=True, slots=True)
+class Principal:
+    """Who calls: one API key of one organization."""
+
+    key_id: str
+    organization: Organization
+    permissions: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
+class ApiKey:
+    """An API key without its secret. `prefix` is what people recognise it by."""
+
+    id: str
+    organization_id: str
+    name: str
+    prefix: str
+    permissions: tuple[str, ...]
+    created_at: int
+    expires_at: int | None = None
+    revoked_at: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Enterprise:
+    """Under which devices are managed: a Google enterprise (`android`) or the organization's own (`aosp`).
+
+    `credentials` is the sealed service-account file; `api_url` overrides Google's base address.
+    """
+
+    id: str
+    organization_id: str
+    platform: str
+    name: str
+    created_at: int
+    credentials: bytes | None = None
+    api_url: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Device:
+    """One managed machine. `external_name` is the upstream's name of it (AMAPI: `enterprises/…/devices/…`)."""
+
+    id: str
+    organization_id: str
+    all_platform_id: str
+    platform: str
+    enterprise_id: str | None
+    name: str
+    state: str
+    created_at: int
+    updated_at: int
+    external_name: str | None = None
+    serial_number: str | None = None
+    imei: str | None = None
+    enrollment_specific_id: str | None = None
+    management_mode: str | None = None
+    ownership: str | None = None
+    provider_account_id: str | None = None
+    mdm_user_id: str | None = None
+    last_seen_at: int | None = None
+    facts: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class PushTarget:
+    """An address of one app on one device that a provider takes. `token` is empty for our own line."""
+
+    device_id: str
+    app: str
+    provider: str
+    account_id: str | None
+    token: str
+    registered_at: int
+
+
+@dataclass(frozen=True, slots=True)
+class ProviderAccount:
+    """One organization's credentials for a push provider; `config` is sealed JSON."""
+
+    id: str
+    organization_id: str
+    provider: str
+    name: str
+    config: bytes
+    created_at: int
+    updated_at: int
+    is_default: bool = False
+    disabled_at: int | None = None

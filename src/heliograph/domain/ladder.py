@@ -1,0 +1,362 @@
+"""The ladder: every state a command can be in, and the only statement of how it may move.
+
+    queued → held|scheduled → issued → delivered → acknowledged → running → succeeded | failed
+                                                                          | expired_undelivered | expired_running
+                                                                          | cancelled | superseded | undeliverable
+
+`apply` is pure: a command and an event give the command after it and the history entry that proves it. An event that
+the table does not know for the rung is stale (late, doubled, or overtaken): the rung stays, and a result that
+contradicts a terminal rung is kept as evidence. Times are microseconds since the epoch (UTC).
+"""
+
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+from typing import Any
+
+
+class Rung(StrEnum):
+    """Where a command is. The names are the vocabulary of the product for all platforms."""
+
+    QUEUED = "queued"
+    HELD = "held"
+    SCHEDULED = "scheduled"
+    ISSUED = "issued"
+    DEFERRED = "deferred"
+    DELIVERED = "delivered"
+    ACKNOWLEDGED = "acknowledged"
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    EXPIRED_UNDELIVERED = "expired_undelivered"
+    EXPIRED_RUNNING = "expired_running"
+    CANCELLED = "cancelled"
+    SUPERSEDED = "superseded"
+    UNDELIVERABLE = "undeliverable"
+
+
+TERMINAL = frozenset(
+    {
+        Rung.SUCCEEDED,
+        Rung.FAILED,
+        Rung.EXPIRED_UNDELIVERED,
+        Rung.EXPIRED_RUNNING,
+        Rung.CANCELLED,
+        Rung.SUPERSEDED,
+        Rung.UNDELIVERABLE,
+    }
+)
+LIVE = frozenset(Rung) - TERMINAL
+
+# Terminal rungs that say only "we never heard": evidence that the command did run corrects them, once.
+CORRECTABLE = frozenset({Rung.EXPIRED_UNDELIVERED, Rung.EXPIRED_RUNNING, Rung.UNDELIVERABLE})
+
+# The agent holds nothing yet: no claim was committed, so nothing authorises the device to run it.
+UNCLAIMED = frozenset({Rung.QUEUED, Rung.HELD, Rung.SCHEDULED, Rung.ISSUED})
+
+# What a claim may take. A deferred command was claimed once, so only the agent can prove that it will not run: its
+# "not now" may arrive late, when it has already begun after all.
+CLAIMABLE = frozenset({Rung.QUEUED, Rung.ISSUED, Rung.DEFERRED})
+
+
+class Issue(StrEnum):
+    """What is known about handing a command to the upstream service that runs it (Android only)."""
+
+    IDLE = "idle"  # no attempt, or each ended in an answer that proves non-acceptance
+    OPEN = "open"  # an attempt is in flight (or its process died): it may have been accepted
+    BOUND = "bound"  # accepted: the operation's name is known
+
+
+@dataclass(frozen=True, slots=True)
+class Reason:
+    """Why a command failed: a stable code and a sentence for people."""
+
+    code: str
+    message: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """One instruction to one device, with a life. `secret` is sealed (encrypted) and leaves once it is not needed."""
+
+    id: str
+    organization_id: str
+    device_id: str
+    enterprise_id: str
+    platform: str
+    type: str
+    params: dict[str, Any]
+    duration_us: int
+    created_at: int
+    updated_at: int
+    expires_at: int
+    rung: Rung = Rung.QUEUED
+    rung_at: int = 0
+    mdm_user_id: str | None = None
+    secret: bytes | None = None
+    cancel_requested_at: int | None = None
+    issue: Issue = Issue.IDLE
+    issue_at: int | None = None
+    receipt: str | None = None
+    operation: dict[str, Any] | None = None
+    reason: Reason | None = None
+    push_id: str | None = None
+    entries: int = 0
+    version: int = 1
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the rung is terminal."""
+        return self.rung in TERMINAL
+
+    @property
+    def never_reached_anyone(self) -> bool:
+        """Proof that the command cannot run: nobody who could run it was ever given it."""
+        if self.platform == "android":
+            return self.issue is Issue.IDLE and self.rung in (Rung.QUEUED, Rung.HELD, Rung.SCHEDULED)
+        return self.rung in UNCLAIMED
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event:
+    """Something that happened. `source` = who says so (`key:…`, `provider:pushy`, `agent`, `amapi`, `sweeper`)."""
+
+    source: str
+    evidence: dict[str, Any] = field(default_factory=dict)
+
+
+class Requested(Event):
+    """The command was accepted: it is in the database."""
+
+
+class IssueStarted(Event):
+    """An attempt to hand it to the upstream service begins; from here on it may have been accepted."""
+
+
+class IssueRefused(Event):
+    """The upstream answered in a way that proves it did not accept; another attempt will follow."""
+
+
+class Noted(Event):
+    """Worth keeping, moves nothing (for example the upstream's answer to a cancel)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Issued(Event):
+    """On its way: accepted upstream (`receipt` = the operation's name), or its push was accepted (`push_id`)."""
+
+    receipt: str | None = None
+    operation: dict[str, Any] | None = None
+    push_id: str | None = None
+
+
+class Claimed(Event):
+    """The device's agent asked for it and this claim is committed: from now on only the device decides."""
+
+
+class Acknowledged(Event):
+    """The agent has it in its journal."""
+
+
+class Started(Event):
+    """The agent began to run it."""
+
+
+class Deferred(Event):
+    """The device says: not now. It may be claimed again."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Succeeded(Event):
+    """It ran and did what it should."""
+
+    operation: dict[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failed(Event):
+    """It will not succeed. `executed` = the device itself says that it tried, which corrects an expiry."""
+
+    reason: Reason
+    executed: bool = False
+    operation: dict[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Undeliverable(Event):
+    """There is no device to take it."""
+
+    reason: Reason
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Expired(Event):
+    """Its time ran out before an outcome was heard."""
+
+    operation: dict[str, Any] | None = None
+
+
+class CancelRequested(Event):
+    """Somebody asked to cancel. Proven at once where nobody was given the command; else the channel decides."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cancelled(Event):
+    """Proof that it will not run: the operation ended with code 1, or the agent journalled the refusal."""
+
+    operation: dict[str, Any] | None = None
+
+
+class Superseded(Event):
+    """A newer command took its place before anybody was given it."""
+
+
+class Held(Event):
+    """Waits for an approval."""
+
+
+class Scheduled(Event):
+    """Waits for its time."""
+
+
+class Released(Event):
+    """Waits no longer."""
+
+
+R = Rung
+_CLAIMED = (R.DELIVERED, R.ACKNOWLEDGED, R.RUNNING, R.DEFERRED)
+TRANSITIONS: dict[tuple[Rung, type[Event]], Rung] = {
+    (R.QUEUED, Held): R.HELD,
+    (R.QUEUED, Scheduled): R.SCHEDULED,
+    (R.HELD, Released): R.QUEUED,
+    (R.SCHEDULED, Released): R.QUEUED,
+    (R.QUEUED, Issued): R.ISSUED,
+    **{(r, Claimed): R.DELIVERED for r in CLAIMABLE},
+    (R.DELIVERED, Acknowledged): R.ACKNOWLEDGED,
+    **{(r, Started): R.RUNNING for r in (R.DELIVERED, R.ACKNOWLEDGED, R.DEFERRED)},
+    **{(r, Deferred): R.DEFERRED for r in (R.DELIVERED, R.ACKNOWLEDGED, R.RUNNING)},
+    **{(r, Succeeded): R.SUCCEEDED for r in (R.ISSUED, *_CLAIMED, *CORRECTABLE)},
+    **{(r, Failed): R.FAILED for r in (R.QUEUED, R.ISSUED, *_CLAIMED, *CORRECTABLE)},
+    **{(r, Undeliverable): R.UNDELIVERABLE for r in (R.QUEUED, R.HELD, R.SCHEDULED, R.ISSUED)},
+    **{(r, Expired): R.EXPIRED_UNDELIVERED for r in UNCLAIMED},
+    **{(r, Expired): R.EXPIRED_RUNNING for r in _CLAIMED},
+    **{(r, Cancelled): R.CANCELLED for r in (*UNCLAIMED, R.DELIVERED, R.ACKNOWLEDGED, R.DEFERRED)},
+    **{(r, Superseded): R.SUPERSEDED for r in UNCLAIMED},
+}
+
+_RESULTS = (Succeeded, Failed, Cancelled)
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One line of a record's history. `rung` is where the record stood after it."""
+
+    subject_id: str
+    seq: int
+    rung: str
+    at: int
+    source: str
+    evidence: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What one event did: the command after it, and the entry to store (None = nothing new was learnt)."""
+
+    command: Command
+    entry: Entry | None
+
+
+def apply(command: Command, event: Event, *, now: int) -> Step:
+    """The command after `event`. Pure; never raises for an event in the wrong place: stale events change nothing."""
+    if isinstance(event, CancelRequested):
+        return _request_cancel(command, event, now)
+    target = TRANSITIONS.get((command.rung, type(event)))
+    if isinstance(event, Requested | IssueStarted | IssueRefused):
+        return _note_attempt(command, event, now)
+    if isinstance(event, Noted):
+        return Step(command, None) if command.is_over else _entered(command, event, now)
+    if target is None or not _may_move(command, event):
+        return _stale(command, event, now)
+    learnt: dict[str, Any] = {
+        "rung": target,
+        "rung_at": now,
+        "reason": event.reason if isinstance(event, Failed | Undeliverable) else _expiry(event),
+        "secret": None if target in TERMINAL else command.secret,
+    }
+    moved = replace(command, **(learnt | _learnt(event, now)))
+    return _entered(moved, event, now)
+
+
+def _may_move(command: Command, event: Event) -> bool:
+    """The two rules that a table of rungs cannot say."""
+    if isinstance(event, Failed) and command.rung in CORRECTABLE:
+        return event.executed  # "I cannot tell" or "too late" is no evidence of execution
+    if isinstance(event, Superseded):
+        return command.never_reached_anyone
+    if isinstance(event, Expired):
+        return command.issue is not Issue.OPEN  # it may have been accepted: the upstream knows, we do not
+    return True
+
+
+def _learnt(event: Event, now: int) -> dict[str, Any]:
+    """What an event tells besides the rung."""
+    learnt: dict[str, Any] = {}
+    operation = getattr(event, "operation", None)
+    if operation is not None:
+        learnt["operation"] = operation
+    if isinstance(event, Issued):
+        if event.receipt is not None:
+            learnt |= {"receipt": event.receipt, "issue": Issue.BOUND, "issue_at": now, "secret": None}
+        if event.push_id is not None:
+            learnt["push_id"] = event.push_id
+    elif isinstance(event, Acknowledged):
+        learnt["secret"] = None
+    return learnt
+
+
+def _expiry(event: Event) -> Reason | None:
+    return Reason("EXPIRED", "not carried out within its duration") if isinstance(event, Expired) else None
+
+
+def _entered(command: Command, event: Event, now: int) -> Step:
+    entry = Entry(command.id, command.entries, command.rung.value, now, event.source, event.evidence)
+    return Step(replace(command, entries=command.entries + 1, updated_at=now), entry)
+
+
+def _note_attempt(command: Command, event: Event, now: int) -> Step:
+    """Events that stay on `queued`: the request itself and the attempts to issue it."""
+    if command.rung is not Rung.QUEUED or command.issue is Issue.BOUND:
+        return Step(command, None)
+    if isinstance(event, IssueStarted):
+        return _entered(replace(command, issue=Issue.OPEN, issue_at=now), event, now)
+    if isinstance(event, IssueRefused):
+        return _entered(replace(command, issue=Issue.IDLE), event, now)
+    return _entered(replace(command, rung_at=now), event, now)
+
+
+def _request_cancel(command: Command, event: CancelRequested, now: int) -> Step:
+    if command.is_over:
+        return Step(command, None)
+    if command.never_reached_anyone:
+        done = replace(command, rung=Rung.CANCELLED, rung_at=now, cancel_requested_at=now, secret=None)
+        return _entered(done, event, now)
+    if command.cancel_requested_at is not None:
+        return Step(command, None)
+    return _entered(replace(command, cancel_requested_at=now), event, now)
+
+
+def _stale(command: Command, event: Event, now: int) -> Step:
+    """Nothing moves. A push accepted late still leaves its id; a result that contradicts the rung stays as evidence."""
+    if isinstance(event, Issued) and event.push_id is not None and event.push_id != command.push_id:
+        return Step(replace(command, push_id=event.push_id, updated_at=now), None)
+    if isinstance(event, _RESULTS) and command.is_over and not _same_result(command, event):
+        evidence = {**event.evidence, "contradicts": type(event).__name__.lower()}
+        entry = Entry(command.id, command.entries, command.rung.value, now, event.source, evidence)
+        return Step(replace(command, entries=command.entries + 1, updated_at=now), entry)
+    return Step(command, None)
+
+
+def _same_result(command: Command, event: Event) -> bool:
+    repeated = {Rung.SUCCEEDED: Succeeded, Rung.FAILED: Failed, Rung.CANCELLED: Cancelled}
+    expected = repeated.get(command.rung)
+    return expected is not None and isinstance(event, expected)

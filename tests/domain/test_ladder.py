@@ -1,0 +1,116 @@
+"""The table of transitions, row by row."""
+
+from itertools import product
+
+import pytest
+
+from heliograph.domain import ladder
+from heliograph.domain.ladder import CORRECTABLE, TERMINAL, TRANSITIONS, Event, Issue, Reason, Rung, apply
+from tests.domain.builders import HOUR, a_command
+
+EVENTS: list[Event] = [
+    ladder.Held(source="t"),
+    ladder.Scheduled(source="t"),
+    ladder.Released(source="t"),
+    ladder.Issued(source="t", receipt="r", operation={"name": "r"}),
+    ladder.Claimed(source="t"),
+    ladder.Acknowledged(source="t"),
+    ladder.Started(source="t"),
+    ladder.Deferred(source="t"),
+    ladder.Succeeded(source="t"),
+    ladder.Failed(source="t", reason=Reason("BROKEN"), executed=True),
+    ladder.Undeliverable(source="t", reason=Reason("GONE")),
+    ladder.Expired(source="t"),
+    ladder.Cancelled(source="t"),
+    ladder.Superseded(source="t"),
+]
+
+
+def test_every_event_of_the_table_is_tried_here() -> None:
+    assert {type(e) for e in EVENTS} == {kind for _, kind in TRANSITIONS}
+
+
+@pytest.mark.parametrize(
+    ("rung", "event"), list(product(Rung, EVENTS)), ids=lambda v: getattr(v, "value", type(v).__name__)
+)
+def test_a_pair_moves_as_the_table_says_or_not_at_all(rung: Rung, event: Event) -> None:
+    before = a_command(rung=rung, rung_at=1)
+    after = apply(before, event, now=5).command
+    expected = TRANSITIONS.get((rung, type(event)), rung)
+    assert after.rung is expected
+    assert (after.rung_at == 5) == ((rung, type(event)) in TRANSITIONS)
+
+
+def test_terminal_rungs_are_left_only_on_evidence_of_execution() -> None:
+    ways_out = {(rung, kind) for rung, kind in TRANSITIONS if rung in TERMINAL}
+    assert ways_out == set(product(CORRECTABLE, (ladder.Succeeded, ladder.Failed)))
+
+
+def test_not_knowing_is_no_evidence_of_execution() -> None:
+    expired = a_command(rung=Rung.EXPIRED_RUNNING)
+    unknown = ladder.Failed(source="agent", reason=Reason("outcome_unknown"))
+    assert apply(expired, unknown, now=5).command.rung is Rung.EXPIRED_RUNNING
+
+
+def test_a_late_result_after_a_cancel_moves_nothing_and_stays_as_evidence() -> None:
+    cancelled = a_command(rung=Rung.CANCELLED)
+    step = apply(cancelled, ladder.Succeeded(source="amapi", evidence={"name": "op"}), now=5)
+    assert step.command.rung is Rung.CANCELLED
+    assert step.entry is not None
+    assert step.entry.evidence == {"name": "op", "contradicts": "succeeded"}
+
+
+def test_the_same_result_twice_is_one_entry() -> None:
+    first = apply(a_command(rung=Rung.RUNNING), ladder.Succeeded(source="agent"), now=5)
+    assert apply(first.command, ladder.Succeeded(source="agent"), now=6).entry is None
+
+
+class TestCancel:
+    def test_is_proven_at_once_before_anybody_was_given_the_command(self) -> None:
+        step = apply(a_command(), ladder.CancelRequested(source="key:1"), now=5)
+        assert (step.command.rung, step.command.cancel_requested_at) == (Rung.CANCELLED, 5)
+
+    def test_is_proven_for_aosp_while_only_a_push_is_on_its_way(self) -> None:
+        step = apply(a_command(rung=Rung.ISSUED), ladder.CancelRequested(source="key:1"), now=5)
+        assert step.command.rung is Rung.CANCELLED
+
+    @pytest.mark.parametrize("issue", [Issue.OPEN, Issue.BOUND])
+    def test_is_only_asked_for_once_google_may_have_it(self, issue: Issue) -> None:
+        command = a_command(platform="android", issue=issue)
+        step = apply(command, ladder.CancelRequested(source="key:1"), now=5)
+        assert (step.command.rung, step.command.cancel_requested_at) == (Rung.QUEUED, 5)
+
+    def test_is_only_asked_for_once_the_agent_has_claimed(self) -> None:
+        step = apply(a_command(rung=Rung.DELIVERED), ladder.CancelRequested(source="key:1"), now=5)
+        assert (step.command.rung, step.command.cancel_requested_at) == (Rung.DELIVERED, 5)
+
+    def test_asked_for_twice_is_one_entry(self) -> None:
+        first = apply(a_command(rung=Rung.RUNNING), ladder.CancelRequested(source="key:1"), now=5).command
+        assert apply(first, ladder.CancelRequested(source="key:2"), now=6).entry is None
+
+
+class TestIssue:
+    def test_an_open_attempt_cannot_expire_by_our_own_judgement(self) -> None:
+        command = a_command(platform="android", issue=Issue.OPEN)
+        assert apply(command, ladder.Expired(source="sweeper"), now=2 * HOUR).command.rung is Rung.QUEUED
+
+    def test_an_answered_attempt_can_be_cancelled_again(self) -> None:
+        command = a_command(platform="android", issue=Issue.OPEN)
+        refused = apply(command, ladder.IssueRefused(source="amapi"), now=5).command
+        assert apply(refused, ladder.CancelRequested(source="key:1"), now=6).command.rung is Rung.CANCELLED
+
+    def test_the_secret_leaves_once_google_has_it(self) -> None:
+        command = a_command(platform="android", issue=Issue.OPEN, secret=b"sealed")
+        issued = ladder.Issued(source="amapi", receipt="op", operation={"name": "op"})
+        assert apply(command, issued, now=5).command.secret is None
+
+
+def test_the_secret_leaves_once_the_agent_has_it() -> None:
+    command = a_command(rung=Rung.DELIVERED, secret=b"sealed")
+    assert apply(command, ladder.Acknowledged(source="agent"), now=5).command.secret is None
+
+
+def test_a_push_accepted_late_leaves_its_id_and_moves_nothing() -> None:
+    command = a_command(rung=Rung.RUNNING)
+    after = apply(command, ladder.Issued(source="provider:pushy", push_id="p"), now=5).command
+    assert (after.rung, after.push_id) == (Rung.RUNNING, "p")
