@@ -1,0 +1,155 @@
+"""Change sets: what a use case hands to the store, committed as a whole or not at all.
+
+A use case reads records with their versions, applies the pure rules, and states the result here. The store commits
+many change sets of the same moment together, yet each fails alone: when one of its records was changed by somebody
+else, the whole set is refused with `Conflict` and nothing of it is written.
+"""
+
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from heliograph.domain.deliveries import Push, PushEvent, PushStep, apply_push
+from heliograph.domain.ladder import Command, Entry, Event, Step, apply
+
+
+@dataclass(frozen=True, slots=True)
+class Debt:
+    """An effect to be owed: becomes an outbox item in the transaction that makes it due.
+
+    `key`: items with the same key are one (a second one only brings the due time forward). `lane`: items of a lane
+    are claimed one at a time in the order of their ids.
+    """
+
+    id: str
+    organization_id: str
+    kind: str
+    subject_id: str
+    due_at: int
+    lane: str | None = None
+    key: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class OutboxItem:
+    """An effect owed, claimed by this process until `lease_until`; `token` fences the claim."""
+
+    id: str
+    organization_id: str
+    kind: str
+    subject_id: str
+    due_at: int
+    attempts: int
+    token: int
+    lease_until: int
+    created_at: int
+    lane: str | None = None
+    key: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Settlement:
+    """What becomes of a claimed item: paid (`due_at` None, no `dead`), put off, or dead with a reason."""
+
+    item: OutboxItem
+    due_at: int | None = None
+    dead: str | None = None
+
+
+@dataclass(slots=True)
+class ChangeSet:
+    """Everything one use case changes. Bound to one organization."""
+
+    organization_id: str
+    new_commands: list[Command] = field(default_factory=list)
+    commands: list[Command] = field(default_factory=list)
+    new_pushes: list[Push] = field(default_factory=list)
+    pushes: list[Push] = field(default_factory=list)
+    entries: list[Entry] = field(default_factory=list)
+    debts: list[Debt] = field(default_factory=list)
+    withdrawn: list[str] = field(default_factory=list)
+    settlements: list[Settlement] = field(default_factory=list)
+    topics: set[str] = field(default_factory=set)
+
+    def __bool__(self) -> bool:
+        parts = (self.new_commands, self.commands, self.new_pushes, self.pushes, self.entries, self.debts)
+        return any(parts) or bool(self.withdrawn or self.settlements)
+
+    def add_command(self, command: Command, event: Event, now: int) -> Command:
+        """A new command, with the first line of its history."""
+        step = apply(command, event, now=now)
+        self.new_commands.append(step.command)
+        self._keep(step.entry)
+        return step.command
+
+    def move(self, command: Command, event: Event, now: int) -> Command:
+        """Apply an event to a command that was read from the store; nothing is written when it changes nothing.
+
+        Several events may be applied in turn: pass the command that the call before answered.
+        """
+        step: Step = apply(command, event, now=now)
+        if step.command is command:
+            return command
+        self._keep(step.entry)
+        held = next((i for i, c in enumerate(self.commands) if c.id == command.id), None)
+        if held is not None:
+            self.commands[held] = step.command
+        else:
+            self.commands.append(step.command)
+        self.topics.add(f"command:{command.id}")
+        return step.command
+
+    def add_push(self, push: Push, event: PushEvent, now: int) -> Push:
+        """A new push, with the first line of its history."""
+        step = apply_push(push, event, now=now)
+        self.new_pushes.append(step.push)
+        self._keep(step.entry)
+        return step.push
+
+    def move_push(self, push: Push, event: PushEvent, now: int) -> Push:
+        """Apply an event to a push that was read from the store."""
+        step: PushStep = apply_push(push, event, now=now)
+        if step.push is push:
+            return push
+        self._keep(step.entry)
+        held = next((i for i, p in enumerate(self.pushes) if p.id == push.id), None)
+        if held is not None:
+            self.pushes[held] = step.push
+        else:
+            self.pushes.append(step.push)
+        self.topics.add(f"push:{push.id}")
+        return step.push
+
+    def owe(self, debt: Debt) -> None:
+        """Owe an effect."""
+        self.debts.append(debt)
+        self.topics.add("outbox")
+
+    def withdraw(self, key: str) -> None:
+        """Drop what is owed under a key, claimed or not (the record that it is about no longer needs it)."""
+        self.withdrawn.append(key)
+
+    def settle(self, item: OutboxItem) -> None:
+        """The claimed effect is paid."""
+        self.settlements.append(Settlement(item))
+
+    def put_off(self, item: OutboxItem, due_at: int) -> None:
+        """The claimed effect is tried again at `due_at`."""
+        self.settlements.append(Settlement(item, due_at=due_at))
+        self.topics.add("outbox")
+
+    def bury(self, item: OutboxItem, reason: str) -> None:
+        """The claimed effect is given up; the reason stays in the list of dead letters."""
+        self.settlements.append(Settlement(item, dead=reason))
+
+    def wake_device(self, device_id: str) -> None:
+        """Tell the process that holds the device's connection that something waits for it."""
+        self.topics.add(f"device:{device_id}")
+
+    def _keep(self, entry: Entry | None) -> None:
+        if entry is not None:
+            self.entries.append(entry)
+
+
+def with_evidence(event: Event, **more: Any) -> Event:
+    """The same event with more evidence."""
+    return replace(event, evidence={**event.evidence, **more})

@@ -1,0 +1,286 @@
+"""Ports of the store. Every repository is bound to one organization by the unit of work that gives it out.
+
+Reads see committed data only. The only ways in without an organization are `Directory` (before one is known) and
+`SystemWork` (dispatcher and sweeper). All raise `StoreUnavailable` when the database does not answer.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Generic, Protocol, TypeVar
+
+from heliograph.domain.deliveries import Push
+from heliograph.domain.devices import (
+    ApiKey,
+    Device,
+    Enterprise,
+    Organization,
+    Principal,
+    ProviderAccount,
+    PushTarget,
+)
+from heliograph.domain.ladder import Command, Entry
+from heliograph.ports.changes import ChangeSet, OutboxItem
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class PageQuery:
+    """Which page of a list: 1-based `page`, `limit` rows, ordered by `sort` (a record's field), ties by id."""
+
+    page: int = 1
+    limit: int = 25
+    sort: str = "created_at"
+    descending: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Page(Generic[T]):
+    """One page and the number of all rows."""
+
+    items: list[T]
+    total: int
+
+
+class CommandRepository(Protocol):
+    """Commands of the organization."""
+
+    async def find(self, command_id: str, device_id: str | None = None) -> Command | None:
+        """One command, of the given device if one is named; None where there is none."""
+        ...
+
+    async def list_of_device(self, device_id: str, query: PageQuery) -> Page[Command]:
+        """A device's commands; sorts by created_at, updated_at, type, rung."""
+        ...
+
+    async def live_of_device(self, device_id: str, limit: int) -> list[Command]:
+        """A device's commands that are not over, oldest first. Its cost does not grow with history."""
+        ...
+
+    async def receipts_of_device(self, device_id: str, since: int) -> set[str]:
+        """Upstream names bound to a device's commands that were created at or after `since`."""
+        ...
+
+
+class PushRepository(Protocol):
+    """Pushes of the organization."""
+
+    async def find(self, push_id: str) -> Push | None:
+        """One push."""
+        ...
+
+    async def of_command(self, command_id: str) -> list[Push]:
+        """All pushes made for a command, newest first."""
+        ...
+
+    async def offers(self, device_id: str, app: str, now: int, limit: int) -> list[Push]:
+        """Pushes that our own line accepted for an app, neither acknowledged nor expired, oldest first."""
+        ...
+
+
+class HistoryRepository(Protocol):
+    """Histories of commands and pushes."""
+
+    async def of(self, subject_ids: Sequence[str]) -> dict[str, list[Entry]]:
+        """The entries of each record, oldest first."""
+        ...
+
+
+class DeviceRepository(Protocol):
+    """Devices of the organization and the addresses of their apps."""
+
+    async def find(self, platform: str | None, device_id: str) -> Device | None:
+        """A device by its platform id or all-platform id (of one platform, or of any)."""
+        ...
+
+    async def find_by_alias(self, platform: str, alias: str) -> list[Device]:
+        """Devices whose serial number, IMEI or enrollment-specific id is exactly `alias` (at most two are read)."""
+        ...
+
+    async def list(self, platform: str | None, query: PageQuery) -> Page[Device]:
+        """Devices; sorts by created_at, updated_at, name, state."""
+        ...
+
+    async def targets(self, device_id: str, app: str | None = None) -> Sequence[PushTarget]:
+        """The push addresses of a device's apps, newest first."""
+        ...
+
+    async def register(self, device_id: str, app: str, targets: Sequence[PushTarget], now: int) -> None:
+        """Replace an app's addresses and note that the device was seen."""
+        ...
+
+
+class SetupRepository(Protocol):
+    """What an operator sets up in an organization."""
+
+    async def enterprise(self, enterprise_id: str) -> Enterprise | None:
+        """One enterprise."""
+        ...
+
+    async def enterprises(self) -> list[Enterprise]:
+        """All enterprises, oldest first."""
+        ...
+
+    async def add_enterprise(self, enterprise: Enterprise) -> None:
+        """Store an enterprise; Conflict when its name is taken in this organization."""
+        ...
+
+    async def save_enterprise(self, enterprise: Enterprise) -> None:
+        """Overwrite an enterprise's credentials and address."""
+        ...
+
+    async def add_device(self, device: Device, agent_secret_hash: bytes | None) -> None:
+        """Store a device, with the hash of its agent's secret."""
+        ...
+
+    async def save_device(self, device: Device) -> None:
+        """Overwrite a device's description (not its agent's secret)."""
+        ...
+
+    async def account(self, account_id: str) -> ProviderAccount | None:
+        """One provider account."""
+        ...
+
+    async def accounts(self) -> list[ProviderAccount]:
+        """All provider accounts, oldest first."""
+        ...
+
+    async def add_account(self, account: ProviderAccount) -> None:
+        """Store a provider account; a default one replaces the default of its kind."""
+        ...
+
+    async def keys(self) -> list[ApiKey]:
+        """All API keys, oldest first."""
+        ...
+
+    async def add_key(self, key: ApiKey, secret_hash: bytes) -> None:
+        """Store a key by its hash."""
+        ...
+
+    async def revoke_key(self, key_id: str, now: int) -> bool:
+        """Revoke a key; False where there is none."""
+        ...
+
+    async def save_organization(self, organization: Organization) -> None:
+        """Overwrite name and features."""
+        ...
+
+
+class UnitOfWork(Protocol):
+    """Work inside one organization."""
+
+    @property
+    def organization_id(self) -> str:
+        """The organization that it is bound to."""
+        ...
+
+    @property
+    def commands(self) -> CommandRepository:
+        """Its commands."""
+        ...
+
+    @property
+    def pushes(self) -> PushRepository:
+        """Its pushes."""
+        ...
+
+    @property
+    def history(self) -> HistoryRepository:
+        """Its histories."""
+        ...
+
+    @property
+    def devices(self) -> DeviceRepository:
+        """Its devices."""
+        ...
+
+    @property
+    def setup(self) -> SetupRepository:
+        """What its operator set up."""
+        ...
+
+    async def commit(self, changes: ChangeSet) -> None:
+        """Write a change set durably, as a whole. `Conflict`: read again. Goes on if the caller is cancelled."""
+        ...
+
+
+class Directory(Protocol):
+    """The only reads before an organization is known."""
+
+    async def principal(self, key_hash: bytes) -> tuple[Principal, ApiKey] | None:
+        """The holder of an API key, revoked and expired ones included."""
+        ...
+
+    async def organization(self, reference: str) -> Organization | None:
+        """An organization by id or slug."""
+        ...
+
+    async def organizations(self) -> list[Organization]:
+        """All organizations, oldest first (operators only)."""
+        ...
+
+    async def add_organization(self, organization: Organization) -> None:
+        """Store an organization; Conflict when its slug is taken."""
+        ...
+
+    async def device_by_secret(self, secret_hash: bytes) -> Device | None:
+        """The device that an agent's secret belongs to."""
+        ...
+
+
+class SystemWork(Protocol):
+    """The cross-organization half: for dispatcher and sweeper only."""
+
+    async def claim(self, now: int, lease_until: int, limit: int) -> list[OutboxItem]:
+        """Claim due effects; each is claimed by one process until its lease runs out."""
+        ...
+
+    async def renew(self, items: Sequence[OutboxItem], lease_until: int) -> None:
+        """Prolong claims that still hold (the token is unchanged)."""
+        ...
+
+    async def next_due(self) -> int | None:
+        """When the next effect is due or its lease runs out (microseconds), None when nothing is owed."""
+        ...
+
+    async def expired_commands(self, now: int, limit: int) -> list[Command]:
+        """Live commands past `expires_at` that we ourselves may judge (not those an upstream operation decides)."""
+        ...
+
+    async def expired_pushes(self, now: int, limit: int) -> list[Push]:
+        """Pushes past `expires_at` that are not over."""
+        ...
+
+    async def dead_letters(self, limit: int) -> list[tuple[OutboxItem, str]]:
+        """Effects that were given up, newest first, with the reason."""
+        ...
+
+    async def owed(self, kind: str) -> int:
+        """How many effects of a kind are owed."""
+        ...
+
+    async def counts(self) -> dict[str, int]:
+        """Figures for the metrics: `outbox_<kind>` owed, `dead_letters`, `commands_live`."""
+        ...
+
+
+class Store(Protocol):
+    """The database as the application sees it."""
+
+    @property
+    def directory(self) -> Directory:
+        """Reads before an organization is known."""
+        ...
+
+    @property
+    def system(self) -> SystemWork:
+        """The cross-organization half."""
+        ...
+
+    def unit_of_work(self, organization_id: str) -> UnitOfWork:
+        """Work inside one organization; costs nothing until used."""
+        ...
+
+    async def ping(self) -> None:
+        """Prove that the database answers and takes writes; raises StoreUnavailable."""
+        ...
