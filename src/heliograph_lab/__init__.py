@@ -1,0 +1,1 @@
+"""Emulators and the fleet simulator: all of Heliograph can be tried offline."""

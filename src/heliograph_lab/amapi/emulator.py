@@ -1,0 +1,158 @@
+"""The ASGI application: routing, authentication and errors around the modelled methods."""
+
+import asyncio
+import logging
+from typing import Any
+from urllib.parse import parse_qsl
+
+import msgspec
+
+from heliograph_lab.amapi.devices import Registry
+from heliograph_lab.amapi.discovery import Method, match
+from heliograph_lab.amapi.errors import NOT_FOUND_PAGE, ApiError, Violations, encode, error_json
+from heliograph_lab.amapi.execution import Executor
+from heliograph_lab.amapi.handlers import Call, Handler, Handlers
+from heliograph_lab.amapi.oauth import exchange
+from heliograph_lab.amapi.operations import Book
+from heliograph_lab.amapi.settings import EmulatorSettings
+from heliograph_lab.amapi.validate import parse_query
+from heliograph_lab.fleet import Fleet
+from heliograph_lab.kernel import Kernel
+from heliograph_lab.service import ASGIApp, Receive, Scope, Send
+
+_log = logging.getLogger("heliograph_lab.amapi")
+_MOST_BODY = 1024 * 1024
+_JSON = b"application/json; charset=UTF-8"
+_HTML = b"text/html; charset=UTF-8"
+_UNMODELLED_PARAMETERS = {"callback", "fields", "$fields"}
+
+
+class AmapiEmulator:
+    """Google's Android Management API for the devices of a fleet.
+
+    `app` is complete (ASGI): requests are recorded, faults applied, tokens given out at POST /token. `settings` may be
+    changed while it runs. Operations survive a SIGKILL: `start` goes on where the last run ended.
+    """
+
+    def __init__(self, kernel: Kernel, fleet: Fleet, settings: EmulatorSettings | None = None) -> None:
+        self.settings = settings or EmulatorSettings()
+        book = Book(kernel)
+        registry = Registry(kernel, fleet, book, self.settings)
+        self._executor = Executor(kernel, fleet, book, registry, self.settings)
+        self._handlers = Handlers(book, registry, self._executor, self.settings)
+        fleet.subscribe(self._executor.device_changed)
+        self.app: ASGIApp = kernel.service("amapi", self._serve, error_json)
+
+    async def start(self) -> None:
+        """Load what is on disk and begin to run it."""
+        await self._executor.start()
+
+    async def stop(self) -> None:
+        """Stop running commands; everything is on disk already."""
+        await self._executor.stop()
+
+    async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            raise RuntimeError("the emulator speaks HTTP only; start() and stop() are called by its owner")
+        body = await _body(receive)
+        if scope["path"] == "/token" and scope["method"] == "POST":
+            status, answer = exchange(body or b"", _own_url(scope))
+            await _respond(send, status, encode(answer), _JSON)
+            return
+        found = match(scope["method"], scope["path"])
+        if found is None:
+            # As Google's front end does for what no API has, a known path with another verb included.
+            _log.warning("404: no such method in the API: %s %s", scope["method"], scope["path"])
+            await _respond(send, 404, NOT_FOUND_PAGE, _HTML)
+            return
+        status, answer = await self._answer(scope, body, *found)
+        _log.info("%s %s: %d", found[0].id, scope["path"], status)
+        await _respond(send, status, encode(answer), _JSON)
+
+    async def _answer(
+        self, scope: Scope, body: bytes | None, method: Method, path: dict[str, str]
+    ) -> tuple[int, dict[str, Any]]:
+        try:
+            query = parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True)
+            self._authenticate(scope, query)
+            handler = self._handler(method)
+            call = Call(path, _checked_query(method, query), _decoded(body, scope["method"]))
+            # Shielded: what was taken in is seen through even when the client has gone away.
+            return 200, await asyncio.shield(self._executor.spawn(_run(handler, call)))
+        except ApiError as error:
+            return error.status, error.body
+        except Exception:  # noqa: BLE001 - whatever it was, the client gets Google's shape
+            _log.exception("500: the emulator failed in %s", method.id)
+            return 500, error_json(500)
+
+    def _handler(self, method: Method) -> Handler:
+        handler = self._handlers.table.get(method.id)
+        if handler is None:
+            _log.error("501: the emulator does not model %s; whoever needs it has to add it", method.id)
+            raise ApiError(501, f"The emulator does not model {method.id}.")
+        return handler
+
+    def _authenticate(self, scope: Scope, query: list[tuple[str, str]]) -> None:
+        if not self.settings.require_token or any(key in {"access_token", "oauth_token"} for key, _ in query):
+            return
+        for name, value in scope["headers"]:
+            scheme, _, token = value.partition(b" ")
+            if name.lower() == b"authorization" and scheme.lower() == b"bearer" and token.strip():
+                return
+        raise ApiError(401)
+
+
+async def _run(handler: Handler, call: Call) -> dict[str, Any]:
+    return await handler(call)
+
+
+def _checked_query(method: Method, query: list[tuple[str, str]]) -> dict[str, Any]:
+    for name, value in query:
+        if name in _UNMODELLED_PARAMETERS or (name.removeprefix("$") == "alt" and value != "json"):
+            _log.error("501: the emulator does not model the parameter %s", name)
+            raise ApiError(501, f"The emulator does not model the parameter {name}={value}.")
+    found = Violations()
+    values = parse_query(method, query, found)
+    found.raise_if_any()
+    return values
+
+
+def _decoded(body: bytes | None, http_method: str) -> Any:
+    if http_method in {"GET", "DELETE"}:
+        return None
+    if body is None:
+        raise ApiError(400, f"Request payload size exceeds the limit: {_MOST_BODY} bytes.")
+    if not body.strip():
+        return {}
+    try:
+        return msgspec.json.decode(body)
+    except (msgspec.DecodeError, UnicodeError, RecursionError):
+        raise ApiError(400, "Invalid JSON payload received. Expected a value.") from None
+
+
+async def _body(receive: Receive) -> bytes | None:
+    parts: list[bytes] = []
+    size = 0
+    more = True
+    while more:
+        message = await receive()
+        part = message.get("body", b"")
+        size += len(part)
+        parts.append(part)
+        more = message.get("more_body", False)
+        if size > _MOST_BODY:
+            parts.clear()
+    return b"".join(parts) if size <= _MOST_BODY else None
+
+
+def _own_url(scope: Scope) -> str:
+    host = next((value.decode("latin-1") for name, value in scope["headers"] if name.lower() == b"host"), "")
+    return f"{scope.get('scheme', 'http')}://{host}/token"
+
+
+async def _respond(send: Send, status: int, body: bytes, kind: bytes) -> None:
+    headers = [(b"content-type", kind), (b"content-length", b"%d" % len(body)), (b"vary", b"Origin, X-Origin, Referer")]
+    if status == 401:
+        headers.append((b"www-authenticate", b'Bearer realm="https://accounts.google.com/"'))
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})

@@ -1,0 +1,63 @@
+"""The token endpoint: takes a service account's signed assertion as oauth2.googleapis.com does (RFC 7523)."""
+
+import base64
+import binascii
+import secrets
+from typing import Any
+from urllib.parse import parse_qs
+
+import msgspec
+
+_GRANT = "urn:ietf:params:oauth:grant-type:jwt-bearer"
+SCOPE = "https://www.googleapis.com/auth/androidmanagement"
+_WIDER_SCOPE = "https://www.googleapis.com/auth/cloud-platform"
+# google-auth writes Google's own address whatever token_uri says; gcloud-aio-auth writes token_uri.
+_GOOGLE_AUDIENCES = {
+    "https://oauth2.googleapis.com/token",
+    "https://www.googleapis.com/oauth2/v4/token",
+    "https://accounts.google.com/o/oauth2/token",
+}
+
+
+def exchange(form: bytes, own_url: str) -> tuple[int, dict[str, Any]]:
+    """The answer to a token request: status and body.
+
+    The signature is not checked (nobody has registered a key here), nor the times (the lab's clock may be ahead).
+    """
+    try:
+        fields = parse_qs(form.decode("ascii"), strict_parsing=True)
+    except ValueError:
+        return _refused("invalid_request", "The body must be form-encoded.")
+    if fields.get("grant_type") != [_GRANT]:
+        return _refused("unsupported_grant_type", "Invalid grant_type: only the JWT bearer grant is emulated.")
+    claims = _claims(fields.get("assertion", [""])[0])
+    if claims is None:
+        return _refused("invalid_grant", "Invalid JWT: not three segments of JSON.")
+    if claims.get("aud") not in _GOOGLE_AUDIENCES | {own_url}:
+        return _refused("invalid_grant", "Invalid JWT: audience must be Google's token endpoint or this one.")
+    if not claims.get("iss") or not _lasts_an_hour(claims):
+        return _refused("invalid_grant", "Invalid JWT: iss, iat and exp are required, at most one hour apart.")
+    if not {SCOPE, _WIDER_SCOPE}.intersection(str(claims.get("scope", "")).split()):
+        return _refused("invalid_scope", f"Invalid OAuth scope: {SCOPE} is needed.")
+    token = f"ya29.lab-{secrets.token_urlsafe(32)}"
+    return 200, {"access_token": token, "expires_in": 3599, "token_type": "Bearer"}
+
+
+def _refused(error: str, description: str) -> tuple[int, dict[str, Any]]:
+    return 400, {"error": error, "error_description": description}
+
+
+def _claims(assertion: str) -> dict[str, Any] | None:
+    segments = assertion.split(".")
+    if len(segments) != 3 or not segments[2]:
+        return None
+    try:
+        header, claims = (msgspec.json.decode(base64.urlsafe_b64decode(part + "==")) for part in segments[:2])
+    except (binascii.Error, ValueError):
+        return None
+    return claims if isinstance(header, dict) and isinstance(claims, dict) else None
+
+
+def _lasts_an_hour(claims: dict[str, Any]) -> bool:
+    issued, expires = claims.get("iat"), claims.get("exp")
+    return isinstance(issued, int) and isinstance(expires, int) and 0 < expires - issued <= 3600
