@@ -20,7 +20,7 @@ from typing import Any, Literal
 import msgspec
 
 REGISTER_PATH = "/agent/v1/register"
-CHECK_IN_PATH = "/agent/v1/check-in"
+CHECK_IN_PATH = "/agent/v1/check-in"  # query: app
 LINE_PATH = "/agent/v1/line"  # WebSocket; query: app
 MAX_MESSAGE_BYTES = 256 * 1024
 MAX_ITEMS = 64  # of each list in one message; the rest follows in the next
