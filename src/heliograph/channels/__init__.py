@@ -1,0 +1,96 @@
+"""How commands reach a device through a service that runs them: one channel per enterprise."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, replace
+
+import msgspec
+import structlog
+
+from heliograph.channels.amapi import AmapiChannel, AmapiSettings
+from heliograph.channels.google_auth import KEPT_MEMBERS, TokenSource, read_service_account
+from heliograph.domain.devices import Enterprise
+from heliograph.domain.errors import InvalidInput
+from heliograph.ports.clock import SecretBox
+
+__all__ = ["AmapiChannel", "AmapiChannels", "AmapiSettings", "read_service_account"]
+
+log = structlog.get_logger("heliograph.channels")
+
+LoadEnterprise = Callable[[str, str], Awaitable[Enterprise | None]]
+
+
+@dataclass(frozen=True, slots=True)
+class _Built:
+    """A channel and what it was built from; None where that cannot be used, so that it is said in the log once."""
+
+    credentials: bytes
+    api_url: str | None
+    channel: AmapiChannel | None
+
+
+class AmapiChannels:
+    """The channels to Google, built when first asked for. Implements `ports.channel.Channels`.
+
+    `load(organization_id, enterprise_id)` gives the enterprise as it is stored now: new credentials or another address
+    replace the channel at the next call, while calls in flight end on the old one.
+    """
+
+    def __init__(self, load: LoadEnterprise, secrets: SecretBox, settings: AmapiSettings | None = None) -> None:
+        self._load, self._secrets, self._settings = load, secrets, settings or AmapiSettings()
+        self._built: dict[str, _Built] = {}
+        self._building = asyncio.Lock()
+
+    async def channel(self, organization_id: str, enterprise_id: str) -> AmapiChannel | None:
+        """The channel of an enterprise; None when it has no usable credentials."""
+        found = await self._load(organization_id, enterprise_id)
+        if found is None or found.platform != "android" or found.organization_id != organization_id:
+            return None
+        if found.credentials is None:
+            await self._drop(enterprise_id)
+            return None
+        current = self._current(found)
+        return current.channel if current is not None else await self._replace(found, found.credentials)
+
+    def _current(self, enterprise: Enterprise) -> _Built | None:
+        built = self._built.get(enterprise.id)
+        wanted = (enterprise.credentials, enterprise.api_url)
+        return built if built is not None and (built.credentials, built.api_url) == wanted else None
+
+    async def _replace(self, enterprise: Enterprise, credentials: bytes) -> AmapiChannel | None:
+        async with self._building:
+            current = self._current(enterprise)
+            if current is not None:  # somebody else was faster
+                return current.channel
+            # In a thread: reading an RSA key takes some 40 ms.
+            channel = await asyncio.to_thread(self._build, enterprise, credentials)
+            await self._drop(enterprise.id)
+            self._built[enterprise.id] = _Built(credentials, enterprise.api_url, channel)
+            return channel
+
+    def _build(self, enterprise: Enterprise, credentials: bytes) -> AmapiChannel | None:
+        try:
+            account = read_service_account(self._secrets.open(credentials))
+        except InvalidInput as error:
+            log.warning("enterprise credentials cannot be used", enterprise=enterprise.id, why=str(error))
+            return None
+        except ValueError:
+            log.warning("enterprise credentials cannot be opened: sealed with another key?", enterprise=enterprise.id)
+            return None
+        settings = replace(self._settings, base_url=enterprise.api_url or self._settings.base_url)
+        return AmapiChannel(TokenSource(account, timeout_s=settings.token_timeout_s), settings)
+
+    async def _drop(self, enterprise_id: str) -> None:
+        built = self._built.pop(enterprise_id, None)
+        if built is not None and built.channel is not None:
+            await built.channel.close()
+
+    def check_credentials(self, raw: bytes) -> bytes:
+        """Validate a credentials file and answer what to store of it; raises `InvalidInput` saying what to do."""
+        account = read_service_account(raw)
+        return msgspec.json.encode({name: account[name] for name in KEPT_MEMBERS if name in account})
+
+    async def close(self) -> None:
+        """Let go of all connections."""
+        for enterprise_id in list(self._built):
+            await self._drop(enterprise_id)

@@ -1,0 +1,206 @@
+"""The Android Management API as a management channel: issue, list, get and cancel, over REST.
+
+Contract: the discovery document, revision 20261104 (methods of enterprises.devices and its operations). Google's own
+client is not used: it is synchronous, and cannot tell "never sent" from "no answer", on which a retry depends.
+"""
+
+import asyncio
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import quote
+
+from heliograph.channels.amapi_answers import (
+    cancel_answer,
+    issue_answer,
+    read_answer,
+    secrets_in,
+    usable_operation,
+)
+from heliograph.channels.google_auth import NoToken, TokenSource
+from heliograph.domain.catalog import TYPES
+from heliograph.domain.devices import Device
+from heliograph.domain.ladder import Command
+from heliograph.outbound import Exchange, NotSent, Outbound, Reply
+from heliograph.ports.channel import (
+    CancelRefused,
+    CancelTaken,
+    Gone,
+    IssueAnswer,
+    Operations,
+    Refused,
+    Unreachable,
+)
+
+BASE_URL = "https://androidmanagement.googleapis.com"
+PAGE_SIZE = 100
+MAX_PAGES = 100
+
+
+@dataclass(frozen=True, slots=True)
+class AmapiSettings:
+    """What an operator may set. A deadline holds for a call as a whole: token, all pages, the repeat after 401."""
+
+    base_url: str = BASE_URL
+    issue_timeout_s: float = 10.0
+    read_timeout_s: float = 2.0
+    cancel_timeout_s: float = 2.0
+    list_timeout_s: float = 60.0
+    token_timeout_s: float = 10.0
+
+
+class AmapiChannel:
+    """One enterprise at Google. Implements `ports.channel.ManagementChannel`."""
+
+    def __init__(self, tokens: TokenSource, settings: AmapiSettings) -> None:
+        self._tokens, self._settings = tokens, settings
+        self._http = Outbound(settings.base_url.rstrip("/"))
+
+    async def issue(self, device: Device, command: Command, params: Mapping[str, Any]) -> IssueAnswer:
+        """Hand over a command once."""
+        path = _path(device.external_name, "devices")
+        if path is None:
+            return Refused("NO_UPSTREAM_NAME", "the device has no usable name at Google")
+        body = _command_body(command, params)
+        if body is None:
+            return Refused("UNSUPPORTED_TYPE", f"{command.type} cannot be written as a command of Google's")
+        reply = await self._call("POST", f"{path}:issueCommand", _Deadline(self._settings.issue_timeout_s), json=body)
+        return issue_answer(reply, secrets_in(params))
+
+    async def operations(self, device: Device) -> Operations | Gone | Unreachable:
+        """All operations of a device. A list that may be incomplete is no list: absence from it would prove nothing."""
+        path = _path(device.external_name, "devices")
+        if path is None:
+            return Gone("the device has no usable name at Google")
+        pages = await self._pages(f"{path}/operations", "operations", _Deadline(self._settings.read_timeout_s))
+        if not isinstance(pages, list):
+            return pages
+        found = _all_or_none(usable_operation(raw) for raw in pages)
+        return Unreachable("a page that is no list of operations") if found is None else Operations(found)
+
+    async def devices(self, enterprise: str) -> list[dict[str, Any]] | Gone | Unreachable:
+        """All devices of an enterprise, as Google describes them."""
+        path = _path(enterprise, "enterprises")
+        if path is None:
+            return Gone("not the name of an enterprise")
+        return await self._pages(f"{path}/devices", "devices", _Deadline(self._settings.list_timeout_s))
+
+    async def _pages(self, path: str, member: str, deadline: "_Deadline") -> list[Any] | Gone | Unreachable:
+        """The items of all pages of a list."""
+        items: list[Any] = []
+        asked: set[str] = set()
+        page_token = ""
+        while page_token not in asked and len(asked) < MAX_PAGES:
+            asked.add(page_token)
+            query = {"pageSize": str(PAGE_SIZE)} | ({"pageToken": page_token} if page_token else {})
+            page = read_answer(await self._call("GET", path, deadline, params=query))
+            if not isinstance(page, dict):
+                return page
+            listed, next_token = page.get(member, []), page.get("nextPageToken", "")
+            if not isinstance(listed, list) or not isinstance(next_token, str) or page.get("unreachable"):
+                return Unreachable(f"a page that is no list of {member}")
+            items += listed
+            if not next_token:
+                return items
+            page_token = next_token
+        return Unreachable(f"the list of {member} does not end")
+
+    async def operation(self, name: str) -> dict[str, Any] | Gone | Unreachable:
+        """One operation."""
+        path = _path(name, "operations")
+        if path is None:
+            return Gone("not the name of an operation")
+        answer = read_answer(await self._call("GET", path, _Deadline(self._settings.read_timeout_s)))
+        if not isinstance(answer, dict):
+            return answer
+        operation = usable_operation(answer)
+        if operation is None or operation["name"] != name:
+            return Unreachable("the answer is not this operation")
+        return operation
+
+    async def cancel(self, name: str) -> CancelTaken | CancelRefused | Unreachable:
+        """Ask to cancel an operation."""
+        path = _path(name, "operations")
+        if path is None:
+            return CancelRefused(404, "not the name of an operation")
+        return cancel_answer(await self._call("POST", f"{path}:cancel", _Deadline(self._settings.cancel_timeout_s)))
+
+    async def _call(
+        self,
+        method: str,
+        path: str,
+        deadline: "_Deadline",
+        *,
+        params: Mapping[str, str] | None = None,
+        json: Any = None,
+    ) -> Exchange:
+        """One authorised request; once more with a new token where Google refuses the one we hold."""
+        refused: str | None = None
+        reply: Exchange = NotSent("no attempt")
+        for _ in range(2):
+            token = await self._tokens.token(deadline_s=deadline.left_s, refused=refused)
+            if isinstance(token, NoToken):
+                return NotSent(token.reason, token.after_s)
+            reply = await self._http.exchange(
+                method,
+                path,
+                deadline_s=deadline.left_s,
+                params=params,
+                headers={"Authorization": f"Bearer {token}"},
+                json=json,
+            )
+            if not isinstance(reply, Reply) or reply.status != 401:
+                break
+            refused = token
+        return reply
+
+    async def close(self) -> None:
+        """Let go of connections; calls in flight end first."""
+        await self._tokens.close()
+        await self._http.close()
+
+
+class _Deadline:
+    """The end of a call that takes several requests."""
+
+    def __init__(self, seconds: float) -> None:
+        self._end = asyncio.get_running_loop().time() + seconds
+
+    @property
+    def left_s(self) -> float:
+        return self._end - asyncio.get_running_loop().time()
+
+
+def _path(name: str | None, last: str) -> str | None:
+    """The URL path of a resource name, `enterprises/E/devices/D` with `/operations/O`; None for any other text."""
+    kinds = ["enterprises", "devices", "operations"]
+    expected = kinds[: kinds.index(last) + 1]
+    parts = (name or "").split("/")
+    if parts[::2] != expected or len(parts) != 2 * len(expected) or any(part in ("", ".", "..") for part in parts):
+        return None
+    try:
+        return "/v1/" + "/".join(quote(part, safe="") for part in parts)
+    except UnicodeEncodeError:
+        return None
+
+
+def _command_body(command: Command, params: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The body from validated fields only, with the type and the life always spelled out (decisions 26 and 27)."""
+    entry = TYPES.get(command.type)
+    if entry is None or entry.amapi is None:
+        return None
+    try:
+        encoded = entry.amapi.encode(params)
+    except (LookupError, TypeError, ValueError, AttributeError):
+        return None
+    duration = params.get("duration") or f"{command.duration_us / 1_000_000:.6f}s"
+    return encoded | {"type": command.type, "duration": duration}
+
+
+def _all_or_none(found: Iterable[dict[str, Any] | None]) -> list[dict[str, Any]] | None:
+    kept: list[dict[str, Any]] = []
+    for operation in found:
+        if operation is None:
+            return None
+        kept.append(operation)
+    return kept

@@ -1,0 +1,166 @@
+"""What an answer of the Android Management API proves. Pure; sources: research/amapi.md 2 (error shapes as seen).
+
+Only an answer counts as proof that a command was not accepted. 401 and 403 speak of our credentials, not of the
+command, so they invite another try once the operator has put them right. 404 counts for a device or an operation only
+in the API's own error shape: a wrong base address answers 404 too, in HTML.
+"""
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from heliograph.domain.command_types import SECRET_MEMBERS, without_secrets
+from heliograph.outbound import Exchange, NoReply, NotSent, Reply
+from heliograph.ports.channel import (
+    CancelRefused,
+    CancelTaken,
+    Gone,
+    IssueAnswer,
+    NotTaken,
+    Refused,
+    Taken,
+    Uncertain,
+    Unreachable,
+)
+
+MAX_MESSAGE = 500
+
+# Texts that mean 404 whatever the status says (seen with 500 and 400).
+GONE_TEXTS = ("requested entity was not found", "device is no longer being managed")
+CREDENTIALS = {401: "Google does not accept the enterprise's credentials", 403: "the credentials may not do this"}
+# Proof that nothing was done, and the same request may succeed later.
+LATER = frozenset({408, 425, 429, 503})
+# A gateway gave up, or the service failed half-way: it may be done.
+HALF_WAY = frozenset({499, 500, 502, 504})
+# Members whose text is not free: a short secret may occur in them by chance.
+_FIXED = frozenset({"name", "@type", "type", "createTime", "duration", "userName"})
+
+
+def error_of(reply: Reply) -> tuple[str, str] | None:
+    """Code and message of an error in Google's shape; None where the body has another."""
+    error = (reply.json() or {}).get("error")
+    if not isinstance(error, dict):
+        return None
+    code, message = error.get("status"), error.get("message")
+    named = isinstance(code, str) and re.fullmatch(r"[A-Z][A-Z0-9_]{0,59}", code)
+    return (
+        str(code) if named else f"HTTP_{reply.status}",
+        message.replace("\0", "") if isinstance(message, str) else "",
+    )
+
+
+def _is_gone(reply: Reply, error: tuple[str, str] | None) -> bool:
+    if reply.status < 400 or error is None:
+        return False
+    return reply.status == 404 or any(text in error[1].lower() for text in GONE_TEXTS)
+
+
+def _is_final(reply: Reply) -> bool:
+    """Whether the API itself refuses this request, now and later."""
+    error = error_of(reply)
+    if _is_gone(reply, error):
+        return True
+    if reply.status in CREDENTIALS or reply.status in LATER or reply.status in HALF_WAY:
+        return False
+    if reply.status == 404 and error is None:
+        return False
+    return 400 <= reply.status < 500 or reply.status == 501
+
+
+def issue_answer(reply: Exchange, secrets: Iterable[str]) -> IssueAnswer:
+    """What is known about a command after an attempt to issue it."""
+    if isinstance(reply, NotSent):
+        return NotTaken(reply.reason, reply.after_s)
+    if isinstance(reply, NoReply):
+        return Uncertain(reply.reason)
+    if 200 <= reply.status < 300:
+        operation = usable_operation(reply.json(), secrets)
+        return Taken(operation["name"], operation) if operation else Uncertain(f"{reply.status} without an operation")
+    if _is_final(reply):
+        error = error_of(reply)
+        code, message = error or (f"HTTP_{reply.status}", "")
+        # Cut after the secrets are out, lest half of one stays.
+        return Refused(code, redact(message, secrets)[:MAX_MESSAGE], _is_gone(reply, error))
+    if reply.status in LATER or reply.status in CREDENTIALS or reply.status == 404:
+        return NotTaken(_reason(reply), reply.after_s)
+    return Uncertain(_reason(reply))
+
+
+def _reason(reply: Reply) -> str:
+    if reply.status == 404:
+        return "404, but not from the API: is the base address right?"
+    why = CREDENTIALS.get(reply.status)
+    return f"Google answered {reply.status}" + (f": {why}" if why else "")
+
+
+def read_answer(reply: Exchange) -> dict[str, Any] | Gone | Unreachable:
+    """The JSON object that a read gave."""
+    if isinstance(reply, NotSent):
+        return Unreachable(reply.reason, reply.after_s)
+    if isinstance(reply, NoReply):
+        return Unreachable(reply.reason)
+    if 200 <= reply.status < 300:
+        body = reply.json()
+        return Unreachable(f"{reply.status} without a JSON object") if body is None else body
+    error = error_of(reply)
+    if error is not None and _is_gone(reply, error):
+        return Gone(error[1][:MAX_MESSAGE] or _reason(reply))
+    return Unreachable(_reason(reply), reply.after_s)
+
+
+def cancel_answer(reply: Exchange) -> CancelTaken | CancelRefused | Unreachable:
+    """What became of a request to cancel. Asking twice does no harm, so whatever is unclear may be asked again."""
+    if isinstance(reply, Reply) and _is_final(reply):
+        error = error_of(reply)
+        return CancelRefused(reply.status, error[1][:MAX_MESSAGE] if error else "")
+    answer = read_answer(reply)
+    if isinstance(answer, dict):
+        return CancelTaken()
+    return answer if isinstance(answer, Unreachable) else Unreachable(answer.reason)
+
+
+def usable_operation(raw: Any, secrets: Iterable[str] = ()) -> dict[str, Any] | None:
+    """An operation without secrets, or None where this is none."""
+    if not isinstance(raw, dict) or not isinstance(raw.get("metadata", {}), dict):
+        return None
+    name = raw.get("name")
+    parts = name.split("/") if isinstance(name, str) else []
+    if parts[::2] != ["enterprises", "devices", "operations"] or len(parts) != 6 or not all(parts):
+        return None
+    try:
+        kept: dict[str, Any] = _clean(without_secrets(raw), tuple(secrets))
+    except RecursionError:
+        return None
+    return kept
+
+
+def _clean(value: Any, secrets: tuple[str, ...]) -> Any:
+    """Without NUL, which no store takes, and without secrets that a free text repeats."""
+    if isinstance(value, dict):
+        return {_clean(name, ()): _clean(member, () if name in _FIXED else secrets) for name, member in value.items()}
+    if isinstance(value, list):
+        return [_clean(item, secrets) for item in value]
+    return redact(value, secrets).replace("\0", "") if isinstance(value, str) else value
+
+
+def redact(text: str, secrets: Iterable[str]) -> str:
+    """The text with every secret replaced."""
+    for secret in secrets:
+        text = text.replace(secret, "…")
+    return text
+
+
+def secrets_in(params: Mapping[str, Any]) -> list[str]:
+    """The values of secret members, longest first, so that none survives as the rest of another."""
+    return sorted(_secrets(params, False), key=len, reverse=True)
+
+
+def _secrets(value: Any, secret: bool) -> Iterator[str]:
+    if isinstance(value, Mapping):
+        for name, member in value.items():
+            yield from _secrets(member, secret or str(name).lower() in SECRET_MEMBERS)
+    elif isinstance(value, list):
+        for item in value:
+            yield from _secrets(item, secret)
+    elif secret and isinstance(value, str) and value:
+        yield value

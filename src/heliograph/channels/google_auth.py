@@ -1,0 +1,169 @@
+"""Google service accounts: reading an operator's key file, and access tokens from it.
+
+The exchange is RFC 7523 (a signed assertion for a token), as Google describes it for servers:
+https://developers.google.com/identity/protocols/oauth2/service-account#httprest
+google-auth signs. Its own `refresh` would block a thread that no deadline can end, hence the request is ours.
+"""
+
+import asyncio
+import re
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
+from google.auth import crypt, jwt
+
+from heliograph.domain.errors import InvalidInput
+from heliograph.domain.fields import Fields
+from heliograph.outbound import NoReply, NotSent, Outbound, Reply, is_address
+
+SCOPE = "https://www.googleapis.com/auth/androidmanagement"
+GRANT = "urn:ietf:params:oauth:grant-type:jwt-bearer"
+MAX_FILE_BYTES = 64 * 1024
+MAX_KEY_CHARACTERS = 16_000
+# What is needed of a key file; the rest is for other clients.
+KEPT_MEMBERS = ("type", "project_id", "private_key_id", "private_key", "client_email", "token_uri")
+
+_ASSERTION_LIFE_S = 3600  # the longest that Google takes
+_EARLY_S = 60.0  # a token is renewed before its end, so that none dies on the way
+_UNSTATED_LIFE_S = 300.0
+
+_NEW_FILE = (
+    "download a new key (Google Cloud console, IAM & Admin, Service Accounts, Keys, Add key, JSON) "
+    "and pass the file unchanged"
+)
+_OTHER_FILES = {
+    "authorized_user": "is a person's own login, not a service account",
+    "external_account": "is a workload identity, not a service account",
+    "impersonated_service_account": "impersonates a service account and holds no key",
+}
+
+
+def read_service_account(raw: bytes) -> dict[str, Any]:
+    """The content of a service account's key file; raises `InvalidInput` that says what to do about a bad one."""
+    if not raw.strip():
+        raise _unusable("is empty")
+    if len(raw) > MAX_FILE_BYTES:
+        raise _unusable(f"is larger than {MAX_FILE_BYTES // 1024} KiB")
+    try:
+        account = msgspec.json.decode(raw.removeprefix(b"\xef\xbb\xbf"))  # a byte order mark, added by editors
+    except (msgspec.MsgspecError, ValueError, RecursionError):
+        begun = raw.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"{")
+        raise _unusable("is cut off or damaged" if begun else "is not JSON") from None
+    if not isinstance(account, dict):
+        raise _unusable("is not a JSON object")
+    if "installed" in account or "web" in account:
+        raise _unusable("is that of an OAuth client, not of a service account")
+    _check_members(Fields(account))
+    return account
+
+
+def _unusable(what: str) -> InvalidInput:
+    return InvalidInput(message=f"The credentials file {what}: {_NEW_FILE}")
+
+
+def _check_members(fields: Fields) -> None:
+    kind = fields.raw.get("type")
+    if kind != "service_account":
+        known = _OTHER_FILES.get(kind) if isinstance(kind, str) else None
+        raise _unusable(known or 'has no "type": "service_account"')
+    fields.text("client_email", required=True, pattern=r"[^@\s]+@[^@\s]+", meaning="must be the account's address")
+    fields.text("private_key_id")
+    address = fields.text("token_uri", required=True, max_length=2048)
+    if address is not None and not is_address(address):
+        fields.wrong("token_uri", "must be an http or https address")
+    key = fields.text("private_key", required=True, max_length=MAX_KEY_CHARACTERS, empty=False)
+    fault = None if key is None else _key_fault(key)
+    if fault:
+        fields.wrong("private_key", fault)
+    if fields.errors:
+        raise InvalidInput(fields.errors, f"The credentials file cannot be used ({_NEW_FILE})")
+
+
+def _key_fault(pem: str) -> str | None:
+    if "\\n" in pem:
+        return "has its line breaks written as \\n twice; take it from the downloaded file"
+    if "-----BEGIN" not in pem or "-----END" not in pem:
+        return "is cut off: it must hold a PEM block from BEGIN to END"
+    try:
+        key = load_pem_private_key(pem.encode(), None)
+    except (ValueError, TypeError, UnsupportedAlgorithm):
+        return "is no readable private key"
+    return None if isinstance(key, RSAPrivateKey) else "must be an RSA key"
+
+
+@dataclass(frozen=True, slots=True)
+class NoToken:
+    """The token endpoint gave no token; nothing was asked of the API itself."""
+
+    reason: str
+    after_s: float | None = None
+
+
+class TokenSource:
+    """Access tokens of one service account. However many callers wait, one request is under way."""
+
+    def __init__(
+        self, account: Mapping[str, Any], *, timeout_s: float = 10.0, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._signer: crypt.Signer = crypt.RSASigner.from_service_account_info(account)  # type: ignore[no-untyped-call]
+        self._issuer, self._address = account["client_email"], account["token_uri"]
+        self._timeout_s, self._clock = timeout_s, clock
+        self._http = Outbound(self._address)
+        self._token: str | None = None
+        self._good_until = 0.0
+        self._flight: asyncio.Task[str | NoToken] | None = None
+
+    async def token(self, *, deadline_s: float, refused: str | None = None) -> str | NoToken:
+        """A token that is good now and is not the `refused` one."""
+        if self._token not in (None, refused) and self._clock() < self._good_until:
+            return self._token or ""
+        flight = self._flight
+        if flight is None or flight.done():
+            flight = self._flight = asyncio.create_task(self._fetch())
+        # `wait`, not `wait_for`: a caller whose time is over must not end the request of the others.
+        await asyncio.wait((flight,), timeout=max(0.0, deadline_s))
+        if not flight.done() or flight.cancelled():
+            return NoToken("the token endpoint did not answer in time")
+        return flight.result()
+
+    async def _fetch(self) -> str | NoToken:
+        now = int(time.time())
+        claims = {
+            "iss": self._issuer,
+            "scope": SCOPE,
+            "aud": self._address,
+            "iat": now,
+            "exp": now + _ASSERTION_LIFE_S,
+        }
+        assertion: bytes = jwt.encode(self._signer, claims)  # type: ignore[no-untyped-call]
+        form = {"grant_type": GRANT, "assertion": assertion.decode()}
+        answer = await self._http.exchange("POST", "", form=form, deadline_s=self._timeout_s)
+        if isinstance(answer, NotSent | NoReply):
+            return NoToken(f"the token endpoint cannot be reached ({answer.reason})")
+        return self._take(answer)
+
+    def _take(self, reply: Reply) -> str | NoToken:
+        body = reply.json() or {}
+        token, life_s = body.get("access_token"), body.get("expires_in")
+        if reply.status != 200 or not isinstance(token, str) or not re.fullmatch(r"[\x21-\x7e]+", token):
+            error = body.get("error")
+            # The code only (RFC 6749, 5.2): descriptions may repeat what was sent.
+            code = f" {error}" if isinstance(error, str) and re.fullmatch(r"[a-z_]{1,40}", error) else ""
+            return NoToken(f"the token endpoint gave no token ({reply.status}{code})", reply.after_s)
+        if isinstance(life_s, bool) or not isinstance(life_s, int | float) or life_s <= 0:
+            life_s = _UNSTATED_LIFE_S
+        self._token, self._good_until = token, self._clock() + max(life_s / 2, life_s - _EARLY_S)
+        return token
+
+    async def close(self) -> None:
+        """Let go of connections."""
+        if self._flight is not None and not self._flight.done():
+            self._flight.cancel()
+            await asyncio.wait((self._flight,))
+        await self._http.close()

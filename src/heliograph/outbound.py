@@ -1,0 +1,222 @@
+"""HTTP calls to services outside. Answers are values, and they keep apart what a retry depends on.
+
+    Reply      the service answered: its status counts, even where its body was cut, too long or late
+    NotSent    surely not sent: no connection, or the deadline passed before the first byte left
+    NoReply    sent, or partly sent, and no answer: the service may have done it
+
+Used by push providers and management channels. Reasons name the kind of fault, never an address, a header or a body,
+since keys travel in all of these.
+"""
+
+import asyncio
+import logging
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from functools import cache
+from ssl import SSLContext
+from typing import Any
+from urllib.parse import urlsplit
+
+import httpx2
+import msgspec
+
+MAX_BODY_BYTES = 1024 * 1024
+MAX_RETRY_AFTER_S = 24 * 3600.0
+
+# Raised by httpx2 before a request is written. Everything else may have left, in part or as a whole.
+NEVER_SENT = (
+    httpx2.ConnectError,
+    httpx2.ConnectTimeout,
+    httpx2.PoolTimeout,
+    httpx2.ProxyError,  # no tunnel
+    httpx2.UnsupportedProtocol,
+    httpx2.InvalidURL,
+)
+# Raised while a request is put together.
+UNWRITABLE = (httpx2.InvalidURL, TypeError, ValueError, RuntimeError)
+# All that httpx2 raises otherwise. RuntimeError holds its StreamErrors, ValueError what cannot be encoded.
+FAULTS = (httpx2.HTTPError, httpx2.CookieConflict, OSError, RuntimeError, ValueError)
+
+
+def _quiet(record: logging.LogRecord) -> bool:
+    return record.levelno >= logging.WARNING
+
+
+# httpx2 logs every URL at INFO, query included, where some services want their key. A filter, because a level set
+# on the root logger or on this one must not bring it back.
+logging.getLogger("httpx2").addFilter(_quiet)
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """An HTTP answer. `body` is empty where it could not be read as a whole."""
+
+    status: int
+    body: bytes = b""
+    after_s: float | None = None
+
+    def json(self) -> dict[str, Any] | None:
+        """The body as a JSON object; None where it is anything else."""
+        try:
+            value = msgspec.json.decode(self.body)
+        except (msgspec.MsgspecError, ValueError, RecursionError):
+            return None
+        return value if isinstance(value, dict) else None
+
+
+@dataclass(frozen=True, slots=True)
+class NotSent:
+    """The service surely did not get the request. `after_s`: when to try again, where somebody said so."""
+
+    reason: str
+    after_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class NoReply:
+    """The service may have got the request."""
+
+    reason: str
+
+
+Exchange = Reply | NotSent | NoReply
+
+
+def is_address(text: str) -> bool:
+    """Whether this is an absolute http or https address that paths can be added to, without a user name in it."""
+    try:
+        parts = urlsplit(text)
+        whole = parts.port != 0 and text.isascii() and text.isprintable() and " " not in text
+    except ValueError:
+        return False
+    extra = parts.query or parts.fragment or "@" in parts.netloc
+    return whole and parts.scheme in ("http", "https") and bool(parts.hostname) and not extra
+
+
+def retry_after_s(value: str | None, now: datetime) -> float | None:
+    """Retry-After in seconds, from seconds or an HTTP date (RFC 9110, 10.2.3); None where it is neither."""
+    text = (value or "").strip()
+    if re.fullmatch(r"[0-9]{1,15}", text):
+        return min(float(text), MAX_RETRY_AFTER_S)
+    try:
+        date = parsedate_to_datetime(text)
+        wait = (date if date.tzinfo else date.replace(tzinfo=UTC)) - now
+    except (ValueError, TypeError, OverflowError, IndexError):
+        return None
+    return min(max(0.0, wait.total_seconds()), MAX_RETRY_AFTER_S)
+
+
+@cache
+def _tls() -> SSLContext:
+    """One context for all: building one takes longer than many a request."""
+    return httpx2.create_ssl_context()
+
+
+class _Progress:
+    """How far one request got."""
+
+    def __init__(self) -> None:
+        self.sent = False
+        self.status: int | None = None
+        self.after_s: float | None = None
+
+    async def trace(self, event: str, _: Mapping[str, Any]) -> None:
+        """httpcore2's trace extension: the events are named `http11.send_request_headers.started` and so on."""
+        if event.endswith("send_request_headers.started"):
+            self.sent = True
+
+    def answered(self, response: httpx2.Response) -> None:
+        self.status = response.status_code
+        self.after_s = retry_after_s(response.headers.get("retry-after"), datetime.now(UTC))
+
+    def reply(self) -> Reply | None:
+        """The answer as far as it came: without a body."""
+        return None if self.status is None else Reply(self.status, b"", self.after_s)
+
+
+class Outbound:
+    """Connections to one service. `base_url` is put before every path as it is."""
+
+    def __init__(self, base_url: str, *, transport: httpx2.AsyncBaseTransport | None = None) -> None:
+        self._base_url = base_url
+        self._busy = 0
+        self._closing = False
+        self._client = httpx2.AsyncClient(
+            verify=_tls(),
+            transport=transport,
+            timeout=None,  # one deadline holds for a call as a whole, see `_bounded`
+            follow_redirects=False,
+            # Not compressed: a small answer must not unfold into a large one.
+            headers={"Accept": "application/json", "Accept-Encoding": "identity", "User-Agent": "heliograph"},
+        )
+
+    async def exchange(
+        self,
+        method: str,
+        path: str,
+        *,
+        deadline_s: float,
+        params: Mapping[str, str] | None = None,
+        headers: Mapping[str, str] | None = None,
+        json: Any = None,
+        form: Mapping[str, str] | None = None,
+    ) -> Exchange:
+        """One request, ended after `deadline_s` seconds at the latest. Raises nothing but cancellation."""
+        if self._closing:
+            return NotSent("the client was closed")
+        progress = _Progress()
+        try:
+            request = self._client.build_request(
+                method,
+                self._base_url + path,
+                params=params,
+                headers=dict(headers or {}) | ({} if json is None else {"Content-Type": "application/json"}),
+                content=None if json is None else msgspec.json.encode(json),
+                data=form,
+                extensions={"trace": progress.trace},
+            )
+        except UNWRITABLE as error:
+            return NotSent(f"the request cannot be written ({type(error).__name__})")
+        return await self._bounded(request, progress, deadline_s)
+
+    async def _bounded(self, request: httpx2.Request, progress: _Progress, deadline_s: float) -> Exchange:
+        self._busy += 1
+        try:
+            async with asyncio.timeout(deadline_s):
+                return await self._send(request, progress)
+        except TimeoutError:
+            late = NoReply("no answer in time") if progress.sent else NotSent("no connection in time")
+            return progress.reply() or late
+        except NEVER_SENT as error:
+            return NotSent(type(error).__name__)
+        except FAULTS as error:
+            return progress.reply() or NoReply(type(error).__name__)
+        finally:
+            self._busy -= 1
+            await self._close_if_idle()
+
+    async def _send(self, request: httpx2.Request, progress: _Progress) -> Reply:
+        response = await self._client.send(request, stream=True)
+        try:
+            progress.answered(response)
+            body = bytearray()
+            async for chunk in response.aiter_raw():
+                body += chunk
+                if len(body) > MAX_BODY_BYTES:
+                    body.clear()
+                    break
+            return Reply(response.status_code, bytes(body), progress.after_s)
+        finally:
+            await response.aclose()
+
+    async def close(self) -> None:
+        """Let go of connections, once the calls in flight have ended."""
+        self._closing = True
+        await self._close_if_idle()
+
+    async def _close_if_idle(self) -> None:
+        if self._closing and not self._busy:
+            await self._client.aclose()

@@ -1,0 +1,158 @@
+"""Push providers: one file each, ending in `PLUGIN = ProviderPlugin(…)`, found by scanning this folder.
+
+Packages outside add theirs with an entry point of the group `heliograph.providers` that names such a plug-in.
+"""
+
+import importlib
+import pkgutil
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from dataclasses import dataclass
+from importlib.metadata import entry_points
+from types import MappingProxyType
+from typing import Any, Protocol
+
+import msgspec
+import structlog
+
+from heliograph.domain.devices import ProviderAccount
+from heliograph.ports.clock import SecretBox
+from heliograph.ports.push import ProviderPlugin, PushMessage, PushProvider
+from heliograph_protocol.messages import PushOffer
+
+log = structlog.get_logger("heliograph.providers")
+
+GROUP = "heliograph.providers"
+
+
+class EntryPoint(Protocol):
+    """What is needed of `importlib.metadata.EntryPoint`."""
+
+    @property
+    def name(self) -> str:
+        """Its name, for messages."""
+        ...
+
+    def load(self) -> Any:
+        """Import what it points to."""
+        ...
+
+
+def discover(outside: "list[EntryPoint] | None" = None) -> Mapping[str, ProviderPlugin]:
+    """All plug-ins by kind. Raises `TypeError` where two claim one kind, or an entry point names something else."""
+    found: dict[str, ProviderPlugin] = {}
+    for origin, plugin in (*_own(), *_foreign(outside)):
+        if not isinstance(plugin, ProviderPlugin):
+            raise TypeError(f"{origin} is no ProviderPlugin")
+        if plugin.kind in found:
+            raise TypeError(f"{origin} defines the push provider {plugin.kind}, which exists already")
+        found[plugin.kind] = plugin
+    return MappingProxyType(found)
+
+
+def _own() -> Iterator[tuple[str, Any]]:
+    for module in sorted(pkgutil.iter_modules(__path__), key=lambda m: m.name):
+        name = f"{__name__}.{module.name}"
+        plugin = getattr(importlib.import_module(name), "PLUGIN", None)
+        if plugin is not None:  # a helper that several share has none
+            yield name, plugin
+
+
+def _foreign(outside: "list[EntryPoint] | None") -> Iterator[tuple[str, Any]]:
+    for entry in entry_points(group=GROUP) if outside is None else outside:
+        yield f"entry point {entry.name}", entry.load()
+
+
+def offer_of(message: PushMessage) -> PushOffer:
+    """A push in the words of the agent's protocol: what every provider carries as its data."""
+    return PushOffer(
+        id=message.id,
+        kind=message.kind,  # type: ignore[arg-type]  # the port names the same three kinds
+        expires_in_ms=message.life_s * 1000,
+        command_id=message.command_id,
+        title=message.title,
+        body=message.body,
+        data=message.data,
+    )
+
+
+def encoded_size(value: Any) -> int | None:
+    """The number of bytes as JSON; None where it cannot be written as such."""
+    try:
+        return len(msgspec.json.encode(value))
+    except (TypeError, ValueError, RecursionError):
+        return None
+
+
+LoadAccount = Callable[[str, str], Awaitable[ProviderAccount | None]]
+
+
+@dataclass(frozen=True, slots=True)
+class _Built:
+    """A provider and the state of the account it was built from; None where that cannot be used."""
+
+    state: tuple[str, int, bytes]
+    provider: PushProvider | None
+
+
+class ProviderRegistry:
+    """The plug-ins, and the providers built from accounts. Implements `ports.push.Providers`.
+
+    `load(organization_id, account_id)` gives the account as it is stored now; a changed one is built anew.
+    """
+
+    def __init__(self, plugins: Mapping[str, ProviderPlugin], load: LoadAccount, secrets: SecretBox) -> None:
+        self._plugins, self._load, self._secrets = plugins, load, secrets
+        self._built: dict[str, _Built] = {}
+        self._without_account: dict[str, PushProvider] = {}
+
+    def plugin(self, kind: str) -> ProviderPlugin | None:
+        """The plug-in of a kind."""
+        return self._plugins.get(kind)
+
+    async def provider(self, organization_id: str, kind: str, account_id: str | None) -> PushProvider | None:
+        """The provider behind an account; None when it is gone, disabled, or of another kind."""
+        plugin = self._plugins.get(kind)
+        if plugin is None:
+            return None
+        if not plugin.needs_account:
+            if kind not in self._without_account:
+                self._without_account[kind] = plugin.build({})
+            return self._without_account[kind]
+        account = None if account_id is None else await self._load(organization_id, account_id)
+        if account is None or account.organization_id != organization_id or account.provider != kind:
+            return None
+        if account.disabled_at is not None:
+            await self._drop(account.id)
+            return None
+        return await self._current(plugin, account)
+
+    async def _current(self, plugin: ProviderPlugin, account: ProviderAccount) -> PushProvider | None:
+        state = (account.provider, account.updated_at, account.config)
+        built = self._built.get(account.id)
+        if built is not None and built.state == state:
+            return built.provider
+        # Put in its place before anything is awaited: two callers never build two.
+        self._built[account.id] = fresh = _Built(state, self._build(plugin, account))
+        if built is not None and built.provider is not None:
+            await built.provider.close()
+        return fresh.provider
+
+    def _build(self, plugin: ProviderPlugin, account: ProviderAccount) -> PushProvider | None:
+        try:
+            return plugin.build(msgspec.json.decode(self._secrets.open(account.config), type=dict[str, Any]))
+        except (ValueError, LookupError, TypeError) as error:
+            # The kind of fault only: messages of decoders may repeat what they read.
+            log.warning("provider account cannot be used", account=account.id, why=type(error).__name__)
+            return None
+
+    async def _drop(self, account_id: str) -> None:
+        built = self._built.pop(account_id, None)
+        if built is not None and built.provider is not None:
+            await built.provider.close()
+
+    async def close(self) -> None:
+        """Let go of all connections."""
+        for account_id in list(self._built):
+            await self._drop(account_id)
+        for kind in list(self._without_account):
+            await self._without_account.pop(kind).close()

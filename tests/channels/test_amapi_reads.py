@@ -1,0 +1,168 @@
+"""Reading and cancelling operations."""
+
+from __future__ import annotations
+
+import json
+from functools import partial
+from typing import Any
+
+import pytest
+
+from heliograph.channels import AmapiChannel
+from heliograph.channels.amapi import MAX_PAGES
+from heliograph.ports.channel import CancelRefused, CancelTaken, Gone, Operations, Unreachable
+from tests.channels.google import DEVICE_NAME, OPERATION_NAME, Google, device, error, operation
+from tests.support.wire import Action, Answer, Raw, Seen, json_answer
+
+GONE = "Requested entity was not found."
+
+
+def op(number: int) -> dict[str, Any]:
+    return operation(f"{DEVICE_NAME}/operations/{number}")
+
+
+# ---------------------------------------------------------------- list
+
+
+async def test_all_pages_are_read_in_order(google: Google, channel: AmapiChannel) -> None:
+    google.answers(
+        json_answer({"operations": [op(1), op(2)], "nextPageToken": "a+/="}),
+        json_answer({"operations": [], "nextPageToken": "b"}),
+        json_answer({"operations": [op(3)]}),
+    )
+    assert await channel.operations(device()) == Operations([op(1), op(2), op(3)])
+    assert [seen.query for seen in google.asked] == [
+        {"pageSize": "100"},
+        {"pageSize": "100", "pageToken": "a+/="},
+        {"pageSize": "100", "pageToken": "b"},
+    ]
+    assert google.asked[0].path == f"/v1/{DEVICE_NAME}/operations"
+    assert google.tokens == 1
+
+
+async def test_no_operations(google: Google, channel: AmapiChannel) -> None:
+    google.answers(json_answer({}), json_answer({"nextPageToken": ""}))
+    assert await channel.operations(device()) == Operations([])
+    assert await channel.operations(device()) == Operations([])
+
+
+@pytest.mark.parametrize(
+    "page",
+    [
+        json_answer([op(1)]),
+        json_answer({"operations": {}}),
+        json_answer({"operations": [op(1), {"name": "x"}]}),
+        json_answer({"operations": [op(1)], "unreachable": ["elsewhere"]}),
+        json_answer({"operations": [op(1)], "nextPageToken": 7}),
+        Answer(200, b""),
+        Answer(200, b"<html>"),
+        Answer(200, json.dumps({"operations": [op(1)]}).encode(), missing=3),
+        Answer(302, b""),
+        Answer(404, b"<html>"),
+        error(403, "no"),
+        error(500, "no"),
+        error(501, "no"),
+        Raw(b""),
+    ],
+)
+async def test_a_list_that_may_be_incomplete_is_no_list(google: Google, channel: AmapiChannel, page: Action) -> None:
+    google.answers(page)
+    assert isinstance(await channel.operations(device()), Unreachable)
+    google.answers(json_answer({"operations": [op(1)], "nextPageToken": "a"}), page)
+    assert isinstance(await channel.operations(device()), Unreachable)
+
+
+async def test_a_list_without_end(google: Google, channel: AmapiChannel) -> None:
+    google.api = lambda _: json_answer({"operations": [op(1)], "nextPageToken": "same"})
+    assert await channel.operations(device()) == Unreachable("the list of operations does not end")
+    assert len(google.asked) == 2
+
+    def endless(seen: Seen) -> Action:
+        return json_answer({"nextPageToken": seen.query.get("pageToken", "") + "x"})
+
+    google.api = endless
+    assert await channel.operations(device()) == Unreachable("the list of operations does not end")
+    assert len(google.asked) == 2 + MAX_PAGES
+
+
+async def test_a_device_that_google_does_not_know(google: Google, channel: AmapiChannel) -> None:
+    google.answers(error(404, GONE), error(500, GONE))
+    assert await channel.operations(device()) == Gone(GONE)
+    assert await channel.operations(device()) == Gone(GONE)
+    assert isinstance(await channel.operations(device("phone")), Gone)
+
+
+async def test_when_to_ask_again(google: Google, channel: AmapiChannel) -> None:
+    google.token_answers = [Answer(429, b"", {"Retry-After": "5"})]
+    google.answers(error(429, "Quota", headers={"Retry-After": "8"}))
+    assert await channel.operations(device()) == Unreachable("the token endpoint gave no token (429)", 5.0)
+    assert await channel.operations(device()) == Unreachable("Google answered 429", 8.0)
+
+
+# ---------------------------------------------------------------- get
+
+
+async def test_one_operation_without_its_secrets(google: Google, channel: AmapiChannel) -> None:
+    google.answers(json_answer(operation(metadata={"type": "ADD_ESIM", "addEsimParams": {"activationCode": "c"}})))
+    assert await channel.operation(OPERATION_NAME) == operation(metadata={"type": "ADD_ESIM", "addEsimParams": {}})
+    assert google.asked[0].path == f"/v1/{OPERATION_NAME}"
+
+
+async def test_another_operation_than_the_one_asked_for_is_no_answer(google: Google, channel: AmapiChannel) -> None:
+    google.answers(json_answer(op(5)), json_answer({"done": True}))
+    assert isinstance(await channel.operation(OPERATION_NAME), Unreachable)
+    assert isinstance(await channel.operation(OPERATION_NAME), Unreachable)
+
+
+async def test_an_operation_that_is_gone(google: Google, channel: AmapiChannel) -> None:
+    google.answers(error(404, GONE), error(404, ""))
+    assert await channel.operation(OPERATION_NAME) == Gone(GONE)
+    assert isinstance(await channel.operation(OPERATION_NAME), Gone)
+    for name in ("", DEVICE_NAME, f"{OPERATION_NAME}/x", f"{DEVICE_NAME}/operations/.."):
+        assert isinstance(await channel.operation(name), Gone)
+        assert isinstance(await channel.cancel(name), CancelRefused)
+    assert len(google.asked) == 2
+
+
+# ---------------------------------------------------------------- cancel
+
+
+async def test_the_request_to_cancel(google: Google, channel: AmapiChannel) -> None:
+    google.answers(json_answer({}))
+    assert await channel.cancel(OPERATION_NAME) == CancelTaken()
+    (seen,) = google.asked
+    assert (seen.method, seen.path, seen.body) == ("POST", f"/v1/{OPERATION_NAME}:cancel", b"")
+
+
+@pytest.mark.parametrize(
+    ("answer", "expected"),
+    [
+        (error(400, "Finished", "FAILED_PRECONDITION"), CancelRefused(400, "Finished")),
+        (error(404, GONE), CancelRefused(404, GONE)),
+        (error(500, GONE), CancelRefused(500, GONE)),
+        (error(501, "No"), CancelRefused(501, "No")),
+        (Answer(501, b"<html>"), CancelRefused(501, "")),
+        (error(429, "Quota", headers={"Retry-After": "8"}), Unreachable("Google answered 429", 8.0)),
+        (error(500, "Internal"), Unreachable("Google answered 500")),
+        (error(503, "Unavailable"), Unreachable("Google answered 503")),
+        (error(403, "No"), Unreachable("Google answered 403: the credentials may not do this")),
+        (Answer(404, b"<html>"), Unreachable("404, but not from the API: is the base address right?")),
+        (Answer(200, b""), Unreachable("200 without a JSON object")),
+        (Raw(b""), Unreachable("RemoteProtocolError")),
+    ],
+)
+async def test_answers_to_a_cancel(google: Google, channel: AmapiChannel, answer: Action, expected: object) -> None:
+    google.answers(answer)
+    assert await channel.cancel(OPERATION_NAME) == expected
+
+
+async def test_every_status_has_a_meaning(google: Google, channel: AmapiChannel) -> None:
+    for status in range(200, 600):
+        google.api = partial(_answer, Answer(status, b"<html>"))
+        assert isinstance(await channel.operations(device()), Gone | Unreachable), status
+        assert isinstance(await channel.operation(OPERATION_NAME), Gone | Unreachable), status
+        assert isinstance(await channel.cancel(OPERATION_NAME), CancelRefused | Unreachable), status
+
+
+def _answer(answer: Action, _: Seen) -> Action:
+    return answer

@@ -1,0 +1,35 @@
+"""Messages and addresses to push with, and what every `test_<kind>.py` states about its provider."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from heliograph.domain.devices import PushTarget
+from heliograph.ports.push import PushMessage
+
+WAKE = PushMessage(id="a" * 24, kind="wake", life_s=3600, command_id="b" * 24)
+NOTIFICATION = PushMessage(
+    id="c" * 24, kind="notification", life_s=60, title="Hello", body="Wörld", data={"nested": {"n": [1, None]}}
+)
+SILENT = PushMessage(id="d" * 24, kind="silent", life_s=1, body="")
+MESSAGES = (WAKE, NOTIFICATION, SILENT)
+
+
+@dataclass(frozen=True)
+class Contract:
+    """What `tests/providers/test_<kind>.py` gives as `contract(url)`, for the tests that run over every provider.
+
+    `config`: settings as an operator writes them, leading to the server at `url`. `secrets`: whatever of it, or of
+    `token`, must never be shown. `is_remote`: it speaks to a server. `wrong`: settings that must be refused.
+    """
+
+    config: dict[str, Any]
+    secrets: list[str]
+    token: str
+    is_remote: bool = True
+    wrong: list[dict[str, Any]] = field(default_factory=list)
+
+
+def target(kind: str, token: str) -> PushTarget:
+    return PushTarget("e" * 24, "mdmAgent", kind, "f" * 24, token, 0)

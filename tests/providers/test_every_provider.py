@@ -1,0 +1,153 @@
+"""What holds for every provider, found as the server finds it. A new one needs its `test_<kind>.py`, or this fails."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from heliograph.domain.errors import InvalidInput
+from heliograph.domain.fields import Fields
+from heliograph.ports.push import (
+    Accepted,
+    CannotWithdraw,
+    Forgotten,
+    Outcome,
+    Pending,
+    ProviderPlugin,
+    PushProvider,
+    RetryLater,
+    StatusAnswer,
+    Unavailable,
+    WithdrawAnswer,
+    Withdrawn,
+)
+from heliograph.providers import discover
+from tests.providers.samples import MESSAGES, WAKE, Contract, target
+from tests.support.secrets_in_logs import LogWatch
+from tests.support.wire import Action, Answer, Raw, Wire
+
+PLUGINS = discover()
+BODIES = (
+    b"",
+    b"null",
+    b"{}",
+    b"[]",
+    b"<html>",
+    b"\xff\xfe\x00",
+    b'{"success":true',
+    b'{"success":true,"id":{},"info":[],"push":[],"code":[],"error":{}}',
+    b'{"code":"RATE_LIMIT","error":null,"reason":5,"name":[]}',
+    b"[" * 100_000,
+)
+CUTS = (b"", b"HTTP/1.1 200 OK\r\nContent-Le", b"\x00\x00\x00garbage\r\n\r\n", b"HTTP/1.1 103 Early\r\n\r\n")
+
+every_plugin = pytest.mark.parametrize("kind", sorted(PLUGINS))
+
+
+def contract_of(kind: str, url: str) -> Contract:
+    given: Contract = importlib.import_module(f"tests.providers.test_{kind}").contract(url)
+    return given
+
+
+@pytest.fixture
+async def wire() -> AsyncIterator[Wire]:
+    async with Wire().serving() as wire:
+        yield wire
+
+
+def build(plugin: ProviderPlugin, contract: Contract) -> PushProvider:
+    # Through JSON and back, as it lies in the database.
+    stored = msgspec.json.encode(plugin.read_config(Fields(contract.config)))
+    return plugin.build(msgspec.json.decode(stored))
+
+
+@every_plugin
+def test_it_has_tests_of_its_own(kind: str) -> None:
+    assert (Path(__file__).parent / f"test_{kind}.py").is_file()
+    assert isinstance(contract_of(kind, "http://127.0.0.1:1"), Contract)
+
+
+@every_plugin
+def test_what_it_states_is_sound(kind: str) -> None:
+    plugin = PLUGINS[kind]
+    assert plugin.kind == kind
+    assert plugin.max_life_s > 0
+    assert [plugin.check(message) for message in MESSAGES] == [None] * len(MESSAGES)
+    assert plugin.check(dataclasses.replace(WAKE, data={"x": "y" * 1_000_000}))
+
+
+@every_plugin
+def test_wrong_settings_are_refused_without_repeating_them(kind: str) -> None:
+    contract = contract_of(kind, "http://127.0.0.1:1")
+    assert contract.wrong
+    for settings in contract.wrong:
+        with pytest.raises(InvalidInput) as refusal:
+            PLUGINS[kind].read_config(Fields(settings))
+        assert [secret for secret in contract.secrets if secret in str(refusal.value)] == []
+
+
+async def use(provider: PushProvider, kind: str, contract: Contract) -> list[Any]:
+    outcomes: list[Any] = [await provider.send(message, target(kind, contract.token)) for message in MESSAGES]
+    return [*outcomes, await provider.status("reference", 30), await provider.withdraw("reference")]
+
+
+@every_plugin
+async def test_whatever_the_service_answers_is_a_value_without_secrets(
+    kind: str, wire: Wire, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
+) -> None:
+    watch = LogWatch(caplog, capsys)
+    contract = contract_of(kind, wire.url)
+    provider = build(PLUGINS[kind], contract)
+    echo = " ".join(contract.secrets).encode()
+    answers: list[Action] = [Answer(status, BODIES[status % len(BODIES)]) for status in range(200, 600, 7)]
+    answers += [Answer(status, body) for status in (200, 400, 410, 429, 500) for body in BODIES]
+    answers += [Answer(400, b'{"code":"X","error":"' + echo + b'","reason":"' + echo + b'"}'), Answer(500, echo)]
+    answers += [Raw(cut) for cut in CUTS]
+    answers += [Answer(429, b"", {"Retry-After": value}) for value in ("3", "-1", "x", "Sun, 01 Mar 2026 12:00:30 GMT")]
+    seen: list[Any] = []
+    for answer in answers if contract.is_remote else answers[:1]:
+        wire.otherwise = answer
+        *sent, status, withdrawn = await use(provider, kind, contract)
+        assert all(isinstance(outcome, Outcome) for outcome in sent), answer
+        assert isinstance(status, StatusAnswer), answer
+        assert isinstance(withdrawn, WithdrawAnswer), answer
+        seen += [*sent, status, withdrawn]
+    await provider.close()
+    watch.assert_none_of(contract.secrets, seen)
+
+
+@every_plugin
+async def test_nothing_but_the_services_own_word_is_a_success(kind: str, wire: Wire) -> None:
+    contract = contract_of(kind, wire.url)
+    if not contract.is_remote:
+        return
+    provider = build(PLUGINS[kind], contract)
+    for answer in [Answer(status, b"<html>") for status in range(400, 600)] + [Raw(cut) for cut in CUTS]:
+        wire.otherwise = answer
+        *sent, status, withdrawn = await use(provider, kind, contract)
+        assert not any(isinstance(outcome, Accepted) for outcome in sent), answer
+        assert not isinstance(status, Pending), answer
+        assert not isinstance(withdrawn, Withdrawn), answer
+    await provider.close()
+
+
+@every_plugin
+async def test_without_the_service_it_says_try_again(kind: str, wire: Wire) -> None:
+    contract = contract_of(kind, wire.url)
+    if not contract.is_remote:
+        return
+    provider = build(PLUGINS[kind], contract)
+    wire.otherwise = Raw(b"")
+    *sent, status, withdrawn = await use(provider, kind, contract)
+    assert all(isinstance(outcome, RetryLater) for outcome in sent)
+    assert isinstance(status, Unavailable | Forgotten)
+    assert isinstance(withdrawn, Unavailable | CannotWithdraw)
+    await provider.close()
+    # After close it still answers, and still with values.
+    assert isinstance(await provider.send(WAKE, target(kind, contract.token)), RetryLater)
