@@ -204,6 +204,12 @@ class GoogleWorld(World):
         assert self.operation is not None
         self.operation |= {"done": True, "error": {"code": code, "message": "over"}}
 
+    @rule(kind=st.sampled_from([ladder.Claimed, ladder.Acknowledged, ladder.Started, ladder.Deferred]))
+    def an_agent_meddles(self, kind: type[Event]) -> None:
+        before = self.command.rung
+        self.hear(kind(source="agent"))
+        assert self.command.rung is before
+
     @rule()
     def the_server_looks(self) -> None:
         self.read()

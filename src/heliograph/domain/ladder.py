@@ -53,6 +53,9 @@ CORRECTABLE = frozenset({Rung.EXPIRED_UNDELIVERED, Rung.EXPIRED_RUNNING, Rung.UN
 # The agent holds nothing yet: no claim was committed, so nothing authorises the device to run it.
 UNCLAIMED = frozenset({Rung.QUEUED, Rung.HELD, Rung.SCHEDULED, Rung.ISSUED})
 
+# Claimed, and not known to have begun: the agent can still be asked to let go of it.
+LETS_GO = frozenset({Rung.DELIVERED, Rung.ACKNOWLEDGED, Rung.DEFERRED})
+
 # What a claim may take. A deferred command was claimed once, so only the agent can prove that it will not run: its
 # "not now" may arrive late, when it has already begun after all.
 CLAIMABLE = frozenset({Rung.QUEUED, Rung.ISSUED, Rung.DEFERRED})
@@ -288,11 +291,13 @@ def apply(command: Command, event: Event, *, now: int) -> Step:
 
 
 def _may_move(command: Command, event: Event) -> bool:
-    """The two rules that a table of rungs cannot say."""
+    """The rules that a table of rungs cannot say."""
     if isinstance(event, Failed) and command.rung in CORRECTABLE:
         return event.executed  # "I cannot tell" or "too late" is no evidence of execution
     if isinstance(event, Superseded):
         return command.never_reached_anyone
+    if isinstance(event, Claimed | Acknowledged | Started | Deferred):
+        return command.platform != "android"  # Google's to run, never our agent's
     if isinstance(event, Expired):
         return command.issue is not Issue.OPEN  # it may have been accepted: the upstream knows, we do not
     return True

@@ -89,6 +89,10 @@ class ManagementChannel(Protocol):
         """List a device's operations."""
         ...
 
+    async def devices(self, enterprise: str) -> list[dict[str, Any]] | Gone | Unreachable:
+        """All devices of an enterprise, as the upstream describes them."""
+        ...
+
     async def operation(self, name: str) -> dict[str, Any] | Gone | Unreachable:
         """One operation."""
         ...

@@ -97,6 +97,10 @@ class DeviceRepository(Protocol):
         """Devices whose serial number, IMEI or enrollment-specific id is exactly `alias` (at most two are read)."""
         ...
 
+    async def find_by_external_name(self, name: str) -> Device | None:
+        """The device that the upstream calls `name`."""
+        ...
+
     async def list(self, platform: str | None, query: PageQuery) -> Page[Device]:
         """Devices; sorts by created_at, updated_at, name, state."""
         ...
@@ -131,6 +135,10 @@ class SetupRepository(Protocol):
 
     async def add_device(self, device: Device, agent_secret_hash: bytes | None) -> None:
         """Store a device, with the hash of its agent's secret."""
+        ...
+
+    async def replace_agent_secret(self, device_id: str, agent_secret_hash: bytes) -> None:
+        """Let another secret open the agent line for a device."""
         ...
 
     async def save_device(self, device: Device) -> None:

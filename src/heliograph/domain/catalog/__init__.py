@@ -5,7 +5,6 @@ import pkgutil
 from types import MappingProxyType
 
 from heliograph.domain.command_types import AmapiForm, CommandType
-from heliograph.domain.errors import FieldError, InvalidInput
 from heliograph.domain.fields import Fields
 
 
@@ -30,22 +29,24 @@ _OWNER = {
 } | _FOREIGN
 
 
-def android_type(body: Fields) -> tuple[CommandType, AmapiForm]:
+def android_type(body: Fields) -> tuple[CommandType, AmapiForm] | None:
     """The type a request body asks for, from `type` or from its one params member (contract decision 26).
 
-    Raises `InvalidInput` where the type is unknown, absent or at odds with the parameters.
+    Where the type is unknown, absent or at odds with the parameters, `body` is told; None where none can be told.
     """
     owners = {_OWNER[member]: member for member in body.raw if member in _OWNER and body.raw[member] is not None}
     named = body.text("type", choices=ANDROID_TYPES)
     if body.has("type") and named is None:
-        body.raise_if_wrong()
+        return None
     name = named or (next(iter(owners)) if len(owners) == 1 else None)
-    wrong = [FieldError(member, f"belongs to {owner}") for owner, member in owners.items() if owner != name]
     if name is None:
-        raise InvalidInput([FieldError("type", "is required"), *(wrong if len(owners) > 1 else [])])
-    entry = TYPES.get(name)
+        body.wrong("type", "is required")
+    for owner, member in owners.items():
+        if owner != name and (name or len(owners) > 1):
+            body.wrong(member, f"belongs to {owner}")
+    entry = TYPES.get(name or "")
     if entry is None or entry.amapi is None:
-        raise InvalidInput.of("type", f"{name} is not offered here")
-    if wrong:
-        raise InvalidInput(wrong)
+        if name is not None:
+            body.wrong("type", f"{name} is not offered here")
+        return None
     return entry, entry.amapi

@@ -18,7 +18,7 @@ def _message(params: Fields, name: str) -> dict[str, Any] | None:
     localized = message.obj("localizedMessages")
     texts = {}
     for language in localized.raw if localized else ():
-        texts[language] = localized.text(language, max_length=_MAX_MESSAGE) if localized else None
+        texts[language] = localized.text(language, required=True, max_length=_MAX_MESSAGE) if localized else None
     kept: dict[str, Any] = {} if default is None else {"defaultMessage": default}
     return kept | ({"localizedMessages": texts} if texts else {})
 
