@@ -1,0 +1,237 @@
+"""What an agent says and what it is told: the app side of the agent line (messages: heliograph_protocol).
+
+The claim is committed before it is answered, so until then cancel always wins; after it only the device decides.
+"""
+
+from collections.abc import Sequence
+from typing import TypeVar
+
+import msgspec
+
+from heliograph.app.services import Services, secret_lost, until_committed
+from heliograph.domain import ladder
+from heliograph.domain.deliveries import Push, PushAcknowledged
+from heliograph.domain.devices import APPS, COMMAND_APP, Device, PushTarget
+from heliograph.domain.errors import InvalidInput
+from heliograph.domain.ladder import CLAIMABLE, LETS_GO, Command, Rung
+from heliograph.ports.changes import ChangeSet
+from heliograph.ports.store import UnitOfWork
+from heliograph_protocol.messages import (
+    MAX_ITEMS,
+    CancelAnswer,
+    CheckIn,
+    ClaimedCommand,
+    Orders,
+    PushOffer,
+    Register,
+    Registered,
+    Report,
+)
+
+T = TypeVar("T", bound=msgspec.Struct)
+
+# What an agent says when it found a command too old to begin: no evidence that anything ran.
+TOO_LATE = "EXPIRED_BEFORE_START"
+UNKNOWN_OUTCOME = "OUTCOME_UNKNOWN"
+_MAX_LIVE = 4 * MAX_ITEMS
+_MAX_LIST_BYTES = 96 * 1024  # of pushes or of commands in one message; a single larger item still goes, alone
+_MAX_DETAIL_BYTES = 4096  # of what an agent may add to a report: it is stored and shown with the history
+# With these codes the agent says that nothing ran, or that nobody can tell.
+_NOT_EXECUTED = ("outcome_unknown", "EFFECTOR_ERROR", "JOURNAL_DAMAGED")
+_SOURCE = "agent"
+
+
+async def register_agent(s: Services, device: Device, message: Register) -> Registered:
+    """Note which app is installed on a device and how it can be woken; replaces what was known of that app."""
+    if message.app not in APPS:
+        raise InvalidInput.of("app", f"must be one of {', '.join(APPS)}")
+    if len(message.targets) > MAX_ITEMS or any(len(t.token) > 4096 for t in message.targets):
+        raise InvalidInput.of("targets", "has too many or too long entries")
+    unknown = [t.provider for t in message.targets if s.providers.plugin(t.provider) is None]
+    if unknown:
+        raise InvalidInput.of("targets", "names a provider that is not known here")
+    now = s.clock.now()
+    targets = [PushTarget(device.id, message.app, t.provider, None, t.token, now) for t in message.targets]
+    work = s.store.unit_of_work(device.organization_id)
+    await work.devices.register(device.id, message.app, targets, now)
+    return Registered(device_id=device.id, platform=device.platform)
+
+
+async def check_in(s: Services, device: Device, app: str, message: CheckIn) -> Orders:
+    """Take over what the agent reports, claim what it asks for, and say what it must know. One commit."""
+    work = s.store.unit_of_work(device.organization_id)
+
+    async def attempt() -> Orders:
+        changes = ChangeSet(device.organization_id)
+        orders = await _Conversation(s, work, device, app, changes).answer(message)
+        if changes:
+            await work.commit(changes)
+        return orders
+
+    return await until_committed(attempt)
+
+
+async def open_offers(s: Services, device: Device, app: str) -> Orders:
+    """What waits for the agent, without its asking: pushes to acknowledge, cancels to answer, commands to claim."""
+    work = s.store.unit_of_work(device.organization_id)
+    pushes = await work.pushes.offers(device.id, app, s.clock.now(), MAX_ITEMS)
+    live = await work.commands.live_of_device(device.id, _MAX_LIVE) if _runs_commands(device, app) else []
+    return Orders(
+        pushes=fitting([offer_of(s, push) for push in pushes]),
+        cancels=_cancels(live),
+        waiting=any(_claimable(s, c) or c.rung is Rung.DELIVERED for c in live),
+    )
+
+
+def fitting(items: list[T], taken: int = 0) -> list[T]:
+    """As many of the first items as one message has room for beside `taken` bytes; at least one if nothing is taken."""
+    kept: list[T] = []
+    for item in items:
+        size = len(msgspec.json.encode(item))
+        if taken > 0 and taken + size > _MAX_LIST_BYTES:
+            break
+        kept.append(item)
+        taken += size
+    return kept
+
+
+def offer_of(s: Services, push: Push) -> PushOffer:
+    """A push as the agent is told of it."""
+    left_ms = max(0, (push.expires_at - s.clock.now()) // 1000)
+    kind = push.kind if push.kind in ("wake", "notification", "silent") else "silent"
+    return msgspec.convert(
+        {"id": push.id, "kind": kind, "expiresInMs": left_ms, "commandId": push.command_id, **push.message}, PushOffer
+    )
+
+
+class _Conversation:
+    """One check-in: reads, applies, and collects the change set."""
+
+    def __init__(self, s: Services, work: UnitOfWork, device: Device, app: str, changes: ChangeSet) -> None:
+        self.s, self.work, self.device, self.app, self.changes = s, work, device, app, changes
+
+    async def answer(self, message: CheckIn) -> Orders:
+        await self._acknowledge_pushes([ack.id for ack in message.push_acks])
+        if not _runs_commands(self.device, self.app):
+            return Orders(seq=message.seq)
+        live = {c.id: c for c in await self._live(message)}
+        for report in message.reports:
+            await self._take_report(live, report)
+        for cancel_answer in message.cancel_answers:
+            await self._take_cancel_answer(live, cancel_answer)
+        commands = self._claim(live, min(message.claim, MAX_ITEMS)) if message.claim > 0 else []
+        waiting = [c for c in live.values() if _claimable(self.s, c)]
+        return Orders(
+            seq=message.seq,
+            commands=commands,
+            cancels=_cancels(list(live.values())),
+            waiting=bool(waiting),
+            more=bool(waiting) and message.claim > 0,
+        )
+
+    async def _live(self, message: CheckIn) -> Sequence[Command]:
+        if not (message.claim or message.reports or message.cancel_answers):
+            return []
+        return await self.work.commands.live_of_device(self.device.id, _MAX_LIVE)
+
+    async def _acknowledge_pushes(self, ids: Sequence[str]) -> None:
+        for push_id in dict.fromkeys(ids):
+            push = await self.work.pushes.find(push_id)
+            if push is not None and push.device_id == self.device.id and push.app == self.app:
+                self.changes.move_push(push, PushAcknowledged(source=_SOURCE), self.s.clock.now())
+
+    async def _command(self, live: dict[str, Command], command_id: str) -> Command | None:
+        """A command of this device, live or over; never another device's."""
+        return live.get(command_id) or await self.work.commands.find(command_id, self.device.id)
+
+    async def _take_report(self, live: dict[str, Command], report: Report) -> None:
+        command = await self._command(live, report.command_id)
+        if command is not None:
+            live[command.id] = self.changes.move(command, _event_of(report), self.s.clock.now())
+
+    async def _take_cancel_answer(self, live: dict[str, Command], answer: CancelAnswer) -> None:
+        command = await self._command(live, answer.command_id)
+        if command is None or command.is_over:
+            return
+        evidence = {"answer": answer.outcome, "deviceTime": answer.at[:64]}
+        # Without our asking, the agent's word cancels nothing.
+        if answer.outcome == "confirmed" and command.cancel_requested_at is not None:
+            event: ladder.Event = ladder.Cancelled(source=_SOURCE, evidence=evidence)
+        elif answer.outcome == "rejected":
+            event = ladder.Started(source=_SOURCE, evidence=evidence)  # it has begun, so it is not asked again
+        else:
+            event = ladder.Noted(source=_SOURCE, evidence=evidence)
+        live[command.id] = self.changes.move(command, event, self.s.clock.now())
+
+    def _claim(self, live: dict[str, Command], wanted: int) -> list[ClaimedCommand]:
+        """Claim the oldest commands first; one claimed before and never acknowledged is handed out again."""
+        handed: list[ClaimedCommand] = []
+        size = 0
+        for command in list(live.values()):
+            again = command.rung is Rung.DELIVERED and command.cancel_requested_at is None
+            if len(handed) == wanted or not (again or _claimable(self.s, command)):
+                continue
+            order = self._handed_out(command)
+            if order is None:
+                live[command.id] = self.changes.move(command, secret_lost(_SOURCE), self.s.clock.now())
+                continue
+            size += len(msgspec.json.encode(order))
+            if handed and size > _MAX_LIST_BYTES:
+                break
+            if not again:
+                live[command.id] = self.changes.move(command, _CLAIMED, self.s.clock.now())
+            handed.append(order)
+        return handed
+
+    def _handed_out(self, command: Command) -> ClaimedCommand | None:
+        params = self.s.open_params(command)
+        if params is None:
+            return None
+        left_ms = max(0, (command.expires_at - self.s.clock.now()) // 1000)
+        return ClaimedCommand(id=command.id, type=command.type, expires_in_ms=left_ms, params=params)
+
+
+_CLAIMED = ladder.Claimed(source=_SOURCE)
+
+
+def _runs_commands(device: Device, app: str) -> bool:
+    """Whether commands reach this app over the agent line: those of an Android device are Google's to run."""
+    return app == COMMAND_APP and device.platform == "aosp"
+
+
+def _claimable(s: Services, command: Command) -> bool:
+    return command.rung in CLAIMABLE and command.cancel_requested_at is None and command.expires_at > s.clock.now()
+
+
+def _cancels(live: Sequence[Command]) -> list[str]:
+    asked = [c.id for c in live if c.cancel_requested_at is not None and c.rung in LETS_GO]
+    return asked[:MAX_ITEMS]
+
+
+def _event_of(report: Report) -> ladder.Event:
+    evidence: dict[str, object] = {"deviceTime": report.at[:64]}
+    if report.detail is not None:
+        size = len(msgspec.json.encode(report.detail))
+        evidence["detail"] = report.detail if size <= _MAX_DETAIL_BYTES else {"omitted": f"{size} bytes"}
+    match report.rung:
+        case "acknowledged":
+            return ladder.Acknowledged(source=_SOURCE, evidence=evidence)
+        case "running":
+            return ladder.Started(source=_SOURCE, evidence=evidence)
+        case "succeeded":
+            return ladder.Succeeded(source=_SOURCE, evidence=evidence)
+        case "deferred":
+            return ladder.Deferred(source=_SOURCE, evidence=evidence)
+        case "failed":
+            return _failure(report, evidence)
+
+
+def _failure(report: Report, evidence: dict[str, object]) -> ladder.Event:
+    code = report.error.code[:64] if report.error else "UNKNOWN"
+    message = report.error.message[:256] if report.error else ""
+    if code == TOO_LATE:
+        return ladder.Expired(source=_SOURCE, evidence=evidence)
+    if code == UNKNOWN_OUTCOME:
+        code = "outcome_unknown"
+    reason = ladder.Reason(code, message)
+    return ladder.Failed(source=_SOURCE, evidence=evidence, reason=reason, executed=code not in _NOT_EXECUTED)

@@ -1,0 +1,58 @@
+"""Cancel a command: proven at once where nobody was given it, else asked of the channel and awaited for a while."""
+
+from heliograph.app.services import Services, until_committed
+from heliograph.app.waiting import wait_for_command
+from heliograph.domain.errors import NotFound, NotPending
+from heliograph.domain.ladder import CancelRequested, Command, Rung
+from heliograph.ports.changes import ChangeSet
+from heliograph.ports.store import UnitOfWork
+
+
+async def cancel_command(
+    s: Services, work: UnitOfWork, command_id: str, device_id: str, source: str, over_message: str
+) -> Command:
+    """The command after the request: CANCELLED only with proof, else still open. Raises NotPending when it is over.
+
+    `source` = who asks; `over_message` = what NotPending says for this platform.
+    """
+
+    async def request() -> Command:
+        command = await work.commands.find(command_id, device_id)
+        if command is None:
+            raise NotFound
+        if command.is_over:
+            raise NotPending(over_message)
+        changes = ChangeSet(work.organization_id)
+        after = changes.move(command, CancelRequested(source=source), s.clock.now())
+        if after.is_over:
+            await _withdraw_effects(s, work, changes, after)
+        elif after is not command:
+            _ask_channel(s, changes, after)
+        if changes:
+            await work.commit(changes)
+        return after
+
+    command = await until_committed(request)
+    if command.rung is Rung.CANCELLED:
+        return command
+    command = await wait_for_command(s, work, command, s.limits.cancel_wait_s)
+    if command.is_over and command.rung is not Rung.CANCELLED:
+        raise NotPending(over_message)
+    return command
+
+
+async def _withdraw_effects(s: Services, work: UnitOfWork, changes: ChangeSet, command: Command) -> None:
+    """What was owed for the command is owed no longer; pushes on their way are taken back where that is possible."""
+    changes.withdraw(f"issue:{command.id}")
+    if command.platform == "android":
+        return
+    for push in await work.pushes.of_command(command.id):
+        if not push.is_over:
+            changes.owe(s.debt(command.organization_id, "revoke", push.id))
+
+
+def _ask_channel(s: Services, changes: ChangeSet, command: Command) -> None:
+    if command.platform == "android":
+        changes.owe(s.debt(command.organization_id, "cancel", command.id))
+    else:
+        changes.wake_device(command.device_id)

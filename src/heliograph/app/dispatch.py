@@ -1,0 +1,117 @@
+"""The dispatcher: pays what is owed. Claims by lease, runs the effect with no transaction open, records the outcome.
+
+It sleeps until something is owed and wakes at once. Several processes may run it on one database: a claim is fenced by
+its token, so an effect whose lease ran out here cannot be settled here any more.
+"""
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
+
+import structlog
+
+from heliograph.app.services import SECOND, Services
+from heliograph.domain.errors import Conflict, StoreUnavailable
+from heliograph.ports.changes import ChangeSet, OutboxItem
+
+log = structlog.get_logger("heliograph.dispatch")
+
+Effect = Callable[[Services, OutboxItem], Awaitable[None]]
+
+_LONGEST_SLEEP_S = 5.0  # a wake-up from another process may be lost: look again
+_STORE_PAUSE_S = 0.5
+
+
+def backoff_s(s: Services, attempts: int, after_s: float | None = None) -> float:
+    """How long to wait before attempt number `attempts` + 1: exponential with full jitter, capped; `after_s` rules.
+
+    A Retry-After beyond the cap is honoured as well.
+    """
+    ceiling = min(s.limits.backoff_cap_s, s.limits.backoff_first_s * 2.0 ** min(attempts - 1, 16))
+    jittered = ceiling * (0.5 + random.random() / 2)  # noqa: S311 (spreads load, guards nothing)
+    return max(after_s or 0, jittered)
+
+
+class Dispatcher:
+    """Claims effects and runs them, up to `dispatch_concurrency` at a time."""
+
+    def __init__(self, services: Services, effects: Mapping[str, Effect]) -> None:
+        self._s = services
+        self._effects = effects
+        self._running: dict[asyncio.Task[None], OutboxItem] = {}
+        self.last_round_at = 0
+
+    async def run(self) -> None:
+        """Dispatch until cancelled; effects in flight are given the chance to record their outcome."""
+        renewer = asyncio.create_task(self._renew_leases())
+        try:
+            with self._s.wakeups.subscribe("outbox") as waiter:
+                while True:
+                    await waiter.wait(await self._round())
+        finally:
+            renewer.cancel()
+            if self._running:
+                await asyncio.wait(self._running, timeout=self._s.limits.lease_s / 2)
+
+    async def _round(self) -> float:
+        """Claim and start what is due; answers for how many seconds nothing more is."""
+        s = self._s
+        try:
+            while free := s.limits.dispatch_concurrency - len(self._running):
+                now = s.clock.now()
+                items = await s.store.system.claim(now, now + int(s.limits.lease_s * SECOND), free)
+                self.last_round_at = now
+                for item in items:
+                    self._start(item)
+                if len(items) < free:
+                    break
+            if len(self._running) >= s.limits.dispatch_concurrency:
+                await asyncio.wait(self._running, return_when=asyncio.FIRST_COMPLETED)
+                return 0.0
+            due = await s.store.system.next_due()
+        except StoreUnavailable as error:
+            log.warning("dispatcher.store_unavailable", error=str(error))
+            return _STORE_PAUSE_S
+        if due is None:
+            return _LONGEST_SLEEP_S
+        return min(_LONGEST_SLEEP_S, max(0.001, (due - s.clock.now()) / SECOND))
+
+    def _start(self, item: OutboxItem) -> None:
+        task = asyncio.create_task(self._pay(item))
+        self._running[task] = item
+        task.add_done_callback(lambda done: self._running.pop(done, None))
+
+    async def _pay(self, item: OutboxItem) -> None:
+        effect = self._effects.get(item.kind)
+        try:
+            if effect is None:
+                await self._settle(item, dead=f"nothing here pays for {item.kind}")
+            else:
+                await effect(self._s, item)
+        except Conflict:
+            # The record or the claim moved under us: look at it afresh.
+            await self._settle(item, after_s=0.01)
+        except StoreUnavailable:
+            log.warning("effect.store_unavailable", kind=item.kind, subject=item.subject_id)
+        except Exception:
+            log.exception("effect.failed", kind=item.kind, subject=item.subject_id, attempts=item.attempts)
+            await self._settle(item, after_s=backoff_s(self._s, item.attempts))
+
+    async def _settle(self, item: OutboxItem, *, dead: str | None = None, after_s: float = 0) -> None:
+        changes = ChangeSet(item.organization_id)
+        if dead is not None:
+            changes.bury(item, dead)
+        else:
+            changes.put_off(item, self._s.later(after_s))
+        with suppress(Conflict, StoreUnavailable):  # else the lease runs out by itself
+            await self._s.store.unit_of_work(item.organization_id).commit(changes)
+
+    async def _renew_leases(self) -> None:
+        while True:
+            await asyncio.sleep(self._s.limits.lease_s / 3)
+            items = list(self._running.values())
+            if not items:
+                continue
+            with suppress(StoreUnavailable):
+                await self._s.store.system.renew(items, self._s.later(self._s.limits.lease_s))

@@ -1,0 +1,15 @@
+"""The effects that the outbox owes: one file per area, joined in one table."""
+
+from heliograph.app.dispatch import Effect
+from heliograph.app.effects.cancel import cancel_upstream
+from heliograph.app.effects.issue import issue_command
+from heliograph.app.effects.look_up import look_up_device
+from heliograph.app.effects.push import deliver_push, revoke_push
+
+EFFECTS: dict[str, Effect] = {
+    "issue": issue_command,
+    "cancel": cancel_upstream,
+    "look_up": look_up_device,
+    "push": deliver_push,
+    "revoke": revoke_push,
+}

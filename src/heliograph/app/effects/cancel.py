@@ -1,0 +1,61 @@
+"""Ask Google to cancel an operation, and look at once what became of it."""
+
+import asyncio
+from functools import partial
+
+from heliograph.app.dispatch import backoff_s
+from heliograph.app.effects.look_up import record_result
+from heliograph.app.effects.upstream import result_of
+from heliograph.app.services import Services, until_committed
+from heliograph.domain.ladder import Command, Issue, Noted
+from heliograph.ports.changes import ChangeSet, OutboxItem
+from heliograph.ports.channel import CancelRefused, CancelTaken, Gone, ManagementChannel, Unreachable
+from heliograph.ports.store import UnitOfWork
+
+_SOURCE = "amapi"
+_LOOKS_S = (0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.6)  # pauses between looks: together within the caller's wait
+
+
+async def cancel_upstream(s: Services, item: OutboxItem) -> None:
+    """Cancel one issued command. The answer to the request proves nothing: the operation's own state decides."""
+    work = s.store.unit_of_work(item.organization_id)
+    command = await work.commands.find(item.subject_id)
+    changes = ChangeSet(item.organization_id)
+    if command is None or command.is_over or command.issue is not Issue.BOUND:
+        # Not bound: the effect that issues it will owe a cancel, or cancel it by itself, once it knows.
+        changes.settle(item)
+        await work.commit(changes)
+        return
+    channel = await s.channels.channel(command.organization_id, command.enterprise_id)
+    answer: CancelTaken | CancelRefused | Unreachable = Unreachable("no usable credentials")
+    if channel is not None:
+        answer = await channel.cancel(command.receipt or "")
+    if channel is None or isinstance(answer, Unreachable):
+        after_s = answer.after_s if isinstance(answer, Unreachable) else None
+        changes.put_off(item, s.later(backoff_s(s, item.attempts, after_s)))
+        await work.commit(changes)
+        return
+    noted = Noted(source=_SOURCE, evidence=_evidence(answer))
+    await until_committed(lambda: record_result(s, work, item.subject_id, noted))
+    await _watch(s, work, channel, command)
+    changes.settle(item)
+    await work.commit(changes)
+
+
+def _evidence(answer: CancelTaken | CancelRefused) -> dict[str, object]:
+    if isinstance(answer, CancelTaken):
+        return {"cancel": "requested"}
+    return {"cancel": "refused", "status": answer.status, "message": answer.message[:256]}
+
+
+async def _watch(s: Services, work: UnitOfWork, channel: ManagementChannel, command: Command) -> None:
+    """Look a few times, quickly, so that the caller who waits gets the answer; the look-up goes on afterwards."""
+    for pause_s in _LOOKS_S:
+        await asyncio.sleep(pause_s)
+        answer = await channel.operation(command.receipt or "")
+        if isinstance(answer, Gone | Unreachable):
+            continue
+        result = result_of(s, command, answer)
+        if result is not None:
+            await until_committed(partial(record_result, s, work, command.id, result))
+            return

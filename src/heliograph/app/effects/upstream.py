@@ -1,0 +1,32 @@
+"""What the effects that speak to Google share: results and look-ups."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from heliograph.app.services import SECOND, Services
+from heliograph.domain.catalog import TYPES
+from heliograph.domain.command_types import read_operation
+from heliograph.domain.ladder import Command, Event
+from heliograph.ports.changes import ChangeSet
+
+_FIRST_PAUSE_S = 0.25
+
+
+def result_of(s: Services, command: Command, operation: Mapping[str, Any]) -> Event | None:
+    """The result that an operation holds, or None while it is open."""
+    return read_operation(TYPES[command.type], operation, now=s.clock.now(), expires_at=command.expires_at)
+
+
+def owe_look_up(s: Services, changes: ChangeSet, command: Command) -> None:
+    """Ask for the state of a device's open operations, one list for all of them."""
+    changes.owe(s.debt(command.organization_id, "look_up", command.device_id, after_s=_FIRST_PAUSE_S))
+
+
+def next_look_up_s(s: Services, newest_issue_at: int, owed: int) -> float:
+    """The pause before the next look-up: half the age of the newest open operation, within cap and budget.
+
+    `owed` = look-ups owed for all devices; together they keep within `look_ups_per_minute`.
+    """
+    age_s = (s.clock.now() - newest_issue_at) / SECOND
+    budget_s = owed * 60 / s.limits.look_ups_per_minute
+    return max(budget_s, min(s.limits.look_up_cap_s, max(_FIRST_PAUSE_S, age_s / 2)))

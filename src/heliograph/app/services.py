@@ -1,0 +1,98 @@
+"""What every use case is given: the ports, and the numbers that an operator may set."""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+import msgspec
+
+from heliograph.domain.errors import Conflict
+from heliograph.domain.ladder import Command, Failed, Reason
+from heliograph.ports.changes import Debt
+from heliograph.ports.channel import Channels
+from heliograph.ports.clock import Clock, IdFactory, SecretBox, Wakeups
+from heliograph.ports.push import Providers
+from heliograph.ports.store import Store
+
+T = TypeVar("T")
+
+SECOND = 1_000_000  # microseconds
+_CONFLICT_TRIES = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Times in seconds. The defaults keep what the command line promises (DESIGN: cancel 4 s, push-status 3 s)."""
+
+    cancel_wait_s: float = 2.0
+    push_status_timeout_s: float = 2.0
+    push_status_cache_s: float = 1.0
+    push_life_s: int = 24 * 3600
+    lease_s: float = 15.0
+    backoff_first_s: float = 0.5
+    backoff_cap_s: float = 30.0
+    # How long an attempt without an answer must stay absent from the upstream's list before it is tried again.
+    uncertainty_window_s: float = 20.0
+    # The state of open operations is asked for with pauses that grow to this cap …
+    look_up_cap_s: float = 30.0
+    # … and further, so that all devices together cost at most so many requests a minute.
+    look_ups_per_minute: int = 120
+    dispatch_concurrency: int = 64
+    sweep_pause_s: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """The ports that use cases work with. Built once, by bootstrap."""
+
+    store: Store
+    clock: Clock
+    new_id: IdFactory
+    wakeups: Wakeups
+    secrets: SecretBox
+    providers: Providers
+    channels: Channels
+    limits: Limits = field(default_factory=Limits)
+
+    def open_params(self, command: Command) -> dict[str, Any] | None:
+        """Public and secret parameters of a command together; None where the secret ones can no longer be opened."""
+        if command.secret is None:
+            return dict(command.params)
+        try:
+            secret = msgspec.json.decode(self.secrets.open(command.secret), type=dict[str, Any])
+        except ValueError:
+            return None
+        return command.params | secret
+
+    def later(self, seconds: float) -> int:
+        """The time `seconds` from now, in microseconds."""
+        return self.clock.now() + int(seconds * SECOND)
+
+    def debt(
+        self, organization_id: str, kind: str, subject_id: str, *, after_s: float = 0, lane: str | None = None
+    ) -> Debt:
+        """An effect to owe, at most one of a kind per subject, due `after_s` seconds from now."""
+        return Debt(
+            id=self.new_id(),
+            organization_id=organization_id,
+            kind=kind,
+            subject_id=subject_id,
+            due_at=self.later(after_s),
+            lane=lane,
+            key=f"{kind}:{subject_id}",
+        )
+
+
+def secret_lost(source: str) -> Failed:
+    """What becomes of a command whose secret parameters were sealed with a key that is gone."""
+    return Failed(source=source, reason=Reason("SECRET_LOST", "its parameters cannot be decrypted any more"))
+
+
+async def until_committed(attempt: Callable[[], Awaitable[T]]) -> T:
+    """Run a read-apply-commit attempt again while somebody else is faster."""
+    for _ in range(_CONFLICT_TRIES - 1):
+        try:
+            return await attempt()
+        except Conflict:
+            continue
+    return await attempt()

@@ -1,0 +1,246 @@
+"""What an operator sets up: organizations, keys, enterprises, devices and provider accounts."""
+
+import re
+from dataclasses import replace
+from typing import Any
+
+import msgspec
+
+from heliograph.app.access import hash_secret, new_agent_secret, new_api_key
+from heliograph.app.services import SECOND, Services
+from heliograph.domain.devices import PLATFORMS, ApiKey, Device, Enterprise, Organization, ProviderAccount
+from heliograph.domain.errors import Conflict, InvalidInput, NotFound
+from heliograph.domain.fields import Fields
+from heliograph.domain.ids import is_id
+from heliograph.domain.permissions import FEATURES, is_grant
+from heliograph.ports.channel import Gone, Unreachable
+from heliograph.ports.store import UnitOfWork
+
+_SLUG = r"[a-zA-Z0-9-]{3,64}"
+_ALIAS = r"\w{1,64}"
+_STATES = ("ACTIVE", "DISABLED", "DELETED", "PROVISIONING", "LOST")
+_MODES = ("DEVICE_OWNER", "PROFILE_OWNER")
+_OWNERSHIPS = ("COMPANY_OWNED", "PERSONALLY_OWNED")
+_EXTERNAL_NAME = r"enterprises/[^/\s]+/devices/[^/\s]+"
+
+
+async def find_organization(s: Services, reference: str) -> Organization:
+    """An organization by id or slug; raises NotFound."""
+    found = await s.store.directory.organization(reference.lower() if is_id(reference) else reference)
+    if found is None:
+        raise NotFound(f"there is no organization {reference[:64]!r}")
+    return found
+
+
+async def create_organization(s: Services, slug: str, name: str = "") -> Organization:
+    """A new organization with its own AOSP enterprise."""
+    if re.fullmatch(_SLUG, slug) is None or is_id(slug):
+        raise InvalidInput.of("slug", "must be 3 to 64 letters, digits or hyphens, and not look like an id")
+    now = s.clock.now()
+    organization = Organization(s.new_id(), slug, name or slug, {}, now, now)
+    try:
+        await s.store.directory.add_organization(organization)
+    except Conflict:
+        raise InvalidInput.of("slug", "is taken by another organization") from None
+    enterprise = Enterprise(s.new_id(), organization.id, "aosp", "aosp", now)
+    await s.store.unit_of_work(organization.id).setup.add_enterprise(enterprise)
+    return organization
+
+
+async def set_feature(s: Services, organization: Organization, feature: str, is_on: bool) -> Organization:
+    """Switch a feature of the plan on or off."""
+    if feature not in FEATURES:
+        raise InvalidInput.of("feature", f"must be one of {', '.join(FEATURES)}")
+    features = {**organization.features, feature: is_on}
+    after = replace(organization, features=features, updated_at=s.clock.now())
+    await s.store.unit_of_work(organization.id).setup.save_organization(after)
+    return after
+
+
+async def create_key(
+    s: Services, organization: Organization, name: str, permissions: list[str], expires_in_s: float | None = None
+) -> tuple[ApiKey, str]:
+    """A new API key and its secret."""
+    wrong = [p for p in permissions if not is_grant(p)]
+    if wrong or not permissions:
+        raise InvalidInput.of("permissions", f"unknown: {', '.join(wrong)[:200]}" if wrong else "name at least one")
+    if expires_in_s is not None and not 0 < expires_in_s < 1e10:
+        raise InvalidInput.of("expiresInSeconds", "must be a positive number of seconds")
+    secret = new_api_key()
+    now = s.clock.now()
+    expires_at = None if expires_in_s is None else now + int(expires_in_s * SECOND)
+    key = ApiKey(s.new_id(), organization.id, name[:128], secret[:12], tuple(permissions), now, expires_at)
+    await s.store.unit_of_work(organization.id).setup.add_key(key, hash_secret(secret))
+    return key, secret
+
+
+async def add_enterprise(
+    s: Services, organization: Organization, name: str, credentials: bytes | None, api_url: str | None = None
+) -> Enterprise:
+    """Connect a Google enterprise, or renew the credentials of one. `credentials` was checked by the channel."""
+    if re.fullmatch(r"enterprises/[A-Za-z0-9_-]{1,64}", name) is None:
+        raise InvalidInput.of("name", "must look like enterprises/LC0123abcd")
+    setup = s.store.unit_of_work(organization.id).setup
+    sealed = None if credentials is None else s.secrets.seal(credentials)
+    known = next((e for e in await setup.enterprises() if e.name == name), None)
+    if known is not None:
+        renewed = replace(known, credentials=sealed or known.credentials, api_url=api_url or known.api_url)
+        await setup.save_enterprise(renewed)
+        return renewed
+    enterprise = Enterprise(s.new_id(), organization.id, "android", name, s.clock.now(), sealed, api_url)
+    await setup.add_enterprise(enterprise)
+    return enterprise
+
+
+async def add_account(
+    s: Services, organization: Organization, provider: str, name: str, config: dict[str, Any], is_default: bool
+) -> ProviderAccount:
+    """Store credentials for a push provider; refuses settings that the provider's own check does not take."""
+    plugin = s.providers.plugin(provider)
+    if plugin is None or not plugin.needs_account:
+        raise InvalidInput.of("provider", "is not one that takes an account")
+    fields = Fields(config, "config")
+    checked = plugin.read_config(fields)
+    fields.raise_if_wrong()
+    now = s.clock.now()
+    sealed = s.secrets.seal(msgspec.json.encode(checked))
+    work = s.store.unit_of_work(organization.id)
+    first = not any(a.provider == provider for a in await work.setup.accounts())
+    account = ProviderAccount(
+        s.new_id(), organization.id, provider, name[:128], sealed, now, now, is_default=is_default or first
+    )
+    await work.setup.add_account(account)
+    return account
+
+
+async def add_device(s: Services, organization: Organization, raw: dict[str, Any]) -> tuple[Device, str]:
+    """A new device from an operator's description; answers it with its agent's secret.
+
+    Members: platform, name, enterprise (id or name), externalName, serialNumber, imei, enrollmentSpecificId, state,
+    managementMode, ownership, providerAccount.
+    """
+    fields = Fields(raw)
+    platform = fields.text("platform", required=True, choices=PLATFORMS) or ""
+    serial_number, imei, enrollment_specific_id = (
+        fields.text(alias, pattern=_ALIAS, meaning="must be letters, digits or _")
+        for alias in ("serialNumber", "imei", "enrollmentSpecificId")
+    )
+    external_name = fields.text("externalName", pattern=_EXTERNAL_NAME, meaning="must be enterprises/…/devices/…")
+    management_mode = fields.text("managementMode", choices=_MODES)
+    ownership = fields.text("ownership", choices=_OWNERSHIPS)
+    account_id = fields.text("providerAccount")
+    name = fields.text("name") or serial_number or platform
+    state = fields.text("state", choices=_STATES) or "ACTIVE"
+    reference = fields.text("enterprise")
+    if account_id and await s.store.unit_of_work(organization.id).setup.account(account_id.lower()) is None:
+        fields.wrong("providerAccount", "is not an account of this organization")
+    fields.raise_if_wrong()
+    enterprise_id = await _enterprise_for(s, organization, platform, reference or external_name)
+    now = s.clock.now()
+    device_id = s.new_id()
+    device = Device(
+        id=device_id,
+        organization_id=organization.id,
+        all_platform_id=device_id if platform == "package" else s.new_id(),
+        platform=platform,
+        enterprise_id=enterprise_id,
+        name=name,
+        state=state,
+        created_at=now,
+        updated_at=now,
+        external_name=external_name,
+        serial_number=serial_number,
+        imei=imei,
+        enrollment_specific_id=enrollment_specific_id,
+        management_mode=management_mode,
+        ownership=ownership,
+        provider_account_id=account_id.lower() if account_id else None,
+    )
+    secret = new_agent_secret()
+    await s.store.unit_of_work(organization.id).setup.add_device(device, hash_secret(secret))
+    return device, secret
+
+
+async def renew_agent_secret(s: Services, organization: Organization, device_id: str) -> str:
+    """A new secret for a device's agent; the one before opens nothing any more."""
+    work = s.store.unit_of_work(organization.id)
+    device = await work.devices.find(None, device_id.lower())
+    if device is None:
+        raise NotFound
+    secret = new_agent_secret()
+    await work.setup.replace_agent_secret(device.id, hash_secret(secret))
+    return secret
+
+
+async def _enterprise_for(s: Services, organization: Organization, platform: str, reference: str | None) -> str | None:
+    """The enterprise of a new device: the one named (by id, name or the device's own name), else the only one."""
+    if platform not in ("android", "aosp"):
+        return None
+    known = [e for e in await s.store.unit_of_work(organization.id).setup.enterprises() if e.platform == platform]
+    if reference is not None and platform == "android":
+        named = [e for e in known if e.id == reference or f"{reference}/".startswith(f"{e.name}/")]
+        if not named:
+            raise InvalidInput.of("enterprise", "is not connected to this organization: heliograph enterprise add")
+        return named[0].id
+    if len(known) != 1:
+        raise InvalidInput.of("enterprise", "is required" if known else "connect one first: heliograph enterprise add")
+    return known[0].id
+
+
+async def import_from_google(s: Services, organization: Organization, reference: str) -> list[Device]:
+    """Take over all devices of a connected enterprise (by id or name); known ones are brought up to date."""
+    work = s.store.unit_of_work(organization.id)
+    named = [e for e in await work.setup.enterprises() if e.platform == "android" and reference in (e.id, e.name)]
+    if not named:
+        raise InvalidInput.of("enterprise", "is not connected to this organization: heliograph enterprise add")
+    channel = await s.channels.channel(organization.id, named[0].id)
+    if channel is None:
+        raise InvalidInput.of("enterprise", "has no usable credentials: heliograph enterprise add --credentials FILE")
+    listed = await channel.devices(named[0].name)
+    if isinstance(listed, Gone | Unreachable):
+        raise InvalidInput.of("enterprise", f"cannot be read at Google: {listed.reason}")
+    return [await _take_over(s, work, named[0], raw) for raw in listed if isinstance(raw, dict) and raw.get("name")]
+
+
+async def _take_over(s: Services, work: UnitOfWork, enterprise: Enterprise, raw: dict[str, Any]) -> Device:
+    now = s.clock.now()
+    known = await work.devices.find_by_external_name(str(raw["name"]))
+    device = known or Device(
+        id=s.new_id(),
+        organization_id=enterprise.organization_id,
+        all_platform_id=s.new_id(),
+        platform="android",
+        enterprise_id=enterprise.id,
+        name="",
+        state="",
+        created_at=now,
+        updated_at=now,
+    )
+    device = replace(device, updated_at=now, **_described(raw))
+    if known is None:
+        await work.setup.add_device(device, None)
+    else:
+        await work.setup.save_device(device)
+    return device
+
+
+def _described(raw: dict[str, Any]) -> dict[str, Any]:
+    """What Google's description says, in our words. Absent parts are normal: network info needs a policy."""
+    hardware = raw.get("hardwareInfo") if isinstance(raw.get("hardwareInfo"), dict) else {}
+    network = raw.get("networkInfo") if isinstance(raw.get("networkInfo"), dict) else {}
+    serial = _text(hardware, "serialNumber")
+    return {
+        "external_name": str(raw["name"]),
+        "name": _text(hardware, "model") or serial or str(raw["name"]).rsplit("/", 1)[-1],
+        "state": _text(raw, "state") or "ACTIVE",
+        "serial_number": serial,
+        "imei": _text(network, "imei"),
+        "enrollment_specific_id": _text(hardware, "enterpriseSpecificId"),
+        "management_mode": _text(raw, "managementMode"),
+        "ownership": _text(raw, "ownership"),
+    }
+
+
+def _text(raw: dict[str, Any] | None, name: str) -> str | None:
+    value = (raw or {}).get(name)
+    return value[:256] if isinstance(value, str) and value else None

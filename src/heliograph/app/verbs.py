@@ -1,0 +1,313 @@
+"""Set-up as verbs: JSON in, JSON out. The command line, the operator's socket and the HTTP API all call these.
+
+A verb with `organization_bound` works inside the caller's organization; the others concern the installation.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any
+
+from heliograph.app import setup
+from heliograph.app.access import KEYS_TOPIC
+from heliograph.app.services import Services
+from heliograph.domain.devices import ApiKey, Device, Enterprise, Organization, ProviderAccount
+from heliograph.domain.errors import InvalidInput, NotFound
+from heliograph.domain.fields import Fields
+from heliograph.domain.permissions import allows
+from heliograph.domain.times import time_text
+from heliograph.ports.push import Forgotten, Pending
+
+Json = dict[str, Any]
+Run = Callable[[Services, Organization, Fields], Awaitable[Json]]
+MAX_IMPORT = 1_000
+
+
+@dataclass(frozen=True, slots=True)
+class Verb:
+    """One set-up operation. `members` = what the body may hold (anything else is refused)."""
+
+    name: str
+    permission: str
+    summary: str
+    members: tuple[str, ...]
+    run: Run
+    organization_bound: bool = True
+
+
+def _organization(organization: Organization) -> Json:
+    return {
+        "id": organization.id,
+        "slug": organization.slug,
+        "name": organization.name,
+        "features": organization.features,
+    }
+
+
+def _key(key: ApiKey) -> Json:
+    return {
+        "id": key.id,
+        "name": key.name,
+        "prefix": key.prefix,
+        "permissions": list(key.permissions),
+        "createdAt": time_text(key.created_at),
+        "expiresAt": None if key.expires_at is None else time_text(key.expires_at),
+        "revokedAt": None if key.revoked_at is None else time_text(key.revoked_at),
+    }
+
+
+def _device(device: Device) -> Json:
+    return {
+        "id": device.id,
+        "allPlatformId": device.all_platform_id,
+        "platform": device.platform,
+        "name": device.name,
+        "externalName": device.external_name,
+        "serialNumber": device.serial_number,
+        "enterprise": device.enterprise_id,
+    }
+
+
+def _enterprise(enterprise: Enterprise) -> Json:
+    return {
+        "id": enterprise.id,
+        "platform": enterprise.platform,
+        "name": enterprise.name,
+        "hasCredentials": enterprise.credentials is not None,
+        "apiUrl": enterprise.api_url,
+    }
+
+
+def _account(account: ProviderAccount) -> Json:
+    return {
+        "id": account.id,
+        "provider": account.provider,
+        "name": account.name,
+        "default": account.is_default,
+        "disabled": account.disabled_at is not None,
+    }
+
+
+async def create_organization(s: Services, _: Organization, body: Fields) -> Json:
+    slug, name = body.text("slug", required=True), body.text("name")
+    body.raise_if_wrong()
+    return _organization(await setup.create_organization(s, slug or "", name or ""))
+
+
+async def list_organizations(s: Services, _: Organization, body: Fields) -> Json:
+    body.raise_if_wrong()
+    return {"items": [_organization(o) for o in await s.store.directory.organizations()]}
+
+
+async def set_feature(s: Services, organization: Organization, body: Fields) -> Json:
+    feature, on = body.text("feature", required=True), body.boolean("on")
+    reference = body.text("organization")
+    if on is None and not body.has("on"):
+        body.wrong("on", "is required")
+    body.raise_if_wrong()
+    target = organization if reference is None else await setup.find_organization(s, reference)
+    after = await setup.set_feature(s, target, feature or "", bool(on))
+    s.wakeups.notify([KEYS_TOPIC])
+    return _organization(after)
+
+
+async def create_key(s: Services, organization: Organization, body: Fields) -> Json:
+    name, permissions = body.text("name"), body.texts("permissions", required=True, at_least=1)
+    expires = body.number("expiresInSeconds")
+    body.raise_if_wrong()
+    key, secret = await setup.create_key(s, organization, name or "", permissions, expires)
+    return {**_key(key), "secret": secret}
+
+
+async def list_keys(s: Services, organization: Organization, body: Fields) -> Json:
+    body.raise_if_wrong()
+    return {"items": [_key(k) for k in await s.store.unit_of_work(organization.id).setup.keys()]}
+
+
+async def revoke_key(s: Services, organization: Organization, body: Fields) -> Json:
+    key_id = body.text("id", required=True)
+    body.raise_if_wrong()
+    if not await s.store.unit_of_work(organization.id).setup.revoke_key((key_id or "").lower(), s.clock.now()):
+        raise NotFound
+    s.wakeups.notify([KEYS_TOPIC])
+    return {"id": key_id, "revoked": True}
+
+
+async def add_device(s: Services, organization: Organization, body: Fields) -> Json:
+    device, secret = await setup.add_device(s, organization, dict(body.raw))
+    return {**_device(device), "agentSecret": secret}
+
+
+async def renew_agent_secret(s: Services, organization: Organization, body: Fields) -> Json:
+    device_id = body.text("id", required=True)
+    body.raise_if_wrong()
+    secret = await setup.renew_agent_secret(s, organization, device_id or "")
+    s.wakeups.notify([KEYS_TOPIC])
+    return {"id": device_id, "agentSecret": secret}
+
+
+async def import_devices(s: Services, organization: Organization, body: Fields) -> Json:
+    raw = body.raw.get("devices")
+    if not isinstance(raw, list) or len(raw) > MAX_IMPORT or not all(isinstance(item, dict) for item in raw):
+        raise InvalidInput.of("devices", f"must be a list of at most {MAX_IMPORT} objects")
+    results: list[Json] = []
+    for index, item in enumerate(raw):
+        try:
+            entry = Fields(item)
+            entry.only(_DEVICE_MEMBERS)
+            entry.raise_if_wrong()
+            results.append(await add_device(s, organization, entry))
+        except InvalidInput as error:
+            results.append({"index": index, "error": str(error)})
+    return {"items": results}
+
+
+async def import_from_google(s: Services, organization: Organization, body: Fields) -> Json:
+    """Take over all devices of a connected enterprise; known ones are brought up to date."""
+    reference = body.text("enterprise", required=True)
+    body.raise_if_wrong()
+    return {"items": [_device(d) for d in await setup.import_from_google(s, organization, reference or "")]}
+
+
+async def add_enterprise(s: Services, organization: Organization, body: Fields) -> Json:
+    name = body.text("name", required=True)
+    credentials = body.text("credentials", max_length=65_536)
+    api_url = body.text("apiUrl", pattern=r"https?://[^\s/]+(/\S*)?", meaning="must be an http(s) address")
+    body.raise_if_wrong()
+    try:
+        checked = None if credentials is None else s.channels.check_credentials(credentials.encode())
+    except InvalidInput as error:
+        raise InvalidInput.of("credentials", str(error)) from None
+    return _enterprise(await setup.add_enterprise(s, organization, name or "", checked, api_url))
+
+
+async def list_enterprises(s: Services, organization: Organization, body: Fields) -> Json:
+    body.raise_if_wrong()
+    return {"items": [_enterprise(e) for e in await s.store.unit_of_work(organization.id).setup.enterprises()]}
+
+
+async def add_provider(s: Services, organization: Organization, body: Fields) -> Json:
+    provider, name = body.text("provider", required=True), body.text("name")
+    config, default = body.json_object("config"), body.boolean("default")
+    body.raise_if_wrong()
+    return _account(await setup.add_account(s, organization, provider or "", name or "", config or {}, bool(default)))
+
+
+async def list_providers(s: Services, organization: Organization, body: Fields) -> Json:
+    body.raise_if_wrong()
+    return {"items": [_account(a) for a in await s.store.unit_of_work(organization.id).setup.accounts()]}
+
+
+async def test_provider(s: Services, organization: Organization, body: Fields) -> Json:
+    """Ask the provider about a push that does not exist: a provider that knows us says so."""
+    account_id = body.text("id", required=True)
+    body.raise_if_wrong()
+    account = await s.store.unit_of_work(organization.id).setup.account((account_id or "").lower())
+    provider = None
+    if account is not None:
+        provider = await s.providers.provider(organization.id, account.provider, account.id)
+    if provider is None:
+        raise NotFound
+    try:
+        async with asyncio.timeout(10):
+            answer = await provider.status("heliograph-test", 10)
+    except TimeoutError:
+        return {"works": False, "detail": "no answer within 10 s"}
+    return {"works": isinstance(answer, Forgotten | Pending), "detail": getattr(answer, "reason", "")}
+
+
+_DEVICE_MEMBERS = (
+    "platform", "name", "enterprise", "externalName", "serialNumber", "imei", "enrollmentSpecificId", "state",
+    "managementMode", "ownership", "providerAccount",
+)  # fmt: skip
+
+VERBS = {
+    verb.name: verb
+    for verb in (
+        Verb(
+            "organization.create",
+            "operator.organization.create",
+            "Make an organization",
+            ("slug", "name"),
+            create_organization,
+            organization_bound=False,
+        ),
+        Verb(
+            "organization.list",
+            "operator.organization.list",
+            "All organizations",
+            (),
+            list_organizations,
+            organization_bound=False,
+        ),
+        Verb(
+            "organization.feature",
+            "operator.organization.update",
+            "Switch a feature of an organization's plan on or off",
+            ("organization", "feature", "on"),
+            set_feature,
+        ),
+        Verb(
+            "key.create",
+            "base.apiKey.create",
+            "Make an API key",
+            ("name", "permissions", "expiresInSeconds"),
+            create_key,
+        ),
+        Verb("key.list", "base.apiKey.list", "API keys, without their secrets", (), list_keys),
+        Verb("key.revoke", "base.apiKey.revoke", "Revoke an API key at once", ("id",), revoke_key),
+        Verb("device.add", "mdm.global.device.create", "Add a device", _DEVICE_MEMBERS, add_device),
+        Verb("device.import", "mdm.global.device.create", "Add many devices", ("devices",), import_devices),
+        Verb(
+            "device.secret",
+            "mdm.global.device.create",
+            "Give a device's agent a new secret; the old one ends",
+            ("id",),
+            renew_agent_secret,
+        ),
+        Verb(
+            "device.pull",
+            "mdm.global.device.create",
+            "Take over the devices of a connected Google enterprise",
+            ("enterprise",),
+            import_from_google,
+        ),
+        Verb(
+            "enterprise.add",
+            "mdm.android.enterprise.create",
+            "Connect a Google enterprise",
+            ("name", "credentials", "apiUrl"),
+            add_enterprise,
+        ),
+        Verb("enterprise.list", "mdm.android.enterprise.list", "Connected enterprises", (), list_enterprises),
+        Verb(
+            "provider.add",
+            "mdm.pushProvider.create",
+            "Add an account at a push provider",
+            ("provider", "name", "config", "default"),
+            add_provider,
+        ),
+        Verb("provider.list", "mdm.pushProvider.list", "Accounts at push providers", (), list_providers),
+        Verb("provider.test", "mdm.pushProvider.test", "Ask a provider whether it knows us", ("id",), test_provider),
+    )
+}
+
+
+async def call_verb(s: Services, verb: Verb, organization: Organization, raw: Json) -> Json:
+    """Carry out a verb; unknown members are refused."""
+    body = Fields(raw)
+    body.only(verb.members)
+    body.raise_if_wrong()
+    return await verb.run(s, organization, body)
+
+
+def may_grant(held: frozenset[str], wanted: list[Any]) -> bool:
+    """A key can hand on only what it holds itself: nobody widens their own rights."""
+    return all(isinstance(w, str) and (w in held or allows(held, w) or _covered(held, w)) for w in wanted)
+
+
+def _covered(held: frozenset[str], wanted: str) -> bool:
+    """Whether a prefix that is asked for lies within one that is held."""
+    if wanted == "*" or wanted.startswith("operator."):
+        return False
+    return "*" in held or any(h.endswith(".*") and wanted.startswith(h[:-1]) for h in held)

@@ -1,0 +1,158 @@
+"""What an agent is told, and what its word is worth."""
+
+from __future__ import annotations
+
+import pytest
+
+from heliograph.app.agent_line import check_in, open_offers
+from heliograph.app.cancel_command import cancel_command
+from heliograph.domain.errors import NotPending
+from heliograph.domain.ladder import Rung
+from heliograph_protocol.messages import CancelAnswer, CheckIn, PushAck, Report, ReportError
+from tests.app.conftest import Desk
+
+AT = "2026-01-01T00:00:00Z"
+
+
+async def claimed(desk: Desk, command: str = "LOCK", **params: object) -> str:
+    stored = await desk.command({"command": command, "params": params})
+    await desk.pay()
+    orders = await check_in(desk.services, desk.aosp, "mdmAgent", CheckIn(seq=1, claim=8))
+    assert stored.id in [c.id for c in orders.commands]
+    return stored.id
+
+
+def report(command_id: str, rung: str, code: str | None = None) -> CheckIn:
+    error = None if code is None else ReportError(code=code)
+    return CheckIn(seq=2, reports=[Report(command_id=command_id, rung=rung, at=AT, error=error)])  # type: ignore[arg-type]
+
+
+async def test_a_command_is_offered_claimed_reported_and_done(desk: Desk) -> None:
+    command = await desk.command({"command": "REBOOT"})
+    assert await desk.pay() == ["push"]
+    offers = await open_offers(desk.services, desk.aosp, "mdmAgent")
+    assert [p.command_id for p in offers.pushes] == [command.id]
+    assert offers.waiting
+    taken = CheckIn(seq=7, claim=8, push_acks=[PushAck(id=offers.pushes[0].id, at=AT)])
+    orders = await check_in(desk.services, desk.aosp, "mdmAgent", taken)
+    assert (orders.seq, [c.type for c in orders.commands]) == (7, ["REBOOT"])
+    for rung in ("acknowledged", "running", "succeeded"):
+        await check_in(desk.services, desk.aosp, "mdmAgent", report(command.id, rung))
+    assert (await desk.now(command)).rung is Rung.SUCCEEDED
+    assert (await open_offers(desk.services, desk.aosp, "mdmAgent")).pushes == []
+
+
+async def test_a_claimed_command_is_handed_out_again_until_it_is_acknowledged(desk: Desk) -> None:
+    command_id = await claimed(desk)
+    again = await check_in(desk.services, desk.aosp, "mdmAgent", CheckIn(seq=3, claim=8))
+    assert [c.id for c in again.commands] == [command_id]
+    await check_in(desk.services, desk.aosp, "mdmAgent", report(command_id, "acknowledged"))
+    after = await check_in(desk.services, desk.aosp, "mdmAgent", CheckIn(seq=4, claim=8))
+    assert after.commands == []
+
+
+async def test_an_android_agent_never_gets_googles_commands(desk: Desk) -> None:
+    command = await desk.command({"type": "LOCK"})
+    await desk.pay("issue")
+    orders = await check_in(desk.services, desk.android, "mdmAgent", CheckIn(seq=1, claim=8))
+    assert orders.commands == []
+    assert not (await open_offers(desk.services, desk.android, "mdmAgent")).waiting
+    await check_in(desk.services, desk.android, "mdmAgent", report(command.id, "succeeded"))
+    assert (await desk.now(command)).rung is Rung.ISSUED
+
+
+async def test_only_the_app_that_runs_commands_gets_them(desk: Desk) -> None:
+    await desk.command({"command": "LOCK"})
+    orders = await check_in(desk.services, desk.aosp, "kioskLauncher", CheckIn(seq=1, claim=8))
+    assert orders.commands == []
+
+
+async def test_another_devices_command_cannot_be_reported(desk: Desk) -> None:
+    command_id = await claimed(desk)
+    await check_in(desk.services, desk.android, "mdmAgent", report(command_id, "succeeded"))
+    found = await desk.work.commands.find(command_id)
+    assert found is not None
+    assert found.rung is Rung.DELIVERED
+
+
+async def test_before_the_claim_cancel_wins_and_nothing_can_be_claimed(desk: Desk) -> None:
+    command = await desk.command({"command": "LOCK"})
+    await desk.pay()
+    after = await cancel_command(desk.services, desk.work, command.id, desk.aosp.id, "key:x", "over")
+    assert after.rung is Rung.CANCELLED
+    orders = await check_in(desk.services, desk.aosp, "mdmAgent", CheckIn(seq=1, claim=8))
+    assert orders.commands == []
+    assert await desk.pay() == ["revoke"]
+
+
+async def test_after_the_claim_the_agents_word_decides(desk: Desk) -> None:
+    command_id = await claimed(desk)
+    open_still = await cancel_command(desk.services, desk.work, command_id, desk.aosp.id, "key:x", "over")
+    assert open_still.rung is Rung.DELIVERED
+    assert (await open_offers(desk.services, desk.aosp, "mdmAgent")).cancels == [command_id]
+    confirmed = CheckIn(seq=2, cancel_answers=[CancelAnswer(command_id=command_id, outcome="confirmed", at=AT)])
+    await check_in(desk.services, desk.aosp, "mdmAgent", confirmed)
+    with pytest.raises(NotPending, match="over"):
+        await cancel_command(desk.services, desk.work, command_id, desk.aosp.id, "key:x", "over")
+
+
+async def test_a_rejected_cancel_is_not_asked_again(desk: Desk) -> None:
+    command_id = await claimed(desk)
+    await cancel_command(desk.services, desk.work, command_id, desk.aosp.id, "key:x", "over")
+    rejected = CheckIn(seq=2, cancel_answers=[CancelAnswer(command_id=command_id, outcome="rejected", at=AT)])
+    orders = await check_in(desk.services, desk.aosp, "mdmAgent", rejected)
+    assert orders.cancels == []
+    before = await desk.work.commands.find(command_id)
+    await check_in(desk.services, desk.aosp, "mdmAgent", rejected)
+    assert await desk.work.commands.find(command_id) == before
+
+
+async def test_a_cancel_that_nobody_asked_for_cancels_nothing(desk: Desk) -> None:
+    command_id = await claimed(desk)
+    confirmed = CheckIn(seq=2, cancel_answers=[CancelAnswer(command_id=command_id, outcome="confirmed", at=AT)])
+    await check_in(desk.services, desk.aosp, "mdmAgent", confirmed)
+    found = await desk.work.commands.find(command_id)
+    assert found is not None
+    assert found.rung is Rung.DELIVERED
+
+
+@pytest.mark.parametrize(
+    ("code", "rung"),
+    [
+        ("BROKEN", Rung.FAILED),
+        ("OUTCOME_UNKNOWN", Rung.FAILED),
+        ("EXPIRED_BEFORE_START", Rung.EXPIRED_RUNNING),
+    ],
+)
+async def test_a_failure_says_what_it_proves(desk: Desk, code: str, rung: Rung) -> None:
+    command_id = await claimed(desk)
+    await check_in(desk.services, desk.aosp, "mdmAgent", report(command_id, "failed", code))
+    found = await desk.work.commands.find(command_id)
+    assert found is not None
+    assert found.rung is rung
+
+
+async def test_a_secret_goes_out_with_the_claim_and_leaves_with_the_acknowledgement(desk: Desk) -> None:
+    stored = await desk.command({"command": "RESET_PASSWORD", "params": {"newPassword": "canary"}})
+    assert stored.params == {}
+    assert stored.secret is not None
+    assert b"canary" not in stored.secret
+    orders = await check_in(desk.services, desk.aosp, "mdmAgent", CheckIn(seq=1, claim=1))
+    assert orders.commands[0].params == {"newPassword": "canary"}
+    await check_in(desk.services, desk.aosp, "mdmAgent", report(stored.id, "acknowledged"))
+    assert (await desk.now(stored)).secret is None
+
+
+async def test_what_is_too_old_is_not_handed_out(desk: Desk) -> None:
+    await desk.command({"command": "LOCK", "duration": 5})
+    desk.clock.advance(6)
+    orders = await check_in(desk.services, desk.aosp, "mdmAgent", CheckIn(seq=1, claim=8))
+    assert orders.commands == []
+
+
+async def test_a_message_never_outgrows_the_line(desk: Desk) -> None:
+    for _ in range(4):
+        await desk.command({"command": "LOCK", "params": {"note": "x" * 60_000}})
+    orders = await check_in(desk.services, desk.aosp, "mdmAgent", CheckIn(seq=1, claim=8))
+    assert len(orders.commands) == 1
+    assert orders.more
