@@ -36,6 +36,10 @@ class Wakeups(Protocol):
         """Wake whoever waits for one of the topics; returns at once."""
         ...
 
+    def notify_all(self) -> None:
+        """Wake everybody in this process."""
+        ...
+
     def subscribe(self, topic: str) -> AbstractContextManager[Waiter]:
         """Begin to listen; what happens after this call is not missed."""
         ...

@@ -57,8 +57,8 @@ class CommandRepository(Protocol):
         """A device's commands that are not over, oldest first. Its cost does not grow with history."""
         ...
 
-    async def receipts_of_device(self, device_id: str, since: int) -> set[str]:
-        """Upstream names bound to a device's commands that were created at or after `since`."""
+    async def bound_receipts(self, device_id: str, receipts: Sequence[str]) -> set[str]:
+        """Which of these upstream names are bound to commands of a device."""
         ...
 
 

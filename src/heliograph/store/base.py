@@ -1,0 +1,108 @@
+"""What both stores have in common: the ports, put together over one database."""
+
+from abc import ABC, abstractmethod
+from typing import Any
+
+from heliograph.domain.ids import id_seconds
+from heliograph.ports.changes import ChangeSet
+from heliograph.store.commands import Commands, History, Pushes
+from heliograph.store.database import Dialect, Rows, Statement, statement
+from heliograph.store.devices import Devices
+from heliograph.store.directory import SqlDirectory
+from heliograph.store.prepared import Prepared, prepare
+from heliograph.store.setup import Setup
+from heliograph.store.system import System
+
+_SECOND = 1_000_000
+
+_NEWEST_IDS = """
+SELECT (SELECT max(c.id) FROM commands c WHERE c.organization_id = o.id),
+       (SELECT max(p.id) FROM pushes p WHERE p.organization_id = o.id)
+FROM organizations o
+"""
+
+_KEEP_FINGERPRINT = "INSERT INTO secret_key (id, fingerprint) VALUES (1, $1) ON CONFLICT (id) DO NOTHING"
+
+
+class SqlStore(ABC):
+    """Implements ports.store.Store; the two databases add how rows are read and written."""
+
+    def __init__(self, dialect: Dialect) -> None:
+        self.dialect = dialect
+        self.directory = SqlDirectory(self)
+        self.system = System(self)
+
+    def unit_of_work(self, organization_id: str) -> "Work":
+        """Work inside one organization."""
+        return Work(self, organization_id)
+
+    async def ping(self) -> None:
+        """Prove that the database answers and takes writes; raises StoreUnavailable."""
+        await self.write(statement("UPDATE heartbeat SET beats = beats + 1 WHERE id = 1"))
+
+    async def high_water(self) -> int:
+        """The latest second (in microseconds) in which an id of a command or push was minted; 0 if there is none."""
+        ids = [record_id for row in await self.fetch(_NEWEST_IDS) for record_id in row if record_id is not None]
+        return id_seconds(max(ids)) * _SECOND if ids else 0
+
+    async def fingerprint(self, mine: str) -> str:
+        """The fingerprint of the key that seals this database's secrets; on first use it becomes `mine`."""
+        await self.write(statement(_KEEP_FINGERPRINT, mine))
+        [[known]] = await self.fetch("SELECT fingerprint FROM secret_key WHERE id = 1")
+        return str(known)
+
+    async def replace_fingerprint(self, mine: str) -> None:
+        """From now on secrets are sealed with another key. What was sealed before cannot be opened any more."""
+        await self.write(statement("UPDATE secret_key SET fingerprint = $1 WHERE id = 1", mine))
+
+    async def clamp_outbox(self, now: int, cap_us: int) -> None:
+        """Bring forward what a wall clock that jumped back would leave due, or leased, in a far future."""
+        latest = now + cap_us
+        await self.write(
+            statement("UPDATE outbox SET due_at = $1 WHERE due_at > $1", latest),
+            statement("UPDATE outbox SET lease_until = $1 WHERE lease_until > $1", latest),
+        )
+
+    @abstractmethod
+    async def fetch(self, sql: str, *args: Any) -> Rows:
+        """See database.Reader."""
+
+    @abstractmethod
+    async def write(self, *statements: Statement, alone: str | None = None) -> list[Rows]:
+        """See database.Database."""
+
+    @abstractmethod
+    async def commit(self, prepared: Prepared) -> None:
+        """See database.Database."""
+
+    @abstractmethod
+    def notify(self, topics: frozenset[str]) -> None:
+        """Wake whoever waits for the topics."""
+
+    @abstractmethod
+    async def close(self) -> None:
+        """Write what is queued, then let go of the database."""
+
+
+class Work:
+    """Work inside one organization."""
+
+    __slots__ = ("_database", "commands", "devices", "history", "organization_id", "pushes", "setup")
+
+    def __init__(self, database: SqlStore, organization_id: str) -> None:
+        self._database = database
+        self.organization_id = organization_id
+        self.commands = Commands(database, organization_id)
+        self.pushes = Pushes(database, organization_id)
+        self.history = History(database, organization_id)
+        self.devices = Devices(database, organization_id)
+        self.setup = Setup(database, organization_id)
+
+    async def commit(self, changes: ChangeSet) -> None:
+        """See ports.store.UnitOfWork."""
+        if changes.organization_id != self.organization_id:
+            raise ValueError("a change set of another organization")
+        if changes:
+            await self._database.commit(prepare(changes))
+        else:
+            self._database.notify(frozenset(changes.topics))

@@ -1,0 +1,112 @@
+"""Commands, pushes and their histories, of one organization."""
+
+# ruff: noqa: S608 - made of the names of our own tables and columns
+
+from collections.abc import Sequence
+
+from heliograph.domain.deliveries import Push
+from heliograph.domain.ladder import Command, Entry
+from heliograph.ports.store import Page, PageQuery
+from heliograph.store.database import Reader
+from heliograph.store.paging import order_by, page_of
+from heliograph.store.records import COMMANDS, HISTORY, PUSHES
+
+# As in the partial indexes, to the letter: only then do the databases see that an index serves.
+LIVE = "rung IN ('queued', 'held', 'scheduled', 'issued', 'deferred', 'delivered', 'acknowledged', 'running')"
+OPEN_PUSH = "rung IN ('queued', 'accepted')"
+OFFERED = "provider = 'builtin' AND rung IN ('accepted', 'provider_delivered')"
+
+_SORTS = ("created_at", "updated_at", "type", "rung")
+_OF_DEVICE = "FROM commands WHERE organization_id = $1 AND device_id = $2"
+
+_FIND = f"""
+SELECT {COMMANDS.names} FROM commands
+WHERE organization_id = $1 AND id = $2 AND (CAST($3 AS TEXT) IS NULL OR device_id = $3)
+"""
+_LIVE = f"SELECT {COMMANDS.names} {_OF_DEVICE} AND {LIVE} ORDER BY created_at, id LIMIT $3"
+
+_FIND_PUSH = f"SELECT {PUSHES.names} FROM pushes WHERE organization_id = $1 AND id = $2"
+_PUSHES_OF_COMMAND = f"""
+SELECT {PUSHES.names} FROM pushes WHERE organization_id = $1 AND command_id = $2 ORDER BY created_at DESC, id DESC
+"""
+_OFFERS = f"""
+SELECT {PUSHES.names} FROM pushes
+WHERE organization_id = $1 AND device_id = $2 AND app = $3 AND {OFFERED} AND expires_at > $4
+ORDER BY created_at, id LIMIT $5
+"""
+
+
+class Commands:
+    """See ports.store.CommandRepository."""
+
+    def __init__(self, reader: Reader, organization_id: str) -> None:
+        self._reader = reader
+        self._organization_id = organization_id
+
+    async def find(self, command_id: str, device_id: str | None = None) -> Command | None:
+        """One command."""
+        rows = await self._reader.fetch(_FIND, self._organization_id, command_id, device_id)
+        return COMMANDS.read(rows[0]) if rows else None
+
+    async def list_of_device(self, device_id: str, query: PageQuery) -> Page[Command]:
+        """A page of a device's commands."""
+        ordered = f"{_OF_DEVICE} {order_by(query, _SORTS)} LIMIT $3 OFFSET $4"
+        return await page_of(self._reader, COMMANDS, ordered, _OF_DEVICE, (self._organization_id, device_id), query)
+
+    async def live_of_device(self, device_id: str, limit: int) -> list[Command]:
+        """A device's commands that are not over, oldest first."""
+        rows = await self._reader.fetch(_LIVE, self._organization_id, device_id, limit)
+        return [COMMANDS.read(row) for row in rows]
+
+    async def bound_receipts(self, device_id: str, receipts: Sequence[str]) -> set[str]:
+        """Which of these upstream names are bound to commands of a device."""
+        dialect = self._reader.dialect
+        sql = f"SELECT receipt {_OF_DEVICE} AND receipt IN {dialect.members(3)}"
+        rows = await self._reader.fetch(sql, self._organization_id, device_id, dialect.pack(receipts))
+        return {row[0] for row in rows}
+
+
+class Pushes:
+    """See ports.store.PushRepository."""
+
+    def __init__(self, reader: Reader, organization_id: str) -> None:
+        self._reader = reader
+        self._organization_id = organization_id
+
+    async def find(self, push_id: str) -> Push | None:
+        """One push."""
+        rows = await self._reader.fetch(_FIND_PUSH, self._organization_id, push_id)
+        return PUSHES.read(rows[0]) if rows else None
+
+    async def of_command(self, command_id: str) -> list[Push]:
+        """All pushes made for a command, newest first."""
+        rows = await self._reader.fetch(_PUSHES_OF_COMMAND, self._organization_id, command_id)
+        return [PUSHES.read(row) for row in rows]
+
+    async def offers(self, device_id: str, app: str, now: int, limit: int) -> list[Push]:
+        """Pushes of our own line that an app has not acknowledged."""
+        rows = await self._reader.fetch(_OFFERS, self._organization_id, device_id, app, now, limit)
+        return [PUSHES.read(row) for row in rows]
+
+
+class History:
+    """See ports.store.HistoryRepository."""
+
+    def __init__(self, reader: Reader, organization_id: str) -> None:
+        self._reader = reader
+        self._organization_id = organization_id
+
+    async def of(self, subject_ids: Sequence[str]) -> dict[str, list[Entry]]:
+        """The entries of each record, oldest first."""
+        dialect = self._reader.dialect
+        rows = await self._reader.fetch(
+            f"SELECT {HISTORY.names} FROM history WHERE organization_id = $1"
+            f" AND subject_id IN {dialect.members(2)} ORDER BY subject_id, seq",
+            self._organization_id,
+            dialect.pack(subject_ids),
+        )
+        histories: dict[str, list[Entry]] = {subject_id: [] for subject_id in subject_ids}
+        for row in rows:
+            entry = HISTORY.read(row)
+            histories[entry.subject_id].append(entry)
+        return histories

@@ -1,0 +1,93 @@
+"""Devices of one organization and the addresses of their apps."""
+
+# ruff: noqa: S608 - made of the names of our own tables and columns
+
+from collections.abc import Sequence
+
+from heliograph.domain.devices import Device, PushTarget
+from heliograph.ports.store import Page, PageQuery
+from heliograph.store.database import Database, statement
+from heliograph.store.paging import order_by, page_of
+from heliograph.store.records import DEVICES, PUSH_TARGETS
+
+_SORTS = ("created_at", "updated_at", "name", "state")
+_OF_PLATFORM = "FROM devices WHERE organization_id = $1 AND (CAST($2 AS TEXT) IS NULL OR platform = $2)"
+
+_FIND = f"""
+SELECT {DEVICES.names} {_OF_PLATFORM} AND (id = $3 OR all_platform_id = $3)
+ORDER BY CASE WHEN id = $3 THEN 0 ELSE 1 END, id LIMIT 1
+"""
+_FIND_BY_ALIAS = f"""
+SELECT {DEVICES.names} FROM devices WHERE organization_id = $1 AND platform = $2 AND id IN (
+    SELECT id FROM devices WHERE organization_id = $1 AND serial_number = $3
+    UNION SELECT id FROM devices WHERE organization_id = $1 AND imei = $3
+    UNION SELECT id FROM devices WHERE organization_id = $1 AND enrollment_specific_id = $3
+) ORDER BY id LIMIT 2
+"""
+_FIND_BY_EXTERNAL_NAME = f"""
+SELECT {DEVICES.names} FROM devices WHERE organization_id = $1 AND external_name = $2 ORDER BY id LIMIT 1
+"""
+_TARGETS = f"""
+SELECT {PUSH_TARGETS.names} FROM push_targets
+WHERE organization_id = $1 AND device_id = $2 AND (CAST($3 AS TEXT) IS NULL OR app = $3)
+ORDER BY registered_at DESC, app, provider
+"""
+_FORGET = "DELETE FROM push_targets WHERE organization_id = $1 AND device_id = $2 AND app = $3"
+_REGISTER = f"INSERT INTO push_targets (organization_id, {PUSH_TARGETS.names}) VALUES ($1, $2, $3, $4, $5, $6, $7)"
+_SEEN = """
+UPDATE devices SET last_seen_at = $3
+WHERE organization_id = $1 AND id = $2 AND (last_seen_at IS NULL OR last_seen_at < $3)
+"""
+
+
+# A name of its own: inside the class, `list` is a method.
+_Targets = list[PushTarget]
+_Found = list[Device]
+
+
+class Devices:
+    """See ports.store.DeviceRepository."""
+
+    def __init__(self, database: Database, organization_id: str) -> None:
+        self._database = database
+        self._organization_id = organization_id
+
+    async def find(self, platform: str | None, device_id: str) -> Device | None:
+        """A device by its platform id or all-platform id."""
+        rows = await self._database.fetch(_FIND, self._organization_id, platform, device_id)
+        return DEVICES.read(rows[0]) if rows else None
+
+    async def find_by_external_name(self, name: str) -> Device | None:
+        """The device that the upstream calls `name`."""
+        rows = await self._database.fetch(_FIND_BY_EXTERNAL_NAME, self._organization_id, name)
+        return DEVICES.read(rows[0]) if rows else None
+
+    async def find_by_alias(self, platform: str, alias: str) -> _Found:
+        """Devices with exactly this serial number, IMEI or enrollment-specific id; at most two."""
+        rows = await self._database.fetch(_FIND_BY_ALIAS, self._organization_id, platform, alias)
+        return [DEVICES.read(row) for row in rows]
+
+    async def list(self, platform: str | None, query: PageQuery) -> Page[Device]:
+        """A page of devices."""
+        ordered = f"{_OF_PLATFORM} {order_by(query, _SORTS)} LIMIT $3 OFFSET $4"
+        return await page_of(self._database, DEVICES, ordered, _OF_PLATFORM, (self._organization_id, platform), query)
+
+    async def targets(self, device_id: str, app: str | None = None) -> _Targets:
+        """The push addresses of a device's apps, newest first."""
+        rows = await self._database.fetch(_TARGETS, self._organization_id, device_id, app)
+        return [PUSH_TARGETS.read(row) for row in rows]
+
+    async def register(self, device_id: str, app: str, targets: Sequence[PushTarget], now: int) -> None:
+        """Replace an app's addresses and note that the device was seen."""
+        organization_id = self._organization_id
+        latest = {target.provider: target for target in targets}
+        await self._database.write(
+            statement(_SEEN, organization_id, device_id, now),
+            statement(_FORGET, organization_id, device_id, app),
+            *(
+                statement(
+                    _REGISTER, organization_id, device_id, app, t.provider, t.account_id, t.token, t.registered_at
+                )
+                for t in latest.values()
+            ),
+        )

@@ -1,0 +1,147 @@
+"""The store on PostgreSQL: all state there, any number of processes."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import asyncpg
+
+from heliograph.domain.errors import InvalidInput
+from heliograph.ports.clock import Wakeups
+from heliograph.store.base import SqlStore
+from heliograph.store.database import Dialect, Rows, Statement
+from heliograph.store.migrator import Applied, Migration, pending
+from heliograph.store.postgres_errors import DATABASE_ERRORS, translate
+from heliograph.store.postgres_writer import Pool, PostgresWriter
+from heliograph.store.prepared import Prepared
+
+POSTGRES = Dialect(
+    name="postgres",
+    members=lambda n: f"(SELECT unnest(CAST(${n} AS TEXT[])))",
+    pack=list,
+    skip_locked="FOR UPDATE OF o SKIP LOCKED",
+)
+
+# All our statements look up keys in indexes. Statistics of a table that was empty a minute ago must not talk the
+# planner into reading it whole, nor a penalty for doing so into compiling the plan.
+_SETTINGS = {
+    "application_name": "heliograph",
+    "enable_hashjoin": "off",
+    "enable_mergejoin": "off",
+    "enable_seqscan": "off",
+    "jit": "off",
+    "plan_cache_mode": "force_generic_plan",
+    "timezone": "UTC",
+}
+_LOCKS = {"migrate": 0x68656C_01, "claim": 0x68656C_02}
+_STATEMENT_TIMEOUT_S = 30.0
+_CONNECT_TIMEOUT_S = 10.0
+
+
+class PostgresStore(SqlStore):
+    """All state in one PostgreSQL database. Built by `open`."""
+
+    def __init__(self, dsn: str, pool: Pool, wakeups: Wakeups) -> None:
+        super().__init__(POSTGRES)
+        self._dsn = dsn
+        self._pool = pool
+        self._wakeups = wakeups
+        self._writer = PostgresWriter(pool, wakeups.notify)
+
+    @classmethod
+    async def open(cls, dsn: str, wakeups: Wakeups, *, connections: int = 10) -> "PostgresStore":
+        """Connect to a database; raises StoreUnavailable when it does not answer."""
+        pool = asyncpg.create_pool(
+            dsn,
+            min_size=0,  # the pool would otherwise log a traceback for each failed try to keep one open
+            max_size=connections,
+            command_timeout=_STATEMENT_TIMEOUT_S,
+            timeout=_CONNECT_TIMEOUT_S,
+            server_settings=_SETTINGS,
+            # A round trip per use that we do not need: nothing of ours changes a session.
+            reset=_leave_as_is,
+        )
+        try:
+            store = cls(dsn, await pool, wakeups)
+            await store.fetch("SELECT 1")
+        except ValueError:
+            await pool.close()
+            raise InvalidInput(message="The database URL is not valid") from None
+        except BaseException:
+            await pool.close()
+            raise
+        return store
+
+    async def close(self) -> None:
+        """Write what is queued, then disconnect."""
+        await self._writer.close()
+        await self._pool.close()
+
+    async def fetch(self, sql: str, *args: Any) -> Rows:
+        """See database.Reader."""
+        try:
+            async with self._pool.acquire() as connection:
+                return await connection.fetch(sql, *args)
+        except DATABASE_ERRORS as error:
+            raise translate(error) from None
+
+    async def write(self, *statements: Statement, alone: str | None = None) -> list[Rows]:
+        """See database.Database."""
+        try:
+            async with self._pool.acquire() as connection:
+                if len(statements) == 1 and alone is None:
+                    return [await connection.fetch(statements[0].sql, *statements[0].args)]
+                async with connection.transaction():
+                    if alone is not None:
+                        await connection.execute("SELECT pg_advisory_xact_lock($1)", _LOCKS[alone])
+                    return [await connection.fetch(s.sql, *s.args) for s in statements]
+        except DATABASE_ERRORS as error:
+            raise translate(error) from None
+
+    async def commit(self, prepared: Prepared) -> None:
+        """See database.Database."""
+        await self._writer.submit(prepared)
+
+    def notify(self, topics: frozenset[str]) -> None:
+        """Wake whoever waits for the topics."""
+        self._wakeups.notify(topics)
+
+    async def applied_migrations(self) -> list[Applied]:
+        """See migrator.Migratable."""
+        if not (await self.fetch("SELECT to_regclass('schema_migrations') IS NOT NULL"))[0][0]:
+            return []
+        return [Applied(*row) for row in await self.fetch(Applied.SELECT)]
+
+    async def apply_migrations(self, known: Sequence[Migration], now: Callable[[], int]) -> list[Migration]:
+        """See migrator.Migratable. On a connection of its own, which holds the lock; all in one transaction."""
+        try:
+            connection = await asyncpg.connect(self._dsn, timeout=_CONNECT_TIMEOUT_S)
+            try:
+                await connection.execute("SELECT pg_advisory_lock($1)", _LOCKS["migrate"])
+                async with connection.transaction():
+                    return await _apply(connection, known, now)
+            finally:
+                await connection.close()
+        except DATABASE_ERRORS as error:
+            raise translate(error) from None
+
+
+async def _apply(
+    connection: "asyncpg.Connection[asyncpg.Record]", known: Sequence[Migration], now: Callable[[], int]
+) -> list[Migration]:
+    await connection.execute(Migration.TABLE)
+    todo = pending(known, [Applied(*row) for row in await connection.fetch(Applied.SELECT)])
+    for migration in todo:
+        for text in migration.statements("postgres"):
+            await connection.execute(text)
+        await connection.execute(
+            "INSERT INTO schema_migrations (number, name, checksum, applied_at) VALUES ($1, $2, $3, $4)",
+            migration.number,
+            migration.name,
+            migration.checksum,
+            now(),
+        )
+    return todo
+
+
+async def _leave_as_is(connection: "asyncpg.Connection[asyncpg.Record]") -> None:
+    """An open transaction is rolled back all the same (by asyncpg, before this is called)."""

@@ -1,0 +1,63 @@
+"""What the errors of PostgreSQL and of its driver mean to a caller. Never a statement, a value or an address."""
+
+import asyncpg
+
+from heliograph.domain.errors import Conflict, HeliographError, StoreUnavailable
+from heliograph.store.database import cannot_be_stored, not_migrated
+
+_UNAVAILABLE = (
+    OSError,
+    TimeoutError,
+    asyncpg.PostgresConnectionError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
+    asyncpg.OperatorInterventionError,
+    asyncpg.InsufficientResourcesError,
+    asyncpg.PostgresSystemError,
+    asyncpg.ReadOnlySQLTransactionError,
+    asyncpg.InvalidAuthorizationSpecificationError,
+    asyncpg.InvalidCatalogNameError,
+    asyncpg.TransactionRollbackError,
+    asyncpg.LockNotAvailableError,
+)
+_BAD_VALUE = (asyncpg.DataError, UnicodeError, OverflowError)
+
+
+DATABASE_ERRORS = (
+    asyncpg.PostgresError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
+    *_BAD_VALUE,
+    *_UNAVAILABLE,
+)
+
+
+def translate(error: BaseException) -> BaseException:
+    """The error to raise instead."""
+    if isinstance(error, HeliographError):
+        return error
+    # The driver's own complaint about an argument is both of these.
+    if isinstance(error, _BAD_VALUE) or (isinstance(error, asyncpg.InterfaceError) and isinstance(error, ValueError)):
+        return cannot_be_stored()
+    if isinstance(error, asyncpg.IntegrityConstraintViolationError):
+        return Conflict("A record with these unique values exists, or one it refers to does not")
+    if isinstance(error, asyncpg.UndefinedTableError | asyncpg.UndefinedColumnError):
+        return not_migrated()
+    if isinstance(error, _UNAVAILABLE):
+        return StoreUnavailable()
+    return error
+
+
+def passes(error: BaseException) -> bool:
+    """Whether the same work may succeed when it is simply done again (a deadlock was resolved at our cost)."""
+    return isinstance(error, asyncpg.TransactionRollbackError)
+
+
+def is_unavailable(error: BaseException) -> bool:
+    """Whether the database, rather than the work, is at fault."""
+    return isinstance(translate(error), StoreUnavailable) and not passes(error)
+
+
+def describe(error: BaseException) -> str:
+    """An error for the log, without values."""
+    return f"{type(error).__name__} {getattr(error, 'sqlstate', None) or ''}".strip()

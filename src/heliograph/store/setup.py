@@ -1,0 +1,146 @@
+"""What an operator sets up in an organization. Not hot: each write is a small transaction of its own."""
+
+# ruff: noqa: S608 - made of the names of our own tables and columns
+
+from typing import Any, TypeVar
+
+from heliograph.domain.devices import ApiKey, Device, Enterprise, Organization, ProviderAccount
+from heliograph.domain.errors import Conflict, NotFound
+from heliograph.store.database import Database, Statement, statement
+from heliograph.store.inserts import insert_of
+from heliograph.store.records import ACCOUNTS, API_KEYS, DEVICES, ENTERPRISES, ORGANIZATIONS, Table
+
+T = TypeVar("T")
+
+_UPDATE_DEVICE = (
+    "UPDATE devices SET "
+    + ", ".join(f"{column} = ${n}" for n, column in enumerate(DEVICES.changing, 3))
+    + " WHERE organization_id = $1 AND id = $2 RETURNING id"
+)
+_UPDATE_ENTERPRISE = "UPDATE enterprises SET credentials = $3, api_url = $4 WHERE organization_id = $1 AND id = $2"
+_RENEW_AGENT = "UPDATE devices SET agent_secret_hash = $3 WHERE organization_id = $1 AND id = $2"
+_REPLACE_DEFAULT = "UPDATE provider_accounts SET is_default = 0 WHERE organization_id = $1 AND provider = $2"
+_REVOKE = """
+UPDATE api_keys SET revoked_at = CASE WHEN revoked_at IS NULL THEN $3 ELSE revoked_at END
+WHERE organization_id = $1 AND id = $2 RETURNING id
+"""
+_UPDATE_ORGANIZATION = """
+UPDATE organizations SET name = $2, features = $3, updated_at = $4 WHERE id = $1 RETURNING id
+"""
+
+
+class Setup:
+    """See ports.store.SetupRepository."""
+
+    def __init__(self, database: Database, organization_id: str) -> None:
+        self._database = database
+        self._organization_id = organization_id
+
+    async def enterprise(self, enterprise_id: str) -> Enterprise | None:
+        """One enterprise."""
+        return await self._one(ENTERPRISES, enterprise_id)
+
+    async def enterprises(self) -> list[Enterprise]:
+        """All enterprises, oldest first."""
+        return await self._all(ENTERPRISES)
+
+    async def add_enterprise(self, enterprise: Enterprise) -> None:
+        """Store an enterprise."""
+        await self._add(
+            "An enterprise with this name exists",
+            statement(insert_of(ENTERPRISES), *self._own(ENTERPRISES, enterprise)),
+        )
+
+    async def save_enterprise(self, enterprise: Enterprise) -> None:
+        """Overwrite an enterprise's credentials and address."""
+        _, *row = self._own(ENTERPRISES, enterprise)
+        values = dict(zip(ENTERPRISES.columns[1:], row, strict=True))
+        await self._database.write(
+            statement(
+                _UPDATE_ENTERPRISE, self._organization_id, enterprise.id, values["credentials"], values["api_url"]
+            )
+        )
+
+    async def add_device(self, device: Device, agent_secret_hash: bytes | None) -> None:
+        """Store a device, with the hash of its agent's secret."""
+        await self._add(
+            "This device exists, or its enterprise or provider account does not",
+            statement(insert_of(DEVICES, "agent_secret_hash"), *self._own(DEVICES, device), agent_secret_hash),
+        )
+
+    async def replace_agent_secret(self, device_id: str, agent_secret_hash: bytes) -> None:
+        """Let another secret open the agent line for a device."""
+        await self._database.write(statement(_RENEW_AGENT, self._organization_id, device_id, agent_secret_hash))
+
+    async def save_device(self, device: Device) -> None:
+        """Overwrite a device's description; NotFound where there is none."""
+        self._own(DEVICES, device)
+        saved = await self._add(
+            "The enterprise or provider account of this device does not exist",
+            statement(_UPDATE_DEVICE, self._organization_id, device.id, *DEVICES.changed_row(device)),
+        )
+        if not saved[0]:
+            raise NotFound
+
+    async def account(self, account_id: str) -> ProviderAccount | None:
+        """One provider account."""
+        return await self._one(ACCOUNTS, account_id)
+
+    async def accounts(self) -> list[ProviderAccount]:
+        """All provider accounts, oldest first."""
+        return await self._all(ACCOUNTS)
+
+    async def add_account(self, account: ProviderAccount) -> None:
+        """Store a provider account; a default one replaces the default of its kind."""
+        insert = statement(insert_of(ACCOUNTS), *self._own(ACCOUNTS, account))
+        replace = statement(_REPLACE_DEFAULT, self._organization_id, account.provider)
+        await self._add("This provider account exists", *([replace, insert] if account.is_default else [insert]))
+
+    async def keys(self) -> list[ApiKey]:
+        """All API keys, oldest first."""
+        return await self._all(API_KEYS)
+
+    async def add_key(self, key: ApiKey, secret_hash: bytes) -> None:
+        """Store a key by its hash."""
+        await self._add(
+            "This API key exists", statement(insert_of(API_KEYS, "hash"), *self._own(API_KEYS, key), secret_hash)
+        )
+
+    async def revoke_key(self, key_id: str, now: int) -> bool:
+        """Revoke a key; the time of the first revocation stays."""
+        [rows] = await self._database.write(statement(_REVOKE, self._organization_id, key_id, now))
+        return bool(rows)
+
+    async def save_organization(self, organization: Organization) -> None:
+        """Overwrite name and features."""
+        if organization.id != self._organization_id:
+            raise ValueError("another organization")
+        _, _, name, features, _, updated_at = ORGANIZATIONS.row(organization)
+        await self._database.write(statement(_UPDATE_ORGANIZATION, organization.id, name, features, updated_at))
+
+    async def _one(self, table: Table[T], record_id: str) -> T | None:
+        rows = await self._database.fetch(
+            f"SELECT {table.names} FROM {table.name} WHERE organization_id = $1 AND id = $2",
+            self._organization_id,
+            record_id,
+        )
+        return table.read(rows[0]) if rows else None
+
+    async def _all(self, table: Table[T]) -> list[T]:
+        rows = await self._database.fetch(
+            f"SELECT {table.names} FROM {table.name} WHERE organization_id = $1 ORDER BY created_at, id",
+            self._organization_id,
+        )
+        return [table.read(row) for row in rows]
+
+    async def _add(self, conflict: str, *statements: Statement) -> list[Any]:
+        try:
+            return await self._database.write(*statements)
+        except Conflict:
+            raise Conflict(conflict) from None
+
+    def _own(self, table: Table[T], record: T) -> tuple[Any, ...]:
+        """The row of a record, which must be one of this organization."""
+        if getattr(record, "organization_id", None) != self._organization_id:
+            raise ValueError("a record of another organization")
+        return table.row(record)

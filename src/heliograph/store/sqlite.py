@@ -1,0 +1,178 @@
+"""The store on SQLite: one machine, one process, nothing to install."""
+
+# ruff: noqa: S608 - made of a number
+
+import fcntl
+import json
+import os
+import sqlite3
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import IO, Any
+
+from heliograph.domain.errors import StoreUnavailable
+from heliograph.ports.clock import Wakeups
+from heliograph.store.base import SqlStore
+from heliograph.store.database import DataDirectoryInUse, Dialect, Rows, Statement
+from heliograph.store.migrator import Applied, Migration, pending
+from heliograph.store.prepared import Prepared
+from heliograph.store.sqlite_changes import write_changes
+from heliograph.store.sqlite_writer import SqliteWriter, connect, translate
+
+SQLITE = Dialect(
+    name="sqlite",
+    members=lambda n: f"(SELECT value FROM json_each(${n}))",
+    pack=lambda members: json.dumps(list(members)),
+)
+
+_READ_TIMEOUT_S = 1.0  # reads run on the event loop and never wait for the writer, only for a foreign program's lock
+
+
+class SqliteStore(SqlStore):
+    """All state in `<data-dir>/heliograph.db`. Built by `open`."""
+
+    def __init__(self, path: Path, lock: IO[str], writer: SqliteWriter, wakeups: Wakeups) -> None:
+        super().__init__(SQLITE)
+        self._path = path
+        self._lock = lock
+        self._writer = writer
+        self._wakeups = wakeups
+        self._connection: sqlite3.Connection | None = None
+
+    @classmethod
+    async def open(cls, data_dir: str | Path, wakeups: Wakeups, *, max_pages: int | None = None) -> "SqliteStore":
+        """Open the database of a data directory, which is created if need be. Raises DataDirectoryInUse.
+
+        `max_pages` limits the size of the database (tests of a full disk).
+        """
+        path, lock = _prepared(Path(data_dir))
+        store = cls(path, lock, SqliteWriter(path, max_pages), wakeups)
+        try:
+            await store._writer.submit(_void_leases)
+        except BaseException:
+            await store.close()
+            raise
+        return store
+
+    async def close(self) -> None:
+        """Write what is queued, then let go of the files."""
+        await self._writer.close()
+        self._drop_reader()
+        self._lock.close()
+
+    async def fetch(self, sql: str, *args: Any) -> Rows:
+        """See database.Reader. Runs on the event loop: a read takes microseconds and never waits for a writer."""
+        try:
+            return self._reader().execute(sql, _named(args)).fetchall()
+        except (sqlite3.Error, OverflowError, UnicodeError) as error:
+            if isinstance(error, sqlite3.DatabaseError):
+                self._drop_reader()
+            raise translate(error) from None
+
+    async def write(self, *statements: Statement, alone: str | None = None) -> list[Rows]:  # noqa: ARG002 - always so
+        """See database.Database."""
+
+        def job(connection: sqlite3.Connection) -> list[Rows]:
+            return [connection.execute(s.sql, _named(s.args)).fetchall() for s in statements]
+
+        result: list[Rows] = await self._writer.submit(job)
+        return result
+
+    async def commit(self, prepared: Prepared) -> None:
+        """See database.Database."""
+        await self._writer.submit(
+            lambda connection: write_changes(connection, prepared), lambda: self._wakeups.notify(prepared.topics)
+        )
+
+    def notify(self, topics: frozenset[str]) -> None:
+        """Wake whoever waits for the topics."""
+        self._wakeups.notify(topics)
+
+    async def applied_migrations(self) -> list[Applied]:
+        """See migrator.Migratable."""
+        return _applied(self._reader())
+
+    async def apply_migrations(self, known: Sequence[Migration], now: Callable[[], int]) -> list[Migration]:
+        """See migrator.Migratable. All of them in one exclusive transaction."""
+        connection = connect(self._path)
+        try:
+            connection.execute("BEGIN EXCLUSIVE")
+            todo = pending(known, _applied(connection))
+            connection.execute(Migration.TABLE)
+            for migration in todo:
+                for text in migration.statements("sqlite"):
+                    connection.execute(text)
+                connection.execute(
+                    "INSERT INTO schema_migrations (number, name, checksum, applied_at) VALUES (?, ?, ?, ?)",
+                    (migration.number, migration.name, migration.checksum, now()),
+                )
+            connection.execute("COMMIT")
+        except sqlite3.OperationalError as error:
+            raise translate(error) from None
+        finally:
+            connection.close()  # rolls back what was not committed
+        return todo
+
+    def _reader(self) -> sqlite3.Connection:
+        if self._connection is None:
+            self._connection = connect(self._path, _READ_TIMEOUT_S)
+            self._connection.execute("PRAGMA query_only=ON")
+        return self._connection
+
+    def _drop_reader(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+
+def _named(args: tuple[Any, ...]) -> dict[str, Any]:
+    """`$1` is a named parameter to SQLite."""
+    return {str(number): value for number, value in enumerate(args, 1)}
+
+
+def _prepared(folder: Path) -> tuple[Path, IO[str]]:
+    """The path of the database, readable by nobody else, and the lock that is held on it."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = _lock(folder)
+        path = folder / "heliograph.db"
+        os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
+    except OSError as error:
+        raise StoreUnavailable(f"The data directory {folder} cannot be used: {error.strerror}") from None
+    return path, lock
+
+
+def _lock(folder: Path) -> IO[str]:
+    """The lock that admits one process to a data directory; it ends with the process, however that ends."""
+    file = (folder / "lock").open("a+")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        file.seek(0)
+        holder = file.read(20).strip()
+        file.close()
+        who = f"process {holder}" if holder.isdigit() else "another process"
+        raise DataDirectoryInUse(
+            f"The data directory {folder} is in use by {who}: stop that first, or talk to it over HTTP"
+        ) from None
+    file.truncate(0)
+    file.write(str(os.getpid()))
+    file.flush()
+    return file
+
+
+def _void_leases(connection: sqlite3.Connection) -> None:
+    """Claims of an earlier start are void: whoever held them is gone."""
+    if _has_table(connection, "outbox"):
+        connection.execute("UPDATE outbox SET lease_until = 0 WHERE lease_until > 0")
+
+
+def _has_table(connection: sqlite3.Connection, name: str) -> bool:
+    found = connection.execute("SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = ?", (name,))
+    return found.fetchone() is not None
+
+
+def _applied(connection: sqlite3.Connection) -> list[Applied]:
+    if not _has_table(connection, "schema_migrations"):
+        return []
+    return [Applied(*row) for row in connection.execute(Applied.SELECT)]

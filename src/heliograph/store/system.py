@@ -1,0 +1,103 @@
+"""The cross-organization half: the outbox, and what has run out of time."""
+
+# ruff: noqa: S608 - made of the names of our own tables and columns
+
+from collections.abc import Sequence
+
+from heliograph.domain.deliveries import Push
+from heliograph.domain.ladder import Command
+from heliograph.ports.changes import OutboxItem
+from heliograph.store.commands import LIVE, OPEN_PUSH
+from heliograph.store.database import Database, statement
+from heliograph.store.records import COMMANDS, OUTBOX, PUSHES
+
+# An item of a lane waits while an older one is owed or any other is claimed.
+_CLAIM = """
+WITH due AS MATERIALIZED (
+    SELECT o.id FROM outbox o WHERE o.due_at <= $1 AND o.lease_until <= $1
+    AND (o.lane IS NULL OR NOT EXISTS (
+        SELECT 1 FROM outbox b WHERE b.lane = o.lane AND b.id <> o.id AND (b.id < o.id OR b.lease_until > $1)))
+    ORDER BY o.due_at, o.id LIMIT $3 {skip_locked}
+)
+UPDATE outbox SET lease_until = $2, token = token + 1, attempts = attempts + 1
+WHERE id IN (SELECT id FROM due) RETURNING {columns}
+"""
+# The pair is compared as text so that one statement, whatever the number of items, fits both databases.
+_RENEW = """
+UPDATE outbox SET lease_until = $1
+WHERE id IN {ids} AND id || ' ' || CAST(token AS TEXT) IN {fences}
+"""
+_NEXT_FREE = """
+SELECT o.due_at FROM outbox o WHERE o.lease_until = 0
+AND (o.lane IS NULL OR NOT EXISTS (
+    SELECT 1 FROM outbox b WHERE b.lane = o.lane AND b.id <> o.id AND (b.id < o.id OR b.lease_until > 0)))
+ORDER BY o.due_at LIMIT 1
+"""
+_NEXT_LEASE = "SELECT lease_until FROM outbox WHERE lease_until > 0 ORDER BY lease_until LIMIT 1"
+_EXPIRED_COMMANDS = f"""
+SELECT {COMMANDS.names} FROM commands
+WHERE {LIVE} AND (platform <> 'android' OR issue = 'idle') AND expires_at <= $1
+ORDER BY expires_at, id LIMIT $2
+"""
+_EXPIRED_PUSHES = f"""
+SELECT {PUSHES.names} FROM pushes WHERE {OPEN_PUSH} AND expires_at <= $1 ORDER BY expires_at, id LIMIT $2
+"""
+_DEAD = f"SELECT {OUTBOX.names}, reason FROM dead_letters ORDER BY died_at DESC, id DESC LIMIT $1"
+_OWED = "SELECT count(*) FROM outbox WHERE kind = $1"
+_COUNTS = f"""
+SELECT 'outbox_' || kind, count(*) FROM outbox GROUP BY kind
+UNION ALL SELECT 'dead_letters', count(*) FROM dead_letters
+UNION ALL SELECT 'commands_live', count(*) FROM commands WHERE {LIVE}
+"""
+
+
+class System:
+    """See ports.store.SystemWork."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._claim = _CLAIM.format(skip_locked=database.dialect.skip_locked, columns=OUTBOX.names)
+
+    async def claim(self, now: int, lease_until: int, limit: int) -> list[OutboxItem]:
+        """Claim due effects, in the order in which they are due."""
+        # One claim at a time: two that look at a lane in the same instant would each find it free.
+        [rows] = await self._database.write(statement(self._claim, now, lease_until, limit), alone="claim")
+        return sorted((OUTBOX.read(row) for row in rows), key=lambda item: (item.due_at, item.id))
+
+    async def renew(self, items: Sequence[OutboxItem], lease_until: int) -> None:
+        """Prolong claims that still hold."""
+        if not items:
+            return
+        dialect = self._database.dialect
+        sql = _RENEW.format(ids=dialect.members(2), fences=dialect.members(3))
+        ids = dialect.pack([item.id for item in items])
+        fences = dialect.pack([f"{item.id} {item.token}" for item in items])
+        await self._database.write(statement(sql, lease_until, ids, fences))
+
+    async def next_due(self) -> int | None:
+        """When the next effect is due or its lease runs out; what waits in a lane behind another does not count."""
+        free = await self._database.fetch(_NEXT_FREE)
+        leased = await self._database.fetch(_NEXT_LEASE)
+        return min((row[0] for row in (*free, *leased)), default=None)
+
+    async def expired_commands(self, now: int, limit: int) -> list[Command]:
+        """Live commands past `expires_at` that no upstream operation decides."""
+        return [COMMANDS.read(row) for row in await self._database.fetch(_EXPIRED_COMMANDS, now, limit)]
+
+    async def expired_pushes(self, now: int, limit: int) -> list[Push]:
+        """Pushes past `expires_at` that are not over."""
+        return [PUSHES.read(row) for row in await self._database.fetch(_EXPIRED_PUSHES, now, limit)]
+
+    async def dead_letters(self, limit: int) -> list[tuple[OutboxItem, str]]:
+        """Effects that were given up, newest first, with the reason."""
+        rows = await self._database.fetch(_DEAD, limit)
+        return [(OUTBOX.read(row), row[len(OUTBOX.columns)]) for row in rows]
+
+    async def owed(self, kind: str) -> int:
+        """How many effects of a kind are owed."""
+        [[count]] = await self._database.fetch(_OWED, kind)
+        return int(count)
+
+    async def counts(self) -> dict[str, int]:
+        """Figures for the metrics."""
+        return {str(name): int(count) for name, count in await self._database.fetch(_COUNTS)}

@@ -1,0 +1,290 @@
+"""What is owed: claimed by one, fenced by a token, in the order of its lane, and never lost."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+
+import pytest
+
+from heliograph.domain.errors import Conflict
+from heliograph.ports.changes import OutboxItem, Settlement
+from heliograph.store import AnyStore
+from tests.store.world import LATER, NOW, SECOND, World, bare_set, new_world
+
+
+async def test_what_is_due_is_claimed_once(world: World) -> None:
+    debts = [world.debt(due_at=NOW - 2, key="k", lane="l"), world.debt(due_at=NOW - 1), world.debt(due_at=NOW + 1)]
+    await world.owe(*debts)
+    items = await world.claim()
+    assert [item.id for item in items] == [debts[0].id, debts[1].id]
+    first = items[0]
+    expected = OutboxItem(
+        first.id,
+        world.organization.id,
+        "issue",
+        debts[0].subject_id,
+        NOW - 2,
+        1,
+        1,
+        LATER,
+        first.created_at,
+        lane="l",
+        key="k",
+    )
+    assert first == expected
+    assert await world.claim() == []
+
+
+async def test_a_limit_takes_the_longest_due(world: World) -> None:
+    debts = [world.debt(due_at=NOW - n) for n in range(5)]
+    await world.owe(*debts)
+    assert [i.id for i in await world.claim(limit=2)] == [debts[4].id, debts[3].id]
+
+
+async def test_an_expired_lease_is_claimed_again_with_a_new_token(world: World) -> None:
+    await world.owe(world.debt())
+    first = await world.claim_one()
+    assert await world.claim(now=LATER - 1) == []
+    second = await world.claim_one(now=LATER, lease_until=LATER + SECOND)
+    assert (second.token, second.attempts) == (2, 2)
+    late = world.changes()
+    late.settle(first)
+    with pytest.raises(Conflict):
+        await world.work.commit(late)
+    await settle(world, second)
+    assert await world.owed() == []
+
+
+async def settle(world: World, item: OutboxItem) -> None:
+    changes = world.changes()
+    changes.settle(item)
+    await world.work.commit(changes)
+
+
+async def test_a_lease_is_renewed_only_while_it_holds(world: World, store: AnyStore) -> None:
+    await world.owe(world.debt(), world.debt())
+    lost, held = await world.claim()
+    await store.system.renew([], LATER)
+    await world.claim(now=LATER, lease_until=LATER + 1, limit=1)  # takes `lost` over
+    await store.system.renew([lost, held], LATER + 9)
+    assert {row[0]: row[2] for row in await world.owed()} == {lost.id: LATER + 1, held.id: LATER + 9}
+
+
+async def test_put_off(world: World) -> None:
+    await world.owe(world.debt())
+    item = await world.claim_one()
+    changes = world.changes()
+    changes.put_off(item, NOW + 100)
+    await world.work.commit(changes)
+    assert await world.owed() == [(item.id, NOW + 100, 0, 1)]
+    assert await world.claim(now=NOW + 99) == []
+    assert (await world.claim_one(now=NOW + 100)).attempts == 2
+
+
+async def test_buried_with_a_reason(world: World, store: AnyStore) -> None:
+    await world.owe(world.debt(key="k"), world.debt())
+    keyed, free = sorted(await world.claim(), key=lambda i: i.key or "z")
+    changes = world.changes()
+    changes.bury(keyed, "no good")
+    await world.work.commit(changes)
+    await world.work.commit(bare_set(world.organization.id, settlements=[Settlement(free, due_at=NOW, dead="both")]))
+    assert await world.owed() == []
+    assert await store.system.dead_letters(10) == [(free, "both"), (keyed, "no good")]
+    assert await store.system.dead_letters(1) == [(free, "both")]
+
+
+async def test_debts_of_one_key_are_one(world: World) -> None:
+    first = world.debt(key="k", due_at=NOW + 50)
+    await world.owe(first)
+    await world.owe(world.debt(key="k", due_at=NOW + 10))
+    await world.owe(world.debt(key="k", due_at=NOW + 90), world.debt(key="k", due_at=NOW + 70))
+    assert await world.owed() == [(first.id, NOW + 10, 0, 2)]
+
+
+async def test_a_bumped_item_is_claimed_again_and_fences_its_worker(world: World) -> None:
+    await world.owe(world.debt(key="k"))
+    old = await world.claim_one()
+    await world.owe(world.debt(key="k"))
+    command = await world.added_command()
+    changes = world.noted(command)
+    changes.settle(old)
+    await world.work.commit(changes)  # soft: only the settlement is left out
+    assert (await world.read(command.id)).version == 2
+    again = await world.claim_one()
+    assert again.id == old.id
+    await settle(world, again)
+    assert await world.owed() == []
+
+
+@pytest.mark.parametrize("how", ["put_off", "bury"])
+async def test_a_fenced_worker_neither_puts_off_nor_buries(world: World, store: AnyStore, how: str) -> None:
+    await world.owe(world.debt(key="k"))
+    old = await world.claim_one()
+    await world.owe(world.debt(key="k", due_at=NOW - 5))
+    changes = world.changes()
+    changes.put_off(old, LATER) if how == "put_off" else changes.bury(old, "x")
+    await world.work.commit(changes)
+    assert await world.owed() == [(old.id, NOW - 5, 0, 2)]
+    assert await store.system.dead_letters(1) == []
+
+
+async def test_the_settlement_of_a_withdrawn_item_is_soft_too(world: World) -> None:
+    await world.owe(world.debt(key="k"))
+    item = await world.claim_one()
+    changes = world.changes()
+    changes.withdraw("k")
+    changes.withdraw("unknown")
+    await world.work.commit(changes)
+    assert await world.owed() == []
+    await settle(world, item)
+
+
+async def test_the_settlement_of_an_item_without_a_key_is_hard(world: World) -> None:
+    await world.owe(world.debt())
+    item = await world.claim_one()
+    command = await world.added_command()
+    await settle(world, item)
+    changes = world.noted(command)
+    changes.settle(item)
+    with pytest.raises(Conflict):
+        await world.work.commit(changes)
+    assert (await world.read(command.id)).version == 1
+
+
+async def test_settled_and_owed_again_in_one_set(world: World) -> None:
+    await world.owe(world.debt(key="k"))
+    item = await world.claim_one()
+    changes = world.changes()
+    changes.settle(item)
+    again = world.debt(key="k", due_at=NOW + 7)
+    changes.owe(again)
+    await world.work.commit(changes)
+    assert await world.owed() == [(again.id, NOW + 7, 0, 0)]
+
+
+async def test_settled_late_and_owed_again_in_one_set(world: World) -> None:
+    await world.owe(world.debt(key="k"))
+    item = await world.claim_one()
+    await world.owe(world.debt(key="k", due_at=NOW - 1))
+    changes = world.changes()
+    changes.settle(item)
+    changes.owe(world.debt(key="k", due_at=NOW + 7))
+    await world.work.commit(changes)
+    assert await world.owed() == [(item.id, NOW - 1, 0, 3)]
+
+
+async def test_buried_and_withdrawn_in_one_set(world: World, store: AnyStore) -> None:
+    await world.owe(world.debt(key="k"))
+    item = await world.claim_one()
+    changes = world.changes()
+    changes.bury(item, "why")
+    changes.withdraw("k")
+    owed = world.debt(key="k2")
+    changes.withdraw("k2")
+    changes.owe(owed)
+    await world.work.commit(changes)
+    assert [row[0] for row in await world.owed()] == [owed.id]
+    assert await store.system.dead_letters(5) == [(item, "why")]
+
+
+async def test_a_refused_set_in_phases_writes_nothing(world: World) -> None:
+    command = await world.added_command()
+    await world.work.commit(world.noted(command))
+    await world.owe(world.debt(key="k"))
+    item = await world.claim_one()
+    before = await world.owed()
+    changes = world.noted(command)
+    changes.settle(item)
+    changes.owe(world.debt(key="k", due_at=NOW + 7))
+    with pytest.raises(Conflict):
+        await world.work.commit(changes)
+    assert await world.owed() == before
+
+
+async def test_an_item_of_another_organization_is_not_settled(world: World) -> None:
+    await world.owe(world.debt())
+    item = await world.claim_one()
+    other = await new_world(world.store)
+    with pytest.raises(Conflict):
+        await settle(other, item)
+    keyed = replace(item, key="k")  # soft: the set is written, the settlement is not
+    await settle(other, keyed)
+    assert len(await world.owed()) == 1
+
+
+async def test_a_lane_is_walked_in_order(world: World) -> None:
+    first, second, third = world.debt(lane="l", due_at=NOW + 5), world.debt(lane="l"), world.debt(lane="l")
+    free = world.debt()
+    await world.owe(third, second, first, free)
+    assert (await world.claim_one()).id == free.id  # the first is not due, and holds the lane
+    head = await world.claim_one(now=NOW + 5)
+    assert head.id == first.id
+    assert await world.claim(now=NOW + 6) == []
+    put_off = world.changes()
+    put_off.put_off(head, NOW + 50)
+    await world.work.commit(put_off)
+    assert await world.claim(now=NOW + 6) == []
+    head = await world.claim_one(now=NOW + 50, lease_until=NOW + 60)
+    await settle(world, head)
+    assert (await world.claim_one(now=NOW + 51)).id == second.id
+
+
+async def test_an_older_item_that_arrives_late_waits_for_the_claimed_one(world: World) -> None:
+    older, newer = world.debt(lane="l"), world.debt(lane="l")
+    await world.owe(newer)
+    held = await world.claim_one()
+    await world.owe(older)
+    assert await world.claim() == []
+    assert (await world.claim_one(now=held.lease_until)).id == older.id
+
+
+async def test_two_claimers_never_share_an_item_nor_a_lane(world: World, store: AnyStore) -> None:
+    lanes = [None, "a", "b", "c"]
+    await world.owe(*(world.debt(lane=lanes[n % 4]) for n in range(80)))
+    seen: list[str] = []
+    running: set[str] = set()
+
+    async def worker() -> None:
+        while batch := await store.system.claim(NOW, LATER, 7):
+            for item in batch:
+                assert item.lane is None or item.lane not in running
+                running.add(item.lane or item.id)
+            await asyncio.sleep(0)
+            seen.extend(item.id for item in batch)
+            for item in batch:
+                running.discard(item.lane or item.id)
+            await asyncio.gather(*(settle(world, item) for item in batch))
+
+    while await world.owed():
+        await asyncio.gather(*(worker() for _ in range(6)))
+    assert len(seen) == len(set(seen)) == 80
+
+
+async def test_next_due(world: World, store: AnyStore) -> None:
+    assert await store.system.next_due() is None
+    head, blocked = world.debt(lane="l", due_at=NOW + 9), world.debt(lane="l", due_at=NOW - 9)
+    await world.owe(head, blocked)
+    assert await store.system.next_due() == NOW + 9  # what waits behind another does not count
+    await world.owe(world.debt(due_at=NOW + 5))
+    assert await store.system.next_due() == NOW + 5
+    await world.claim(now=NOW + 10, lease_until=LATER)
+    assert await store.system.next_due() == LATER
+
+
+async def test_counts(world: World, store: AnyStore) -> None:
+    await world.owe(world.debt(), world.debt())
+    await world.added_command()
+    item = (await world.claim(limit=1))[0]
+    changes = world.changes()
+    changes.bury(item, "x")
+    await world.work.commit(changes)
+    assert await store.system.counts() == {"outbox_issue": 1, "dead_letters": 1, "commands_live": 1}
+    assert [await store.system.owed(kind) for kind in ("issue", "push")] == [1, 0]
+
+
+async def test_a_clock_that_jumped_back(world: World, store: AnyStore) -> None:
+    await world.owe(world.debt(due_at=NOW + 500), world.debt(due_at=NOW))
+    await world.claim(lease_until=NOW + 900)
+    await store.clamp_outbox(NOW - 100, 30)
+    assert [row[1:3] for row in await world.owed()] == [(NOW - 70, 0), (NOW - 70, NOW - 70)]

@@ -1,0 +1,134 @@
+"""The cost of what is asked all the time does not grow with history: the plans use the partial indexes."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from heliograph.domain.deliveries import PushRung
+from heliograph.domain.ladder import Rung
+from heliograph.ports.store import PageQuery
+from heliograph.store import AnyStore, SqliteStore
+from heliograph.store.sqlite import _named
+from tests.store.world import LATER, NOW, World, new_id, run_sql
+
+
+class Spy:
+    """Notes the statements that a store is given."""
+
+    def __init__(self, store: AnyStore, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.store = store
+        self.seen: list[tuple[str, tuple[Any, ...]]] = []
+        fetch = store.fetch
+
+        async def noting(sql: str, *args: Any) -> Any:
+            self.seen.append((sql, args))
+            return await fetch(sql, *args)
+
+        monkeypatch.setattr(store, "fetch", noting)
+
+    async def plan(self, number: int = 0) -> str:
+        sql, args = self.seen[number]
+        if isinstance(self.store, SqliteStore):
+            rows = self.store._reader().execute(f"EXPLAIN QUERY PLAN {sql}", _named(args)).fetchall()
+            return "\n".join(row[3] for row in rows)
+        return "\n".join(row[0] for row in await self.store.fetch(f"EXPLAIN {sql}", *args))
+
+
+@pytest.fixture
+def spy(store: AnyStore, monkeypatch: pytest.MonkeyPatch) -> Spy:
+    return Spy(store, monkeypatch)
+
+
+async def fill(world: World) -> None:
+    """A device with a long history and a little that is live, among others."""
+    others = [replace(world.device, id=new_id()) for _ in range(5)]
+    for other in others:
+        await world.work.setup.add_device(other, None)
+    devices = [world.device, *others]
+    old = [world.command(rung=Rung.SUCCEEDED, device_id=d.id) for d in devices for _ in range(150)]
+    live = [world.command() for _ in range(4)]
+    pushes = [world.push(rung=PushRung.ACKNOWLEDGED) for _ in range(400)] + [world.push(rung=PushRung.ACCEPTED)]
+    changes = world.changes()
+    changes.new_commands.extend((*old, *live))
+    changes.new_pushes.extend(pushes)
+    for n in range(50):
+        changes.owe(world.debt(due_at=NOW + n, lane=f"lane-{n % 20}"))
+    await world.work.commit(changes)
+    if not isinstance(world.store, SqliteStore):
+        await run_sql(world.store, "ANALYZE")
+
+
+def assert_uses(plan: str, *indexes: str) -> None:
+    for index in indexes:
+        assert index in plan, plan
+    assert "Seq Scan" not in plan, plan
+    assert "SCAN commands\n" not in plan + "\n", plan
+    assert "TEMP B-TREE" not in plan, plan
+    assert "Sort" not in plan, plan
+
+
+async def test_live_commands(world: World, spy: Spy) -> None:
+    await fill(world)
+    assert len(await world.work.commands.live_of_device(world.device.id, 100)) == 4
+    assert_uses(await spy.plan(), "commands_live")
+
+
+async def test_offers(world: World, spy: Spy) -> None:
+    await fill(world)
+    assert len(await world.work.pushes.offers(world.device.id, "mdmAgent", NOW, 10)) == 1
+    assert_uses(await spy.plan(), "pushes_offered")
+
+
+async def test_expiry(world: World, spy: Spy) -> None:
+    await fill(world)
+    await world.store.system.expired_commands(LATER * 2, 100)
+    await world.store.system.expired_pushes(LATER * 2, 100)
+    assert_uses(await spy.plan(0), "commands_expiring")
+    assert_uses(await spy.plan(1), "pushes_expiring")
+
+
+async def test_list_and_receipts(world: World, spy: Spy) -> None:
+    await fill(world)
+    await world.work.commands.list_of_device(world.device.id, PageQuery())
+    await world.work.commands.bound_receipts(world.device.id, ["r"])
+    assert_uses(await spy.plan(0), "commands_in_order")
+    plan = await spy.plan(2)
+    assert "commands_in_order" in plan, plan
+
+
+async def test_next_due(world: World, spy: Spy) -> None:
+    await fill(world)
+    await world.store.system.next_due()
+    assert_uses(await spy.plan(0), "outbox_due", "outbox_lanes")
+    assert_uses(await spy.plan(1), "outbox_leased")
+
+
+async def test_keys_and_aliases(world: World, spy: Spy) -> None:
+    await fill(world)
+    await world.work.commands.find(new_id())
+    await world.work.pushes.of_command(new_id())
+    await world.work.devices.find("aosp", new_id())
+    await world.work.devices.find_by_alias("aosp", "x")
+    await world.store.directory.principal(b"x")
+    await world.store.directory.device_by_secret(b"x")
+    for number in range(len(spy.seen)):
+        plan = await spy.plan(number)
+        assert "Seq Scan" not in plan, plan
+        assert "SCAN commands" not in plan, plan
+        assert "SCAN devices" not in plan, plan
+    assert_uses(await spy.plan(1), "pushes_of_command")
+
+
+async def test_claim(world: World) -> None:
+    """A claim walks the index of what is due, and looks up lanes in theirs."""
+    await fill(world)
+    sql = world.store.system._claim
+    if isinstance(world.store, SqliteStore):
+        rows = world.store._reader().execute(f"EXPLAIN QUERY PLAN {sql}", _named((NOW, LATER, 10))).fetchall()
+        plan = "\n".join(row[3] for row in rows)
+    else:
+        plan = "\n".join(row[0] for row in await world.store.fetch(f"EXPLAIN {sql}", NOW, LATER, 10))
+    assert_uses(plan, "outbox_due", "outbox_lanes")

@@ -1,0 +1,209 @@
+"""Reads of commands, pushes, histories and devices, within one organization."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from heliograph.domain.deliveries import PushRung
+from heliograph.domain.devices import Device, PushTarget
+from heliograph.domain.errors import Conflict, InvalidInput
+from heliograph.domain.ladder import LIVE, TERMINAL, Issue, Rung
+from heliograph.ports.store import PageQuery
+from heliograph.store import AnyStore
+from tests.store.world import NOW, SECOND, World, new_id, new_world
+
+
+async def test_a_command_is_found_by_device_or_without(world: World) -> None:
+    command = await world.added_command()
+    assert await world.work.commands.find(command.id, world.device.id) == command
+    assert await world.work.commands.find(command.id, new_id()) is None
+    assert await world.work.commands.find(new_id()) is None
+
+
+async def test_nothing_of_another_organization_is_seen(store: AnyStore, world: World) -> None:
+    other = await new_world(store)
+    command, push = await world.added_command(), await world.added_push(rung=PushRung.ACCEPTED)
+    work = other.work
+    assert await work.commands.find(command.id) is None
+    assert await work.pushes.find(push.id) is None
+    assert await work.commands.live_of_device(world.device.id, 10) == []
+    assert (await work.commands.list_of_device(world.device.id, PageQuery())).total == 0
+    assert await work.pushes.offers(world.device.id, "mdmAgent", NOW, 10) == []
+    assert await work.history.of([command.id]) == {command.id: []}
+    assert await work.devices.find(None, world.device.id) is None
+    assert (await work.devices.list(None, PageQuery())).items == [other.device]
+    assert await work.setup.enterprise(world.enterprise.id) is None
+    assert await work.setup.account(world.account.id) is None
+
+
+async def test_pages(world: World) -> None:
+    commands = [await world.added_command(created_at=NOW + n // 2, type=f"T{n % 3}") for n in range(7)]
+    work = world.work.commands
+
+    async def ids(**query: object) -> list[str]:
+        return [c.id for c in (await work.list_of_device(world.device.id, PageQuery(**query))).items]  # type: ignore[arg-type]
+
+    in_order = [c.id for c in commands]
+    assert await ids() == in_order
+    assert await ids(descending=True) == in_order[::-1]
+    assert await ids(page=2, limit=3) == in_order[3:6]
+    assert await ids(page=3, limit=3) == in_order[6:]
+    assert await ids(page=9, limit=3) == []
+    assert await ids(sort="type") == [c.id for c in sorted(commands, key=lambda c: (c.type, c.id))]
+    assert (await work.list_of_device(world.device.id, PageQuery(limit=1))).total == 7
+    for sort in ("updated_at", "rung"):
+        assert len(await ids(sort=sort)) == 7
+    with pytest.raises(InvalidInput):
+        await ids(sort="id; DROP TABLE commands")
+
+
+async def test_live_commands_oldest_first(world: World) -> None:
+    live = [await world.added_command(rung=rung, created_at=NOW - n) for n, rung in enumerate(sorted(LIVE))]
+    for rung in TERMINAL:
+        await world.added_command(rung=rung)
+    assert await world.work.commands.live_of_device(world.device.id, 100) == live[::-1]
+    assert await world.work.commands.live_of_device(world.device.id, 2) == live[:-3:-1]
+
+
+async def test_receipts(world: World) -> None:
+    await world.added_command(receipt="bound")
+    await world.added_command()
+    assert await world.work.commands.bound_receipts(world.device.id, ["bound", "free"]) == {"bound"}
+    assert await world.work.commands.bound_receipts(new_id(), ["bound"]) == set()
+
+
+async def test_pushes_of_a_command_newest_first(world: World) -> None:
+    command = await world.added_command()
+    pushes = [await world.added_push(command_id=command.id, created_at=NOW + n // 2) for n in range(3)]
+    await world.added_push()
+    assert await world.work.pushes.of_command(command.id) == pushes[::-1]
+    assert await world.work.pushes.find(new_id()) is None
+
+
+async def test_offers(world: World) -> None:
+    offered = [
+        await world.added_push(rung=PushRung.ACCEPTED, created_at=NOW + 1),
+        await world.added_push(rung=PushRung.PROVIDER_DELIVERED, created_at=NOW),
+    ]
+    await world.added_push(rung=PushRung.ACCEPTED, expires_at=NOW)
+    await world.added_push(rung=PushRung.ACCEPTED, app="kioskLauncher")
+    await world.added_push(rung=PushRung.ACCEPTED, provider="pushy")
+    await world.added_push(rung=PushRung.QUEUED)
+    await world.added_push(rung=PushRung.ACKNOWLEDGED)
+    assert await world.work.pushes.offers(world.device.id, "mdmAgent", NOW, 9) == offered[::-1]
+    assert await world.work.pushes.offers(world.device.id, "mdmAgent", NOW, 1) == offered[1:]
+
+
+async def test_what_has_run_out_of_time(world: World, store: AnyStore) -> None:
+    expired = [
+        await world.added_command(expires_at=NOW),
+        await world.added_command(platform="android", expires_at=NOW - 1),
+        await world.added_command(issue=Issue.BOUND, expires_at=NOW - 2),
+    ]
+    await world.added_command(platform="android", issue=Issue.OPEN, expires_at=NOW)
+    await world.added_command(platform="android", issue=Issue.BOUND, expires_at=NOW)
+    await world.added_command(rung=Rung.SUCCEEDED, expires_at=NOW)
+    await world.added_command(expires_at=NOW + 1)
+    assert await store.system.expired_commands(NOW, 9) == expired[::-1]
+    assert await store.system.expired_commands(NOW, 1) == expired[2:]
+
+    pushes = [await world.added_push(rung=rung, expires_at=NOW - n) for n, rung in enumerate(PushRung)]
+    over = await store.system.expired_pushes(NOW, 99)
+    assert over == [p for p in pushes[::-1] if p.rung in (PushRung.QUEUED, PushRung.ACCEPTED)]
+    assert len(await store.system.expired_pushes(NOW, 1)) == 1
+
+
+async def test_devices_are_found_by_either_id(world: World) -> None:
+    find = world.work.devices.find
+    assert await find("aosp", world.device.id) == await find(None, world.device.all_platform_id) == world.device
+    assert await find("android", world.device.id) is None
+    assert await find(None, new_id()) is None
+
+
+async def test_a_device_keeps_everything(world: World) -> None:
+    device = Device(
+        id=new_id(),
+        organization_id=world.organization.id,
+        all_platform_id=new_id(),
+        platform="android",
+        enterprise_id=world.enterprise.id,
+        name="n",
+        state="s",
+        created_at=NOW + 1,
+        updated_at=NOW + 2,
+        external_name="enterprises/e/devices/d",
+        serial_number="SN",
+        imei="IMEI",
+        enrollment_specific_id="ESID",
+        management_mode="m",
+        ownership="o",
+        provider_account_id=world.account.id,
+        mdm_user_id="u",
+        last_seen_at=NOW,
+        facts={"model": "x"},
+    )
+    setup, devices = world.work.setup, world.work.devices
+    await setup.add_device(device, b"hash")
+    assert await devices.find("android", device.id) == device
+    assert await world.store.directory.device_by_secret(b"hash") == device
+    changed = replace(device, name="other", facts={}, provider_account_id=None, last_seen_at=None)
+    await setup.save_device(changed)
+    assert await devices.find("android", device.id) == changed
+    assert await world.store.directory.device_by_secret(b"hash") == changed
+    listed = await devices.list(None, PageQuery(sort="name"))
+    assert (listed.items, listed.total) == ([world.device, changed], 2)
+    assert (await devices.list("android", PageQuery())).items == [changed]
+    with pytest.raises(InvalidInput):
+        await devices.list(None, PageQuery(sort="facts"))
+
+
+async def test_aliases_are_exact_and_ambiguity_is_seen(world: World) -> None:
+    async def add(**values: str) -> Device:
+        device = replace(world.device, id=new_id(), all_platform_id=new_id(), **values)  # type: ignore[arg-type]
+        await world.work.setup.add_device(device, None)
+        return device
+
+    first, second = await add(serial_number="A"), await add(imei="A")
+    third = await add(enrollment_specific_id="B", serial_number="B")
+    await add(serial_number="C", platform="android")
+    find = world.work.devices.find_by_alias
+    assert await find("aosp", "A") == [first, second]
+    assert await find("aosp", "B") == [third]
+    assert await find("aosp", "b") == await find("aosp", "C") == await find("aosp", "") == []
+    await add(serial_number="A")
+    assert len(await find("aosp", "A")) == 2
+
+
+async def test_targets_are_replaced_per_app(world: World) -> None:
+    def target(app: str, provider: str, at: int, account: str | None = None) -> PushTarget:
+        return PushTarget(world.device.id, app, provider, account, f"{provider}-{at}", at)
+
+    devices = world.work.devices
+    mdm = [target("mdmAgent", "builtin", NOW), target("mdmAgent", "pushy", NOW + 1, world.account.id)]
+    kiosk = [target("kioskLauncher", "builtin", NOW + 2)]
+    await devices.register(world.device.id, "mdmAgent", mdm, NOW)
+    await devices.register(world.device.id, "kioskLauncher", kiosk, NOW + 2 * SECOND)
+    assert await devices.targets(world.device.id) == [*kiosk, mdm[1], mdm[0]]
+    assert await devices.targets(world.device.id, "mdmAgent") == mdm[::-1]
+    found = await devices.find(None, world.device.id)
+    assert found is not None
+    assert found.last_seen_at == NOW + 2 * SECOND
+
+    twice = [target("mdmAgent", "builtin", NOW + 5), target("mdmAgent", "builtin", NOW + 6)]
+    await devices.register(world.device.id, "mdmAgent", twice, NOW)
+    assert await devices.targets(world.device.id, "mdmAgent") == twice[1:]
+    await devices.register(world.device.id, "mdmAgent", [], NOW)
+    assert await devices.targets(world.device.id, "mdmAgent") == []
+    with pytest.raises(Conflict):
+        await devices.register(new_id(), "mdmAgent", mdm, NOW)
+
+
+async def test_values_that_no_column_takes(world: World) -> None:
+    with pytest.raises(InvalidInput):
+        await world.work.commands.find("a\ud800")
+    with pytest.raises(InvalidInput):
+        await world.store.system.expired_commands(2**70, 1)
+    with pytest.raises(InvalidInput):
+        await world.work.setup.save_organization(replace(world.organization, name="a\ud800"))

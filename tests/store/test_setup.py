@@ -1,0 +1,138 @@
+"""What operators set up, and the way in before an organization is known."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from heliograph.domain.devices import ApiKey, Enterprise, Organization, Principal, ProviderAccount
+from heliograph.domain.errors import Conflict, NotFound
+from heliograph.domain.ids import id_seconds
+from heliograph.store import AnyStore
+from tests.store.world import NOW, SECOND, World, new_id, new_world
+
+
+async def test_organizations(store: AnyStore, world: World) -> None:
+    directory = store.directory
+    mine = world.organization
+    assert await directory.organization(mine.id) == await directory.organization(mine.slug) == mine
+    assert await directory.organization("nobody") is None
+    with pytest.raises(Conflict, match="slug"):
+        await directory.add_organization(replace(mine, id=new_id()))
+    # A slug that looks like another's id does not hide that organization.
+    sly = Organization(new_id(), mine.id, "Sly", {}, NOW + 1, NOW)
+    await directory.add_organization(sly)
+    assert await directory.organization(mine.id) == mine
+    changed = replace(mine, name="New", features={"aospCommands": False}, updated_at=NOW + 9)
+    await world.work.setup.save_organization(changed)
+    assert await directory.organizations() == [changed, sly]
+    with pytest.raises(ValueError, match="another"):
+        await world.work.setup.save_organization(sly)
+
+
+async def test_api_keys(store: AnyStore, world: World) -> None:
+    key = ApiKey(new_id(), world.organization.id, "ci", "hg_ab", ("mdm.*", "base.*"), NOW, NOW + 5)
+    setup = world.work.setup
+    await setup.add_key(key, b"h1")
+    await setup.add_key(replace(key, id=new_id(), created_at=NOW + 1), b"h2")
+    principal = Principal(key.id, world.organization, frozenset(key.permissions))
+    assert await store.directory.principal(b"h1") == (principal, key)
+    assert await store.directory.principal(b"h3") is None
+    with pytest.raises(Conflict):
+        await setup.add_key(replace(key, id=new_id()), b"h1")
+    assert await setup.revoke_key(key.id, NOW + 7)
+    assert await setup.revoke_key(key.id, NOW + 8)
+    assert not await setup.revoke_key(new_id(), NOW)
+    assert not await (await new_world(store)).work.setup.revoke_key(key.id, NOW)
+    assert (await setup.keys())[0] == replace(key, revoked_at=NOW + 7)
+    assert len(await setup.keys()) == 2
+
+
+async def test_enterprises(store: AnyStore, world: World) -> None:
+    google = Enterprise(new_id(), world.organization.id, "android", "enterprises/x", NOW + 1, b"sealed", "http://e")
+    setup = world.work.setup
+    await setup.add_enterprise(google)
+    assert await setup.enterprise(google.id) == google
+    assert await setup.enterprises() == [world.enterprise, google]
+    with pytest.raises(Conflict, match="name"):
+        await setup.add_enterprise(replace(google, id=new_id()))
+    other = await new_world(store)
+    await other.work.setup.add_enterprise(replace(google, id=new_id(), organization_id=other.organization.id))
+    with pytest.raises(ValueError, match="another"):
+        await other.work.setup.add_enterprise(replace(google, id=new_id()))
+
+
+async def test_a_default_account_replaces_the_default_of_its_kind(world: World) -> None:
+    setup = world.work.setup
+    plain = ProviderAccount(new_id(), world.organization.id, "pushy", "b", b"c", NOW + 1, NOW, disabled_at=NOW)
+    other_kind = replace(plain, id=new_id(), provider="fcm", created_at=NOW + 2, is_default=True)
+    new_default = replace(plain, id=new_id(), created_at=NOW + 3, is_default=True)
+    for account in (plain, other_kind, new_default):
+        await setup.add_account(account)
+    assert await setup.accounts() == [replace(world.account, is_default=False), plain, other_kind, new_default]
+    with pytest.raises(Conflict):
+        await setup.add_account(replace(new_default, is_default=True))
+    assert await setup.account(new_default.id) == new_default
+    assert await setup.account(new_id()) is None
+
+
+async def test_devices(store: AnyStore, world: World) -> None:
+    setup = world.work.setup
+    device = replace(world.device, id=new_id())
+    await setup.add_device(device, b"secret")
+    other = await new_world(store)
+    with pytest.raises(Conflict):
+        await setup.add_device(device, None)
+    with pytest.raises(Conflict):
+        await setup.add_device(replace(device, id=new_id()), b"secret")
+    for foreign in (
+        replace(device, enterprise_id=other.enterprise.id),
+        replace(device, provider_account_id=other.account.id),
+    ):
+        with pytest.raises(Conflict):
+            await setup.add_device(replace(foreign, id=new_id()), None)
+        with pytest.raises(Conflict):
+            await setup.save_device(foreign)
+    with pytest.raises(NotFound):
+        await setup.save_device(replace(device, id=new_id()))
+    await setup.add_device(replace(device, id=new_id(), enterprise_id=None), None)
+    await setup.add_device(replace(device, id=new_id()), None)  # two without a secret
+    assert await store.directory.device_by_secret(b"none") is None
+
+
+async def test_an_enterprise_and_an_agent_get_new_secrets(store: AnyStore, world: World) -> None:
+    setup = world.work.setup
+    changed = replace(world.enterprise, credentials=b"new", api_url="http://x")
+    await setup.save_enterprise(changed)
+    assert await setup.enterprise(changed.id) == changed
+    await setup.replace_agent_secret(world.device.id, b"new")
+    assert await store.directory.device_by_secret(b"new") == world.device
+    await setup.save_device(named := replace(world.device, external_name="enterprises/e/devices/d"))
+    assert await world.work.devices.find_by_external_name("enterprises/e/devices/d") == named
+    assert await (await new_world(store)).work.devices.find_by_external_name("enterprises/e/devices/d") is None
+
+
+async def test_the_first_fingerprint_stays(store: AnyStore) -> None:
+    assert await store.fingerprint("first") == "first"
+    assert await store.fingerprint("second") == "first"
+    await store.replace_fingerprint("second")
+    assert await store.fingerprint("first") == "second"
+
+
+async def test_ping_writes(store: AnyStore, world: World) -> None:
+    await store.ping()
+    await store.ping()
+    assert [tuple(row) for row in await store.fetch("SELECT beats FROM heartbeat")] == [(2,)]
+
+
+async def test_high_water(store: AnyStore) -> None:
+    assert await store.high_water() == 0
+    world = await new_world(store)
+    await world.added_command()
+    push = await world.added_push()
+    assert await store.high_water() == id_seconds(push.id) * SECOND
+    late = "7fffffff" + new_id()[8:]
+    other = await new_world(store)
+    await other.added_command(id=late)
+    assert await store.high_water() == 0x7FFFFFFF * SECOND
