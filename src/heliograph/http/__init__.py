@@ -1,0 +1,1 @@
+"""The HTTP edge: requests in, use cases, problems out."""

@@ -1,0 +1,29 @@
+"""Figures for Prometheus. Labels are bounded: route templates, methods and status codes, never an id."""
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+REGISTRY = CollectorRegistry()
+REQUESTS = Counter("heliograph_http_requests_total", "HTTP requests", ["method", "route", "status"], registry=REGISTRY)
+REQUEST_SECONDS = Histogram(
+    "heliograph_http_request_seconds",
+    "Time to answer an HTTP request, waits asked for by the client included",
+    ["route"],
+    buckets=(0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 30),
+    registry=REGISTRY,
+)
+AGENTS = Gauge("heliograph_agents_connected", "Agents that hold a WebSocket on this process", registry=REGISTRY)
+CHECK_INS = Counter("heliograph_agent_check_ins_total", "Check-ins of agents", registry=REGISTRY)
+OWED = Gauge("heliograph_outbox_owed", "Effects owed, by kind", ["kind"], registry=REGISTRY)
+DEAD = Gauge("heliograph_dead_letters", "Effects that were given up", registry=REGISTRY)
+LIVE = Gauge("heliograph_commands_live", "Commands that are not over", registry=REGISTRY)
+
+
+def exposition(counts: dict[str, int]) -> bytes:
+    """The text format, with the store's figures of this moment."""
+    DEAD.set(counts.get("dead_letters", 0))
+    LIVE.set(counts.get("commands_live", 0))
+    OWED.clear()
+    for name, value in counts.items():
+        if name.startswith("outbox_"):
+            OWED.labels(name.removeprefix("outbox_")).set(value)
+    return generate_latest(REGISTRY)

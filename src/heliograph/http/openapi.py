@@ -1,0 +1,122 @@
+"""OpenAPI 3.1 from the table of operations and the shapes that they answer with."""
+
+import re
+from collections.abc import Sequence
+from importlib.metadata import version
+from typing import Any
+
+import msgspec
+
+from heliograph.http.operations import MAX_WAIT_S, Operation
+
+_MESSAGES = {
+    1002: (404, "Route not found"),
+    3001: (404, "Entity not found"),
+    4001: (401, "Unauthorized"),
+    4002: (401, "No auth token"),
+    4004: (401, "Invalid Token"),
+    5050: (400, "Feature not allowed for you billing plan"),
+    5052: (400, "EmmCommand status not Pending"),
+    5209: (400, "Invalid input"),
+}
+_STATUS_TEXT = {400: "Refused", 401: "No token, a bad one, or one without the permission", 404: "Not there"}
+_REF = "#/components/schemas/{name}"
+
+
+def document(operations: Sequence[Operation]) -> dict[str, Any]:
+    """The OpenAPI document of the API."""
+    shapes = [o.answer for o in operations] + [o.body for o in operations if o.body is not None]
+    _, components = msgspec.json.schema_components(shapes, ref_template=_REF)
+    paths: dict[str, Any] = {}
+    for operation in operations:
+        paths.setdefault(operation.path, {})[operation.method.lower()] = _operation(operation)
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "Heliograph",
+            "version": version("heliograph"),
+            "description": "Commands and push notifications for fleets of managed devices.",
+        },
+        "servers": [{"url": "/"}],
+        "security": [{"bearerAuth": []}],
+        "paths": paths,
+        "components": {
+            "schemas": {**components, "ErrorEnvelope": _ERROR_ENVELOPE},
+            "securitySchemes": {"bearerAuth": {"type": "http", "scheme": "bearer"}},
+        },
+    }
+
+
+_ERROR_ENVELOPE: dict[str, Any] = {
+    "type": "object",
+    "required": ["status", "error"],
+    "properties": {
+        "status": {"const": False},
+        "error": {
+            "type": "object",
+            "required": ["code", "message"],
+            "properties": {"code": {"type": "integer"}, "message": {"type": "string"}, "data": {"type": "object"}},
+        },
+    },
+}
+
+
+def _schema_of(shape: Any) -> dict[str, Any]:
+    (schema,), _ = msgspec.json.schema_components([shape], ref_template=_REF)
+    return schema
+
+
+def _operation(operation: Operation) -> dict[str, Any]:
+    described: dict[str, Any] = {
+        "operationId": operation.id,
+        "summary": operation.summary,
+        "tags": [operation.tag],
+        "x-required-permission": operation.permission,
+        "parameters": _parameters(operation),
+        "responses": _responses(operation),
+    }
+    if operation.extension:
+        described["x-extension"] = True
+    if operation.body is not None:
+        content = {"application/json": {"schema": _schema_of(operation.body)}}
+        described["requestBody"] = {"required": True, "content": content}
+    return described
+
+
+def _parameters(operation: Operation) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = [
+        {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
+        for name in re.findall(r"\{(\w+)\}", operation.path)
+    ]
+    query: dict[str, dict[str, Any]] = {}
+    if operation.sorts is not None:
+        names = "|".join(operation.sorts)
+        query["page"] = {"type": "integer", "minimum": 1, "default": 1}
+        query["limit"] = {"type": "integer", "minimum": 1, "maximum": 10_000, "default": 25}
+        query["sort"] = {"type": "string", "pattern": f"^(({names})(:asc|:desc)?)?$"}
+    if operation.waits:
+        query["wait"] = {"type": "integer", "minimum": 0, "maximum": MAX_WAIT_S, "default": 0}
+    return found + [{"name": name, "in": "query", "schema": schema} for name, schema in query.items()]
+
+
+def _responses(operation: Operation) -> dict[str, Any]:
+    envelope = {
+        "type": "object",
+        "required": ["status", "data"],
+        "properties": {"status": {"const": True}, "data": _schema_of(operation.answer)},
+    }
+    responses: dict[str, Any] = {
+        "200": {"description": "Success", "content": {"application/json": {"schema": envelope}}}
+    }
+    for code in (4002, 4004, 4001, 3001, *operation.refusals):
+        status, message = _MESSAGES[code]
+        response = responses.setdefault(str(status), _refusal(status))
+        example = {"status": False, "error": {"code": code, "message": message}}
+        response["content"]["application/json"]["examples"][str(code)] = {"value": example}
+    return responses
+
+
+def _refusal(status: int) -> dict[str, Any]:
+    schema = {"$ref": _REF.format(name="ErrorEnvelope")}
+    content = {"application/json": {"schema": schema, "examples": {}}}
+    return {"description": _STATUS_TEXT[status], "content": content}

@@ -1,0 +1,232 @@
+"""What an operation of the API states, and the one pipeline that every call of one goes through.
+
+Order of refusals (contract decision 7): route, method and body size are the edge's (http/edge.py); then token,
+organization, permission, plan, body and query, entity.
+"""
+
+import re
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+from litestar import Request, Response
+
+from heliograph.app.access import Access, RateLimiter
+from heliograph.app.push_status import PushStatusReader
+from heliograph.app.services import Services
+from heliograph.domain.devices import Organization, Principal
+from heliograph.domain.errors import FeatureNotAllowed, FieldError, InvalidInput, NotFound, NoToken, PermissionMissing
+from heliograph.domain.fields import Fields
+from heliograph.domain.ids import is_id
+from heliograph.domain.permissions import allows
+from heliograph.http.problems import TOO_MANY, Problem
+from heliograph.ports.store import PageQuery, UnitOfWork
+
+MAX_DEPTH = 100
+MAX_WAIT_S = 30
+_BEARER = re.compile(r"\s*bearer\s+(\S+)\s*", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class Api:
+    """What the operations work with."""
+
+    services: Services
+    access: Access
+    limiter: RateLimiter
+    push_statuses: PushStatusReader
+    log: Any
+
+
+@dataclass(slots=True)
+class Call:
+    """One authorised call of an operation."""
+
+    api: Api
+    request: Request[Any, Any, Any]
+    principal: Principal
+    path: Mapping[str, str]
+    query: "Query"
+    body: Fields
+    headers: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def organization(self) -> Organization:
+        """The organization that the call is bound to."""
+        return self.principal.organization
+
+    @property
+    def services(self) -> Services:
+        """The ports."""
+        return self.api.services
+
+    @property
+    def work(self) -> UnitOfWork:
+        """Work inside the caller's organization."""
+        return self.api.services.store.unit_of_work(self.principal.organization.id)
+
+    @property
+    def source(self) -> str:
+        """Who asks, for the history."""
+        return f"key:{self.principal.key_id}"
+
+    def id(self, name: str) -> str:
+        """A record id from the path, in lower case; a malformed one is an unknown one."""
+        text = self.path[name]
+        if not is_id(text):
+            raise NotFound
+        return text.lower()
+
+
+Handler = Callable[[Call], Awaitable[Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """One operation: route, rights, shapes and the function that carries it out.
+
+    `sorts` = wire name → record field for lists; `waits` = takes `?wait=`; `body` = the shape that documents the
+    request body (it is read field by field); `answer` = the shape of `data`. `extension`: ours, not the contract's.
+    """
+
+    method: str
+    path: str
+    id: str
+    summary: str
+    tag: str
+    permission: str
+    answer: Any
+    handler: Handler
+    feature: str | None = None
+    body: type[msgspec.Struct] | None = None
+    sorts: Mapping[str, str] | None = None
+    waits: bool = False
+    extension: bool = False
+    refusals: tuple[int, ...] = ()
+
+
+class Query:
+    """Query parameters of one call, validated for its operation."""
+
+    def __init__(self, operation: Operation, raw: Mapping[str, list[str]]) -> None:
+        self.errors: list[FieldError] = []
+        self.page = PageQuery()
+        if operation.sorts is not None:
+            sort, descending = self._sort(raw, operation.sorts)
+            self.page = PageQuery(
+                self._integer(raw, "page", 1, 1, 2**53), self._integer(raw, "limit", 25, 1, 10_000), sort, descending
+            )
+        self.wait_s = self._integer(raw, "wait", 0, 0, MAX_WAIT_S) if operation.waits else 0
+
+    def _one(self, raw: Mapping[str, list[str]], name: str) -> str | None:
+        values = raw.get(name, [])
+        if len(values) > 1:
+            self.errors.append(FieldError(name, "is given more than once"))
+            return None
+        return values[0] if values else None
+
+    def _integer(self, raw: Mapping[str, list[str]], name: str, default: int, low: int, high: int) -> int:
+        text = self._one(raw, name)
+        if text is None:
+            return default
+        if re.fullmatch(r"[0-9]{1,17}", text) and low <= int(text) <= high:
+            return int(text)
+        self.errors.append(FieldError(name, f"must be a whole number from {low} to {high}"))
+        return default
+
+    def _sort(self, raw: Mapping[str, list[str]], sorts: Mapping[str, str]) -> tuple[str, bool]:
+        text = self._one(raw, "sort")
+        if not text:
+            return "created_at", False
+        name, _, direction = text.partition(":")
+        if name not in sorts or direction not in ("", "asc", "desc") or text.endswith(":"):
+            names = ", ".join(sorts)
+            self.errors.append(FieldError("sort", f"must be one of {names}, with :asc or :desc if wanted"))
+            return "created_at", False
+        return sorts[name], direction == "desc"
+
+
+def bearer_token(header: str | None) -> str:
+    """The token of an Authorization header; raises NoToken."""
+    match = _BEARER.fullmatch(header or "")
+    if match is None:
+        raise NoToken
+    return match.group(1)
+
+
+async def run(api: Api, operation: Operation, request: Request[Any, Any, Any]) -> Response[bytes]:
+    """Authorise, validate, carry out, and wrap the answer in the envelope."""
+    path = request.path_params
+    principal = await _authorised(api, operation, request, path.get("organizationId"))
+    query = Query(operation, _multi(request))
+    body = Fields(parse_object(await request.body()) if operation.body is not None else {})
+    if query.errors:
+        raise InvalidInput(query.errors)
+    call = Call(api, request, principal, path, query, body)
+    data = await operation.handler(call)
+    return Response(
+        ENCODER.encode({"status": True, "data": data}),
+        status_code=200,
+        media_type="application/json; charset=utf-8",
+        headers=call.headers,
+    )
+
+
+ENCODER = msgspec.json.Encoder()
+
+
+def _multi(request: Request[Any, Any, Any]) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    for name, value in request.query_params.multi_items():
+        found.setdefault(name, []).append(value)
+    return found
+
+
+async def _authorised(
+    api: Api, operation: Operation, request: Request[Any, Any, Any], organization: str | None
+) -> Principal:
+    principal = await api.access.principal(bearer_token(request.headers.get("authorization")))
+    wait_s = api.limiter.wait_s(principal.key_id, api.services.clock.now())
+    if wait_s > 0:
+        raise Problem(429, TOO_MANY, "Too many requests", {"Retry-After": str(max(1, round(wait_s + 0.5)))})
+    own = principal.organization
+    if organization is not None and organization != own.slug and organization.lower() != own.id:
+        raise NotFound
+    if not allows(principal.permissions, operation.permission):
+        raise PermissionMissing
+    if operation.feature is not None and not own.allows(operation.feature):
+        raise FeatureNotAllowed
+    return principal
+
+
+def parse_object(raw: bytes) -> dict[str, Any]:
+    """A JSON object from outside; raises InvalidInput. The depth is checked before anything is decoded."""
+    if not raw:
+        return {}  # so that the fields that are required are named
+    if _too_deep(raw):
+        raise InvalidInput.of("", f"is nested deeper than {MAX_DEPTH} levels")
+    try:
+        value = msgspec.json.decode(raw)
+    except (msgspec.DecodeError, RecursionError, ValueError):
+        raise InvalidInput.of("", "the body is not valid JSON") from None
+    if not isinstance(value, dict):
+        raise InvalidInput.of("", "the body must be a JSON object")
+    return value
+
+
+_STRINGS = re.compile(rb'"(?:[^"\\]|\\.)*"?', re.DOTALL)
+
+
+def _too_deep(raw: bytes) -> bool:
+    if raw.count(b"{") + raw.count(b"[") <= MAX_DEPTH:
+        return False
+    depth = 0
+    for byte in _STRINGS.sub(b"", raw):
+        if byte in b"{[":
+            depth += 1
+            if depth > MAX_DEPTH:
+                return True
+        elif byte in b"}]":
+            depth -= 1
+    return False

@@ -1,0 +1,43 @@
+"""Set-up over HTTP: the same verbs that the command line has, bound to the caller's organization (extension)."""
+
+import msgspec
+
+from heliograph.app.verbs import VERBS, Json, Verb, call_verb, may_grant
+from heliograph.domain.errors import PermissionMissing
+from heliograph.http.operations import Call, Handler, Operation
+from heliograph.http.paths import ORGANIZATION
+
+TAG = "Set-up"
+
+
+class SetupBody(msgspec.Struct):
+    """Members as the verb names them; see `heliograph VERB --help`."""
+
+
+def _handler(verb: Verb) -> Handler:
+    async def handle(call: Call) -> Json:
+        raw = dict(call.body.raw)
+        wanted = raw.get("permissions")
+        if verb.name == "key.create" and isinstance(wanted, list) and not may_grant(call.principal.permissions, wanted):
+            raise PermissionMissing("a key can hand on only the permissions that it holds itself")
+        return await call_verb(call.services, verb, call.organization, raw)
+
+    return handle
+
+
+OPERATIONS = tuple(
+    Operation(
+        method="POST",
+        path=f"{ORGANIZATION}/setup/{verb.name}",
+        id=f"setup.{verb.name}",
+        summary=verb.summary,
+        tag=TAG,
+        permission=verb.permission,
+        body=SetupBody,
+        answer=dict,
+        handler=_handler(verb),
+        extension=True,
+        refusals=(5209,),
+    )
+    for verb in VERBS.values()
+)

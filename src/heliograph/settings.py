@@ -1,0 +1,36 @@
+"""Settings, read once at start-up from the environment (`HELIOGRAPH_…`) and from the command line, which wins."""
+
+from pathlib import Path
+
+from pydantic import Field, SecretStr
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class Settings(BaseSettings):
+    """Everything an operator may set. Durations in seconds."""
+
+    model_config = SettingsConfigDict(env_prefix="HELIOGRAPH_", frozen=True, extra="forbid")
+
+    host: str = "127.0.0.1"
+    port: int = Field(8080, ge=0, le=65535)
+    data_dir: Path = Path("var")
+    database: SecretStr | None = None
+    """postgresql://… ; without it SQLite in the data directory."""
+    secret_key: SecretStr | None = None
+    """32 bytes in base64 or hex that encrypt secrets at rest; without it a file `secret.key` in the data directory."""
+    trusted_proxies: str = ""
+    """Addresses (comma-separated, or networks) whose X-Forwarded-For and X-Forwarded-Proto are believed."""
+    requests_per_minute: int = Field(6000, ge=0)
+    """Per API key and process; 0 = no limit."""
+    log_level: str = "INFO"
+    log_format: str = Field("auto", pattern="^(auto|json|text)$")
+
+    amapi_url: str = "https://androidmanagement.googleapis.com"
+    look_up_cap_s: float = Field(30.0, gt=0)
+    look_ups_per_minute: int = Field(120, gt=0)
+    cancel_wait_s: float = Field(2.0, ge=0, le=3.5)
+    uncertainty_window_s: float = Field(20.0, gt=0)
+    backoff_cap_s: float = Field(30.0, gt=0)
+    lease_s: float = Field(15.0, gt=0, le=15.0)
+    dispatch_concurrency: int = Field(64, gt=0, le=1000)
+    push_status_timeout_s: float = Field(2.0, gt=0, le=2.5)
