@@ -26,6 +26,7 @@ from heliograph_protocol.messages import (
     Refusal,
     Register,
     Registered,
+    Target,
 )
 
 _IDLE_PAUSE = 1.0  # seconds between polls that are answered at once and bring nothing
@@ -66,7 +67,9 @@ def http_client(config: AgentConfig) -> httpx2.AsyncClient:
 
 async def register(config: AgentConfig, http: httpx2.AsyncClient) -> Registered:
     """Tell the server what is installed here. LineError, Refused, httpx2.HTTPError."""
-    message = Register(app=config.app, agent_version=config.agent_version, targets=config.targets)
+    # A line that is held is an address by itself; without one the app is reached as the caller says.
+    held = [] if config.line == "none" else [Target(provider="builtin")]
+    message = Register(app=config.app, agent_version=config.agent_version, targets=config.targets or held)
     # With a WebSocket to follow, an idle HTTP connection would only cost both sides.
     headers = {"Connection": "close"} if config.line == "websocket" else {}
     body = await _post(config, http, REGISTER_PATH, message, timeout=config.answer_timeout, headers=headers)

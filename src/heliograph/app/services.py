@@ -41,6 +41,13 @@ class Limits:
     sweep_pause_s: float = 1.0
 
 
+@dataclass(slots=True)
+class Lifecycle:
+    """`ending`: this process is about to stop, so nobody should be kept waiting."""
+
+    ending: bool = False
+
+
 @dataclass(frozen=True, slots=True)
 class Services:
     """The ports that use cases work with. Built once, by bootstrap."""
@@ -53,6 +60,12 @@ class Services:
     providers: Providers
     channels: Channels
     limits: Limits = field(default_factory=Limits)
+    lifecycle: Lifecycle = field(default_factory=Lifecycle)
+
+    def end_waits(self) -> None:
+        """Let everybody who waits for a record answer with what is known now."""
+        self.lifecycle.ending = True
+        self.wakeups.notify_all()
 
     def open_params(self, command: Command) -> dict[str, Any] | None:
         """Public and secret parameters of a command together; None where the secret ones can no longer be opened."""

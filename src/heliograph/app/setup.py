@@ -216,7 +216,10 @@ async def _take_over(s: Services, work: UnitOfWork, enterprise: Enterprise, raw:
         created_at=now,
         updated_at=now,
     )
-    device = replace(device, updated_at=now, **_described(raw))
+    described = _described(raw)
+    if known is not None:
+        del described["name"]  # people may have given it another
+    device = replace(device, updated_at=now, **described)
     if known is None:
         await work.setup.add_device(device, None)
     else:

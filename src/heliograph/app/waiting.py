@@ -23,7 +23,7 @@ async def wait_for(
         record = await read()
         while not is_final(record):
             left = (deadline - s.clock.now()) / SECOND
-            if left <= 0:
+            if left <= 0 or s.lifecycle.ending:
                 break
             await waiter.wait(min(left, _LOOK_AGAIN_S))
             record = await read()

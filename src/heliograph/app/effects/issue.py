@@ -34,6 +34,7 @@ from heliograph.ports.store import UnitOfWork
 _SOURCE = "amapi"
 _CLOCK_SKEW_US = 600 * SECOND  # Google's createTime against our clock
 _RECHECK_S = 1.0
+_LAST_HOPE_US = 24 * 3600 * SECOND
 
 
 async def issue_command(s: Services, item: OutboxItem) -> None:
@@ -76,7 +77,7 @@ async def _issue(
 async def _mark_started(s: Services, work: UnitOfWork, command: Command) -> Command | None:
     """Make durable that an attempt begins, before it does: from here on cancel must ask Google."""
     changes = ChangeSet(work.organization_id)
-    changes.move(command, IssueStarted(source="dispatcher"), s.clock.now())
+    changes.move(command, IssueStarted(source="dispatcher", evidence={"attempt": "started"}), s.clock.now())
     try:
         await work.commit(changes)
     except Conflict:
@@ -171,14 +172,24 @@ class _Search:
         elif isinstance(answer, Operations):
             await self._decide(changes, command, answer)
         else:
-            changes.put_off(self.item, self.s.later(backoff_s(self.s, self.item.attempts)))
+            self._give_up_or_wait(changes, command)
         await self.work.commit(changes)
+
+    def _give_up_or_wait(self, changes: ChangeSet, command: Command) -> None:
+        """The list cannot be read. Long after the command's time is over nobody will learn the outcome any more."""
+        if self.s.clock.now() > command.expires_at + _LAST_HOPE_US:
+            unread = Reason("outcome_unknown", "the attempt was not answered and the operations cannot be listed")
+            changes.move(command, Failed(source=_SOURCE, reason=unread), self.s.clock.now())
+            changes.settle(self.item)
+        else:
+            changes.put_off(self.item, self.s.later(backoff_s(self.s, self.item.attempts)))
 
     async def _decide(self, changes: ChangeSet, command: Command, listed: Operations) -> None:
         """One unbound operation of the type = ours. Two = nobody can tell. None for long enough = never accepted."""
         since = (command.issue_at or command.created_at) - _CLOCK_SKEW_US
-        bound = await self.work.commands.receipts_of_device(command.device_id, since - 24 * 3600 * SECOND)
-        candidates = [op for op in listed.items if _is_candidate(op, command.type, since) and op["name"] not in bound]
+        fitting = [op for op in listed.items if _is_candidate(op, command.type, since)]
+        bound = await self.work.commands.bound_receipts(command.device_id, [op["name"] for op in fitting])
+        candidates = [op for op in fitting if op["name"] not in bound]
         waited = self.s.clock.now() - (command.issue_at or 0)
         if len(candidates) == 1:
             bind(self.s, changes, command, candidates[0])

@@ -1,0 +1,233 @@
+"""Wiring: the only file that knows every layer."""
+
+import asyncio
+import os
+import secrets
+import socket
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import structlog
+import uvicorn
+
+from heliograph.app.access import KEYS_TOPIC, Access
+from heliograph.app.dispatch import Dispatcher
+from heliograph.app.effects import EFFECTS
+from heliograph.app.services import Limits, Services
+from heliograph.app.sweep import sweep_forever
+from heliograph.channels import AmapiChannels, AmapiSettings
+from heliograph.domain.ids import IdMinter
+from heliograph.http.app import build_app
+from heliograph.http.health import Health
+from heliograph.operator_socket import serve_operator
+from heliograph.providers import ProviderRegistry, discover
+from heliograph.settings import Settings
+from heliograph.store import PostgresStore, SqliteStore, migrate
+from heliograph.store.postgres_hub import PostgresHub
+from heliograph.store.wakeups import Hub
+from heliograph.system import AesGcmBox, SystemClock, fingerprint_of, load_secret_key
+from heliograph_protocol.messages import MAX_MESSAGE_BYTES
+
+log = structlog.get_logger("heliograph")
+
+_BACKLOG = 2048
+_SHUTDOWN_S = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """What one process has opened."""
+
+    settings: Settings
+    services: Services
+    access: Access
+
+
+class StartRefused(Exception):
+    """This process must not start; the message says why and what to do."""
+
+
+@asynccontextmanager
+async def open_node(settings: Settings) -> AsyncIterator[Node]:
+    """Open the store (migrated), the secret box, the providers and channels; close them at the end."""
+    async with AsyncExitStack() as stack:
+        settings.data_dir.mkdir(parents=True, exist_ok=True)
+        key_text = settings.secret_key.get_secret_value() if settings.secret_key else None
+        try:
+            key = load_secret_key(key_text, settings.data_dir / "secret.key")
+        except (ValueError, OSError) as error:
+            raise StartRefused(str(error)) from None
+        store, hub = await _open_store(settings, stack)
+        await migrate(store)
+        await _check_key(store, key)
+        high_water = await store.high_water()
+        clock = SystemClock(high_water)
+        limits = _limits(settings)
+        await store.clamp_outbox(clock.now(), int(limits.backoff_cap_s * 1_000_000))
+        box = AesGcmBox(key)
+        providers = ProviderRegistry(discover(), lambda org, id_: store.unit_of_work(org).setup.account(id_), box)
+        amapi = AmapiSettings(base_url=settings.amapi_url)
+        channels = AmapiChannels(lambda org, id_: store.unit_of_work(org).setup.enterprise(id_), box, amapi)
+        stack.push_async_callback(providers.close)
+        stack.push_async_callback(channels.close)
+        minter = IdMinter(lambda: clock.now() / 1e6, secrets.token_bytes, not_before=high_water // 1_000_000)
+        services = Services(store, clock, minter, hub, box, providers, channels, limits)
+        access = Access(services)
+        yield Node(settings, services, access)
+
+
+async def _open_store(settings: Settings, stack: AsyncExitStack) -> tuple[SqliteStore | PostgresStore, Hub]:
+    if settings.database is None:
+        hub = Hub()
+        store: SqliteStore | PostgresStore = await SqliteStore.open(settings.data_dir, hub)
+    else:
+        dsn = settings.database.get_secret_value()
+        hub = await PostgresHub.open(dsn)
+        stack.push_async_callback(hub.close)
+        store = await PostgresStore.open(dsn, hub)
+    stack.push_async_callback(store.close)
+    return store, hub
+
+
+async def _check_key(store: SqliteStore | PostgresStore, key: bytes) -> None:
+    """Refuse to run with another key than the one that the database's secrets are sealed with."""
+    mine = fingerprint_of(key).hex()
+    if await store.fingerprint(mine) != mine:
+        raise StartRefused(
+            "the secret key is not the one that this database's secrets are encrypted with. Put the right key into "
+            "HELIOGRAPH_SECRET_KEY or secret.key. If it is lost, the stored provider and enterprise credentials are "
+            "lost with it and must be entered again: heliograph db forget-secrets"
+        )
+
+
+def _limits(settings: Settings) -> Limits:
+    return Limits(
+        cancel_wait_s=settings.cancel_wait_s,
+        push_status_timeout_s=settings.push_status_timeout_s,
+        lease_s=settings.lease_s,
+        backoff_cap_s=settings.backoff_cap_s,
+        uncertainty_window_s=settings.uncertainty_window_s,
+        look_up_cap_s=settings.look_up_cap_s,
+        look_ups_per_minute=settings.look_ups_per_minute,
+        dispatch_concurrency=settings.dispatch_concurrency,
+    )
+
+
+@asynccontextmanager
+async def background(coroutines: list[Any]) -> AsyncIterator[None]:
+    """Run loops beside the body and end them after it. A loop that breaks ends the body too, with StartRefused."""
+    owner = asyncio.current_task()
+    broken: list[BaseException] = []
+
+    def ended(task: "asyncio.Task[Any]") -> None:
+        error = None if task.cancelled() else task.exception()
+        if error is not None and owner is not None:
+            log.error("background.broke", error=repr(error))
+            broken.append(error)
+            owner.cancel()
+
+    tasks = [asyncio.create_task(coroutine) for coroutine in coroutines]
+    for task in tasks:
+        task.add_done_callback(ended)
+    try:
+        yield
+    except asyncio.CancelledError:
+        if broken:
+            raise StartRefused("a part of this process broke; see the log above. Nothing accepted is lost") from None
+        raise
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def _forget_revoked_keys(node: Node) -> None:
+    with node.services.wakeups.subscribe(KEYS_TOPIC) as waiter:
+        while True:
+            if await waiter.wait(60):
+                node.access.forget()
+
+
+@asynccontextmanager
+async def run_dispatcher(node: Node) -> AsyncIterator[Dispatcher]:
+    """Dispatcher and sweeper, beside the body."""
+    dispatcher = Dispatcher(node.services, EFFECTS)
+    async with background([dispatcher.run(), sweep_forever(node.services)]):
+        yield dispatcher
+
+
+@asynccontextmanager
+async def run_api(node: Node, listener: socket.socket, dispatcher: Dispatcher | None) -> AsyncIterator[None]:
+    """The HTTP API and the agent gateway on a listening socket, beside the body."""
+    health = Health(node.services, None if dispatcher is None else lambda: dispatcher.last_round_at)
+    app = build_app(node.services, node.access, health, node.settings.requests_per_minute)
+    proxies = node.settings.trusted_proxies
+    config = uvicorn.Config(
+        app,
+        log_config=None,
+        access_log=False,
+        lifespan="off",
+        http="httptools",
+        ws="websockets-sansio",
+        ws_max_size=MAX_MESSAGE_BYTES,
+        ws_per_message_deflate=False,
+        proxy_headers=bool(proxies),
+        forwarded_allow_ips=proxies or None,
+        server_header=False,
+        timeout_graceful_shutdown=_SHUTDOWN_S,
+    )
+    server = _Server(config)
+    operator = await serve_operator(node.services, node.settings.data_dir)
+    serving = asyncio.create_task(server.serve(sockets=[listener]))
+    listening = asyncio.create_task(server.listening.wait())
+    try:
+        await asyncio.wait({serving, listening}, return_when=asyncio.FIRST_COMPLETED)
+        async with background([_forget_revoked_keys(node)]):
+            yield
+    finally:
+        node.services.end_waits()
+        operator.close()
+        listening.cancel()
+        server.should_exit = True
+        await serving
+
+
+class _Server(uvicorn.Server):
+    """uvicorn without its signal handlers: the command line decides what a signal means."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.listening = asyncio.Event()
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self.listening.set()
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A listening socket; raises StartRefused when the address cannot be had."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host, port))
+    except (OSError, OverflowError) as error:
+        listener.close()
+        reason = os.strerror(error.errno) if isinstance(error, OSError) and error.errno else str(error)
+        raise StartRefused(f"cannot listen on {host}:{port}: {reason}. Choose another with --port") from None
+    listener.listen(_BACKLOG)
+    listener.setblocking(False)
+    return listener
+
+
+def base_url(listener: socket.socket) -> str:
+    """The address under which a listening socket is reached."""
+    host, port = listener.getsockname()[:2]
+    shown = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)  # noqa: S104
+    return f"http://{shown}:{port}"

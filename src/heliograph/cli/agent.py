@@ -1,0 +1,36 @@
+"""`heliograph agent`: the reference device agent, which runs on the device."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from heliograph.cli.options import noun
+
+app = noun("The reference device agent.")
+
+
+@app.command()
+def run(
+    server: Annotated[str, typer.Option(help="Address of the server, for example https://mdm.example.")],
+    secret_file: Annotated[
+        Path | None, typer.Option(help="File with the device's secret; without it $HELIOGRAPH_AGENT_SECRET.")
+    ] = None,
+    name: Annotated[str, typer.Option("--app", help="The app that this agent speaks for.")] = "mdmAgent",
+    state_dir: Annotated[Path, typer.Option(help="Where the journal is kept.")] = Path("agent-state"),
+    line: Annotated[
+        Literal["websocket", "poll", "none"], typer.Option(help="How the server reaches it.")
+    ] = "websocket",
+    ca_file: Annotated[Path | None, typer.Option(help="Authorities to trust instead of the system's (PEM).")] = None,
+    simulate: Annotated[
+        bool, typer.Option("--simulate", help="Print and note commands instead of acting on a device.")
+    ] = False,
+) -> None:
+    """Run the agent of one device until Ctrl-C. The secret is what `heliograph device add` printed."""
+    from heliograph_agent.cli import main
+
+    arguments = ["--server", server, "--app", name, "--state-dir", str(state_dir), "--line", line]
+    arguments += ["--secret-file", str(secret_file)] if secret_file else []
+    arguments += ["--ca-file", str(ca_file)] if ca_file else []
+    arguments += ["--simulate"] if simulate else []
+    raise typer.Exit(main(arguments))

@@ -1,0 +1,176 @@
+"""`heliograph db`: the database."""
+
+import asyncio
+import sqlite3
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, closing
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from heliograph.cli.exits import ExitCode, Failure
+from heliograph.cli.options import Database, DataDir, Json, Yes, noun, spread
+from heliograph.cli.output import ago, confirm, emit, note, rfc3339, say, table
+
+if TYPE_CHECKING:
+    from heliograph.settings import Settings
+    from heliograph.store import AnyStore, MigrationStatus
+    from heliograph.store.migrator import Applied, Migration
+
+app = noun("The database: migrations, and a lost secret key.")
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Which database."""
+
+    data_dir: DataDir = None
+    database: Database = None
+    as_json: Json = False
+
+
+@app.command()
+@spread
+def migrate(where: Place) -> None:
+    """Bring the database up to date. The server does so itself when it starts."""
+    settings = _settings(where)
+
+    async def work() -> list[dict[str, Any]]:
+        from heliograph.store import migrate as bring_up_to_date
+
+        async with _opened(settings) as store:
+            return [{"number": m.number, "name": m.name} for m in await bring_up_to_date(store)]
+
+    emit({"applied": asyncio.run(work())}, _show_applied)
+
+
+@app.command()
+@spread
+def status(where: Place) -> None:
+    """Which migrations were applied and which are to be. May be asked while the server runs."""
+    settings = _settings(where)
+    lines = asyncio.run(_status(settings))
+    items = [{"number": line.number, "name": line.name, "appliedAt": rfc3339(line.applied_at)} for line in lines]
+    pending = sum(line.applied_at is None for line in lines)
+    kind = "sqlite" if settings.database is None else "postgresql"
+    emit({"database": kind, "pending": pending, "migrations": items}, _show_status)
+
+
+@app.command("forget-secrets")
+@spread
+def forget_secrets(where: Place, yes: Yes = False) -> None:
+    """After the secret key is lost: erase what was encrypted with it, so that the server starts with a new key.
+
+    Credentials of push providers and Google enterprises go, and so do passwords and activation codes in commands that
+    were not sent yet; those commands fail. Devices, history and API keys stay.
+    """
+    settings = _settings(where)
+    confirm("This erases all stored provider and enterprise credentials for good.", yes)
+    emit(asyncio.run(_forget(settings)), _show_forgotten)
+
+
+def _settings(where: Place) -> "Settings":
+    from heliograph.cli.node import read_settings
+
+    return read_settings(data_dir=where.data_dir, database=where.database)
+
+
+@asynccontextmanager
+async def _opened(settings: "Settings") -> AsyncIterator["AnyStore"]:
+    from heliograph.store import Hub, open_store
+
+    dsn = settings.database
+    store = await open_store(settings.data_dir if dsn is None else dsn.get_secret_value(), Hub())
+    try:
+        yield store
+    finally:
+        await store.close()
+
+
+async def _status(settings: "Settings") -> "list[MigrationStatus]":
+    from heliograph.store import status as status_of
+
+    if settings.database is None:
+        return await status_of(_Onlooker(settings.data_dir / "heliograph.db"))
+    async with _opened(settings) as store:
+        return await status_of(store)
+
+
+class _Onlooker:
+    """Reads what an SQLite database remembers of its migrations, beside the server that holds it."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    async def applied_migrations(self) -> "list[Applied]":
+        """What the database remembers, in order."""
+        from heliograph.store.migrator import Applied
+
+        if not self._path.exists():
+            raise Failure(
+                ExitCode.NOT_FOUND, f"there is no database in {self._path.parent}: heliograph db migrate makes one"
+            )
+        try:
+            connection = sqlite3.connect(f"{self._path.absolute().as_uri()}?mode=ro", uri=True, timeout=5)
+            with closing(connection):
+                return [Applied(*row) for row in connection.execute(Applied.SELECT)]
+        except sqlite3.OperationalError as error:
+            if "no such table" in str(error):
+                return []
+            raise Failure(ExitCode.UNREACHABLE, f"{self._path} cannot be read: {error}") from None
+
+    async def apply_migrations(self, *_: object) -> "list[Migration]":
+        """Never: an onlooker changes nothing."""
+        raise NotImplementedError
+
+
+async def _forget(settings: "Settings") -> dict[str, Any]:
+    from heliograph.store import migrate as bring_up_to_date
+    from heliograph.system import fingerprint_of, load_secret_key
+
+    text = settings.secret_key.get_secret_value() if settings.secret_key else None
+    try:
+        key = load_secret_key(text, settings.data_dir / "secret.key")
+    except (ValueError, OSError) as error:
+        raise Failure(ExitCode.USAGE, str(error)) from None
+    mine = fingerprint_of(key).hex()
+    async with _opened(settings) as store:
+        await bring_up_to_date(store)
+        if await store.fingerprint(mine) == mine:
+            raise Failure(ExitCode.REFUSED, "the secret key is the one that belongs to this database: nothing is lost")
+        lost = await _erase(store)
+        await store.replace_fingerprint(mine)
+    return {"forgotten": lost}
+
+
+async def _erase(store: "AnyStore") -> list[dict[str, Any]]:
+    """Erase what can no longer be opened; answers what has to be entered again."""
+    lost: list[dict[str, Any]] = []
+    for organization in await store.directory.organizations():
+        setup = store.unit_of_work(organization.id).setup
+        for enterprise in await setup.enterprises():
+            if enterprise.credentials is not None:
+                await setup.save_enterprise(replace(enterprise, credentials=None))
+                lost.append({"organization": organization.slug, "kind": "enterprise", "name": enterprise.name})
+        accounts = await setup.accounts()
+        lost += [{"organization": organization.slug, "kind": a.provider, "name": a.name} for a in accounts]
+    return lost
+
+
+def _show_applied(answer: dict[str, Any]) -> None:
+    columns = ("NUMBER", "APPLIED NOW")
+    table(columns, [(m["number"], m["name"]) for m in answer["applied"]], "The database is up to date.")
+
+
+def _show_status(answer: dict[str, Any]) -> None:
+    rows = [(m["number"], m["name"], ago(m["appliedAt"]) or "to be applied") for m in answer["migrations"]]
+    table(("NUMBER", "NAME", "APPLIED"), rows, "This program has no migrations.")
+    note(f"{answer['pending']} to be applied: heliograph db migrate" if answer["pending"] else "Up to date.")
+
+
+def _show_forgotten(answer: dict[str, Any]) -> None:
+    say("The database belongs to the present secret key now.")
+    rows = [(lost["organization"], lost["kind"], lost["name"]) for lost in answer["forgotten"]]
+    table(("ORGANIZATION", "ENTER AGAIN", "NAME"), rows, "No credentials were stored.")
+    if rows:
+        note("heliograph enterprise add NAME --credentials FILE, heliograph provider add KIND --default …")

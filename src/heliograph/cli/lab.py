@@ -1,0 +1,207 @@
+"""`heliograph lab`: emulated providers and simulated devices, for trying everything without a real one."""
+
+import json
+import os
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from heliograph.cli.exits import ExitCode, Failure, usage
+from heliograph.cli.options import Json, literal_or_source, noun, spread
+from heliograph.cli.output import as_json, clean, emit, local_time, pairs, say, table
+from heliograph.cli.target import demo_plan
+
+app = noun("The lab: emulated providers and simulated devices.")
+devices = noun("The simulated devices.")
+faults = noun("What goes wrong at the emulated providers.")
+clock = noun("The time at the emulated providers.")
+app.add_typer(devices, name="device")
+app.add_typer(faults, name="faults")
+app.add_typer(clock, name="clock")
+_READY = "ready.json"
+Name = Annotated[str, typer.Argument(metavar="DEVICE", help="Name or id.")]
+
+
+@dataclass(frozen=True, slots=True)
+class Where:
+    """Which lab."""
+
+    data_dir: Annotated[Path | None, typer.Option(help="Data directory of the server or lab; ./var without it.")] = None
+    lab_url: Annotated[str | None, typer.Option(help="Address of its control API. (Also: HELIOGRAPH_LAB_URL)")] = None
+    as_json: Json = False
+
+
+@app.command()
+@spread
+def up(
+    data_dir: Annotated[Path, typer.Option(help="The lab keeps its state in the folder `lab` in there.")] = Path("var"),
+    control_port: Annotated[int, typer.Option(help="0 = that of the last start, or any.")] = 0,
+    amapi_port: Annotated[int, typer.Option(help="0 = that of the last start, or any.")] = 0,
+    pushy_port: Annotated[int, typer.Option(help="0 = that of the last start, or any.")] = 0,
+    ready_file: Annotated[Path | None, typer.Option(help="Written, as JSON, once it listens.")] = None,
+) -> None:
+    """Start the lab without a server. Ctrl-C ends it."""
+    state = data_dir / "lab"
+    arguments = ["--state-dir", str(state), "--ready-file", str(ready_file or state / _READY)]
+    for name, port in (("control", control_port), ("amapi", amapi_port), ("pushy", pushy_port)):
+        arguments += [f"--{name}-port", str(port)]
+    sys.stdout.flush()
+    os.execv(sys.executable, [sys.executable, "-m", "heliograph_lab", *arguments])  # noqa: S606
+
+
+@devices.command("list")
+@spread
+def list_devices(where: Where) -> None:
+    """The simulated devices as they are now."""
+    emit(_call(where, "GET", "/devices"), _show_devices)
+
+
+@devices.command("set")
+@spread
+def set_device(
+    where: Where,
+    device: Name,
+    online: Annotated[bool | None, typer.Option("--online/--offline", help="Connected or not.")] = None,
+    latency: Annotated[int | None, typer.Option(metavar="MS", help="How late it answers.")] = None,
+    outcome: Annotated[
+        str | None,
+        typer.Option(
+            metavar="JSON", help='How commands end there: {"result":"ok|error|never","errorCode":…,"cancel":…}.'
+        ),
+    ] = None,
+) -> None:
+    """Change how a device behaves; what is not named stays."""
+    given = {
+        "online": online,
+        "latencyMs": latency,
+        "outcome": None if outcome is None else _json(outcome, "--outcome"),
+    }
+    patch = {name: value for name, value in given.items() if value is not None}
+    if not patch:
+        raise usage("say what to change: --online, --offline, --latency MS or --outcome JSON")
+    answer = _call(where, "PUT", f"/devices/{_device_id(where, device)}", patch)
+    emit(answer, lambda shown: _show_devices({"items": [shown]}))
+
+
+@devices.command()
+@spread
+def journal(where: Where, device: Name) -> None:
+    """What the device itself noted: received, acknowledged, executed, displayed."""
+    answer = _call(where, "GET", f"/devices/{_device_id(where, device)}/journal")
+    emit(answer, _show_journal)
+
+
+@faults.command("get")
+@spread
+def get_faults(where: Where) -> None:
+    """The rules in force."""
+    emit(_call(where, "GET", "/faults"), _show_faults)
+
+
+@faults.command("put")
+@spread
+def put_faults(
+    where: Where,
+    rules: Annotated[str, typer.Argument(metavar="JSON", help="The list of rules, or @FILE; it replaces all others.")],
+) -> None:
+    """Put rules in force, such as [{"service":"pushy","action":{"status":429,"retryAfter":2},"times":3}]."""
+    emit(_call(where, "PUT", "/faults", _json(rules, "RULES")), _show_faults)
+
+
+@faults.command("clear")
+@spread
+def clear_faults(where: Where) -> None:
+    """Remove every rule."""
+    emit(_call(where, "DELETE", "/faults"), _show_faults)
+
+
+@clock.command()
+@spread
+def advance(where: Where, seconds: Annotated[float, typer.Argument(help="By how much.")]) -> None:
+    """Move the emulators' time on; the server keeps its own."""
+    emit(_call(where, "PUT", "/clock", {"advanceSeconds": seconds}), _show_clock)
+
+
+def _control_url(where: Where) -> str:
+    if where.lab_url and where.data_dir:
+        raise usage("say either --lab-url or --data-dir: they are different ways")
+    url = where.lab_url or (None if where.data_dir else os.environ.get("HELIOGRAPH_LAB_URL"))
+    if url:
+        return url.rstrip("/")
+    data_dir = where.data_dir or Path(os.environ.get("HELIOGRAPH_DATA_DIR") or "var")
+    plan = demo_plan(data_dir)
+    if plan is not None and plan.get("labUrl"):
+        return str(plan["labUrl"])
+    try:
+        return str(json.loads((data_dir / "lab" / _READY).read_bytes())["controlUrl"])
+    except (OSError, ValueError, KeyError):
+        raise usage(f"no lab is known in {data_dir}: give --lab-url, or start one: heliograph lab up") from None
+
+
+def _call(where: Where, method: str, path: str, body: Any = None) -> Any:
+    import httpx2
+
+    url = _control_url(where)
+    try:
+        with httpx2.Client(base_url=url, timeout=30, trust_env=False) as client:
+            answer = client.request(method, path, **({} if body is None else {"json": body}))
+        content = answer.json()
+    except (httpx2.HTTPError, httpx2.InvalidURL):
+        raise Failure(ExitCode.UNREACHABLE, f"cannot reach the lab at {url}: is it up?") from None
+    except ValueError:
+        raise Failure(ExitCode.UNREACHABLE, f"{url} does not answer like a lab: is --lab-url right?") from None
+    if answer.status_code >= 400:
+        exit_code = ExitCode.NOT_FOUND if answer.status_code == 404 else ExitCode.USAGE
+        raise Failure(exit_code, str(content.get("error", answer.status_code)))
+    return content
+
+
+def _device_id(where: Where, text: str) -> str:
+    known = _call(where, "GET", "/devices")["items"]
+    fits = [d["deviceId"] for d in known if text in (d["deviceId"], d["name"])]
+    if len(fits) != 1:
+        names = ", ".join(str(d["name"]) for d in known[:20])
+        raise Failure(ExitCode.NOT_FOUND, f"the lab has {len(fits) or 'no'} devices {text!r}; it has: {names}")
+    return str(fits[0])
+
+
+def _json(text: str, option: str) -> Any:
+    try:
+        return json.loads(literal_or_source(text, option))
+    except ValueError:
+        raise usage(f"{option}: must be JSON, or @FILE with it") from None
+
+
+def _show_devices(answer: Any) -> None:
+    rows = [
+        (d["name"], "online" if d["online"] else "offline", d["provider"], d["latencyMs"], _outcome(d), d["deviceId"])
+        for d in answer["items"]
+    ]
+    table(("NAME", "LINE", "PROVIDER", "LATENCY MS", "OUTCOME", "ID"), rows, "The lab has no devices.")
+
+
+def _outcome(device: dict[str, Any]) -> str:
+    return ", ".join(f"{name} {value}" for name, value in device["outcome"].items() if value is not None)
+
+
+def _show_journal(answer: Any) -> None:
+    rows = [(local_time(i.pop("at")), i.pop("event"), _rest(i)) for i in map(dict, answer["items"])]
+    table(("AT", "EVENT", ""), rows, "The device has noted nothing yet.")
+
+
+def _rest(item: dict[str, Any]) -> str:
+    return "  ".join(f"{name}={value if isinstance(value, str) else as_json(value)}" for name, value in item.items())
+
+
+def _show_faults(rules: Any) -> None:
+    if not rules:
+        say("Nothing goes wrong.")
+    for rule in rules:
+        say(clean(as_json(rule)))
+
+
+def _show_clock(answer: Any) -> None:
+    pairs({"now": answer["now"], "ahead by": f"{answer['offsetSeconds']:g} s"})

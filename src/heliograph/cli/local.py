@@ -1,0 +1,64 @@
+"""Working on a database: through the server that runs on it where one does, else with a node in this process."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from heliograph.cli.exits import ExitCode, Failure
+from heliograph.cli.target import OnDatabase
+from heliograph.domain.errors import HeliographError
+from heliograph.operator_socket import ask_operator
+
+Json = dict[str, Any]
+Ask = Callable[[str, str | None, Json], Awaitable[Json]]
+
+_STARTING_S = 10.0  # a server holds the directory for a moment before it listens, and after it has stopped to
+_ANSWER_S = 120.0
+
+
+@asynccontextmanager
+async def open_database(target: OnDatabase) -> AsyncIterator[Ask]:
+    """Something that carries out verbs on a database."""
+    deadline = asyncio.get_running_loop().time() + _STARTING_S
+    ask: Ask | None = None
+    async with AsyncExitStack() as stack:
+        while ask is None:
+            if target.database is None and await _is_served(target.data_dir):
+                ask = _asking(target.data_dir)
+                break
+            # Imported only now: it is the whole server.
+            from heliograph.cli.node import open_node_here
+
+            try:
+                ask = await stack.enter_async_context(open_node_here(target))
+            except HeliographError as error:
+                if error.code != "data_directory_in_use" or asyncio.get_running_loop().time() > deadline:
+                    raise
+                await asyncio.sleep(0.1)
+        yield ask
+
+
+async def _is_served(data_dir: Path) -> bool:
+    try:
+        await ask_operator(data_dir, "organization.list", None, {})
+    except (OSError, msgspec.DecodeError, ValueError):
+        return False
+    return True
+
+
+def _asking(data_dir: Path) -> Ask:
+    async def ask(verb: str, organization: str | None, body: Json) -> Json:
+        try:
+            async with asyncio.timeout(_ANSWER_S):
+                return await ask_operator(data_dir, verb, organization, body)
+        except (OSError, msgspec.DecodeError, ValueError):
+            raise Failure(
+                ExitCode.UNREACHABLE,
+                "the server on this data directory went away before it answered: look whether it was carried out",
+            ) from None
+
+    return ask

@@ -1,0 +1,50 @@
+"""A node in this process. Imports the whole server, so the rest of the command line imports this where it must."""
+
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any
+
+from pydantic import SecretStr, ValidationError
+
+from heliograph.bootstrap import StartRefused, open_node
+from heliograph.cli.exits import ExitCode, Failure, usage
+from heliograph.cli.target import OnDatabase
+from heliograph.operator_socket import run_verb
+from heliograph.settings import Settings
+from heliograph.store import is_postgres
+from heliograph.telemetry import configure_logging
+
+Json = dict[str, Any]
+Ask = Callable[[str, str | None, Json], Awaitable[Json]]
+
+
+def read_settings(**given: Any) -> Settings:
+    """The settings of the environment, and on top of them what was given (None = was not). Raises Failure."""
+    chosen = {name: value for name, value in given.items() if value is not None}
+    if "database" in chosen:
+        chosen["database"] = SecretStr(chosen["database"])
+    try:
+        settings = Settings(**chosen)
+    except ValidationError as error:
+        # Without the values: one may be a secret.
+        faults = [(".".join(map(str, fault["loc"])), fault["msg"]) for fault in error.errors(include_input=False)]
+        said = "; ".join(f"--{name.replace('_', '-')} (HELIOGRAPH_{name.upper()}): {why}" for name, why in faults)
+        raise usage(f"a setting is wrong: {said}") from None
+    if settings.database is not None and not is_postgres(settings.database.get_secret_value()):
+        raise usage("--database (HELIOGRAPH_DATABASE) must begin with postgresql://")
+    return settings
+
+
+@asynccontextmanager
+async def open_node_here(target: OnDatabase) -> AsyncIterator[Ask]:
+    """The store, and what carries out verbs on it. Raises DataDirectoryInUse where another process holds it."""
+    settings = read_settings(data_dir=target.data_dir, database=target.database)
+    configure_logging("ERROR", settings.log_format)
+    logging.getLogger().setLevel(logging.ERROR)  # what goes wrong on the way shows in how it ends
+    async with AsyncExitStack() as stack:
+        try:
+            node = await stack.enter_async_context(open_node(settings))
+        except StartRefused as refused:
+            raise Failure(ExitCode.REFUSED, str(refused)) from None
+        yield lambda verb, organization, body: run_verb(node.services, verb, organization, body)

@@ -1,0 +1,117 @@
+"""`heliograph up`: everything in one process, for a laptop, a trial, or a small installation."""
+
+import asyncio
+import ipaddress
+import os
+import sys
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Annotated, Any
+
+import msgspec
+import typer
+import uvloop
+
+from heliograph.bootstrap import Node, StartRefused, base_url, listen, open_node, run_api, run_dispatcher
+from heliograph.cli import demo as fleet
+from heliograph.cli.exits import ExitCode, Failure, usage
+from heliograph.cli.lab_process import Lab, run_lab
+from heliograph.cli.node import read_settings
+from heliograph.cli.signals import until_signalled
+from heliograph.settings import Settings
+from heliograph.telemetry import configure_logging
+
+# The emulators are next door and their quota does not bind: look often, give up waiting early.
+_DEMO: dict[str, Any] = {
+    "look_up_cap_s": 2.0,
+    "look_ups_per_minute": 6000,
+    "requests_per_minute": 0,
+    "uncertainty_window_s": 8.0,
+}
+
+
+def up(
+    demo: Annotated[bool, typer.Option("--demo", help="Also start the lab with a fleet of simulated devices.")] = False,
+    host: Annotated[str | None, typer.Option(help="Address to listen on.  [default: 127.0.0.1]")] = None,
+    port: Annotated[int | None, typer.Option(help="Port to listen on; 0 = any.  [default: 8080]")] = None,
+    data_dir: Annotated[Path | None, typer.Option(help="Where everything is kept.  [default: ./var]")] = None,
+    database: Annotated[
+        str | None, typer.Option(help="postgresql://… instead of SQLite in the data directory.")
+    ] = None,
+    ready_file: Annotated[Path | None, typer.Option(help="Written, as JSON, once everything works.")] = None,
+) -> None:
+    """Serve API, dispatcher and agent gateway in one process. Ctrl-C ends it."""
+    given: dict[str, Any] = {"host": host, "port": port, "data_dir": data_dir, "database": database}
+    settings = read_settings(**{**(_DEMO if demo else {}), **given})
+    if demo and not _is_loopback(settings.host):
+        raise usage(f"--demo hands out its keys and therefore listens on loopback only, not on {settings.host}")
+    configure_logging(settings.log_level, settings.log_format)
+    try:
+        uvloop.run(until_signalled(_serve(settings, demo, ready_file)))
+    except StartRefused as refused:
+        raise Failure(ExitCode.REFUSED, str(refused)) from None
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+async def _serve(settings: Settings, with_demo: bool, ready_file: Path | None) -> None:
+    if ready_file is not None:
+        ready_file.unlink(missing_ok=True)
+    async with AsyncExitStack() as stack:
+        node = await stack.enter_async_context(open_node(settings))
+        plan = (fleet.load_plan(settings.data_dir) or fleet.make_plan(node)) if with_demo else None
+        listener = listen(settings.host, settings.port or (plan.port if plan else 0))
+        stack.callback(listener.close)
+        url = base_url(listener)
+        dispatcher = await stack.enter_async_context(run_dispatcher(node))
+        await stack.enter_async_context(run_api(node, listener, dispatcher))
+        if plan is None:
+            _announce(url, settings)
+            if ready_file is not None:
+                document = {"baseUrl": url, "metricsUrl": f"{url}/metrics", "pids": {"server": os.getpid()}}
+                fleet.write_private(ready_file, msgspec.json.encode(document))
+            await asyncio.Event().wait()
+            return
+        _say("Starting the lab: emulators of Google and Pushy, and seven devices …")
+        fleet.save_plan(settings.data_dir, plan)
+        # Begun last, so that it ends first: its agents never see the server go.
+        lab = await stack.enter_async_context(run_lab(settings.data_dir / "lab"))
+        await fleet.ensure_records(node, plan, lab)
+        await _start_demo(node, plan, lab, url, ready_file)
+        await _lab_ended(lab)
+
+
+async def _start_demo(node: Node, plan: fleet.DemoPlan, lab: Lab, url: str, ready_file: Path | None) -> None:
+    plan.base_url, plan.api_key, plan.lab_url = url, plan.organization.api_key, lab.control_url
+    plan.port = int(url.rsplit(":", 1)[1])
+    await fleet.start_fleet(node, plan, lab, url)
+    fleet.save_plan(node.settings.data_dir, plan)
+    if ready_file is not None:
+        document = msgspec.json.encode(fleet.ready_document(plan, lab, url))
+        fleet.write_private(ready_file, msgspec.json.format(document, indent=1) + b"\n")
+    _say(f"\nHeliograph is up at {url}    API reference: {url}/docs\nKey of organization demo: {plan.api_key}\n")
+    for number, (caption, call) in enumerate(fleet.printed_calls(plan, url), 1):
+        _say(f"# {number}. {caption}\n{call}\n")
+    _say("Paste them one by one or all at once. Ctrl-C ends everything; the next start finds it as it was.")
+
+
+async def _lab_ended(lab: Lab) -> None:
+    code = await lab.process.wait()
+    raise StartRefused(f"the lab ended by itself (exit code {code})")
+
+
+def _announce(url: str, settings: Settings) -> None:
+    _say(f"Heliograph is up at {url}    API reference: {url}/docs")
+    _say(f"First organization and key:  heliograph org create NAME --data-dir {settings.data_dir}")
+
+
+def _say(text: str) -> None:
+    sys.stdout.write(text + "\n")
+    sys.stdout.flush()
