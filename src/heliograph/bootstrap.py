@@ -1,6 +1,7 @@
 """Wiring: the only file that knows every layer."""
 
 import asyncio
+import gc
 import os
 import secrets
 import socket
@@ -21,6 +22,7 @@ from heliograph.channels import AmapiChannels, AmapiSettings
 from heliograph.domain.ids import IdMinter
 from heliograph.http.app import build_app
 from heliograph.http.health import Health
+from heliograph.http.server_protocol import HttpProtocol
 from heliograph.operator_socket import serve_operator
 from heliograph.providers import ProviderRegistry, discover
 from heliograph.settings import Settings
@@ -169,7 +171,7 @@ async def run_api(node: Node, listener: socket.socket, dispatcher: Dispatcher | 
         log_config=None,
         access_log=False,
         lifespan="off",
-        http="httptools",
+        http=HttpProtocol,
         ws="websockets-sansio",
         ws_max_size=MAX_MESSAGE_BYTES,
         ws_per_message_deflate=False,
@@ -208,6 +210,13 @@ class _Server(uvicorn.Server):
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
         yield
+
+
+def collect_garbage_rarely() -> None:
+    """For a process that serves until it ends: what was made at the start stays, and few of its objects form cycles."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 20)
 
 
 def listen(host: str, port: int) -> socket.socket:

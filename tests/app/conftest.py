@@ -132,8 +132,11 @@ class Desk:
         target = device or (self.android if "type" in body else self.aosp)
         if target.platform == "android":
             request = read_android_request(Fields(body))
-            return await request_android_command(self.services, self.work, target, request, "key:test")
-        return await request_aosp_command(self.services, self.work, target, read_aosp_request(Fields(body)), "key:test")
+            accepted = await request_android_command(self.services, self.work, target, request, "key:test")
+        else:
+            request = read_aosp_request(Fields(body))
+            accepted = await request_aosp_command(self.services, self.work, target, request, "key:test")
+        return accepted.command
 
     async def now(self, command: Command) -> Command:
         """The command as it is stored now."""

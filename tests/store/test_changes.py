@@ -90,6 +90,18 @@ async def test_a_stale_version_is_refused(world: World) -> None:
     assert entry.evidence == {"word": "first"}
 
 
+async def test_the_version_alone_refuses(world: World) -> None:
+    """Without a line of history, whose number would clash as well."""
+    command, push = await world.added_command(), await world.added_push()
+    for stale in (
+        {"commands": [replace(command, updated_at=NOW + 1)]},
+        {"pushes": [replace(push, updated_at=NOW + 1)]},
+    ):
+        await world.work.commit(bare_set(world.organization.id, **stale))
+        with pytest.raises(Conflict):
+            await world.work.commit(bare_set(world.organization.id, **stale))
+
+
 async def test_a_stale_push_is_refused(world: World) -> None:
     push = await world.added_push()
     changes = [world.changes(), world.changes()]
@@ -111,8 +123,11 @@ async def everything(world: World) -> dict[str, Any]:
     return {t: sorted(map(repr, map(tuple, await world.store.fetch(f"SELECT * FROM {t}")))) for t in tables}
 
 
-async def test_a_refused_set_writes_nothing_at_all(world: World) -> None:
+@pytest.mark.parametrize("stale_first", [True, False])
+async def test_a_refused_set_writes_nothing_at_all(world: World, stale_first: bool) -> None:
     stale, fresh = await world.added_command(), await world.added_command()
+    if not stale_first:
+        stale, fresh = fresh, stale
     await world.work.commit(world.noted(stale))
     await world.owe(world.debt(), world.debt(key="kept"))
     [free, _keyed] = sorted(await world.claim(), key=lambda item: item.key or "")

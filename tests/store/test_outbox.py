@@ -270,6 +270,10 @@ async def test_next_due(world: World, store: AnyStore) -> None:
     assert await store.system.next_due() == NOW + 5
     await world.claim(now=NOW + 10, lease_until=LATER)
     assert await store.system.next_due() == LATER
+    await world.owe(world.debt(due_at=LATER + 5))
+    assert await store.system.next_due() == LATER
+    await world.owe(world.debt(due_at=NOW + 11))
+    assert await store.system.next_due() == NOW + 11
 
 
 async def test_counts(world: World, store: AnyStore) -> None:

@@ -11,7 +11,7 @@ from heliograph.domain.command_types import CommandType, Params
 from heliograph.domain.devices import COMMAND_APP, Device
 from heliograph.domain.errors import InvalidInput, NotFound
 from heliograph.domain.fields import Fields
-from heliograph.domain.ladder import Command, Requested
+from heliograph.domain.ladder import Command, Entry, Requested
 from heliograph.ports.changes import ChangeSet
 from heliograph.ports.push import PushMessage
 from heliograph.ports.store import UnitOfWork
@@ -29,6 +29,14 @@ class CommandRequest:
     type: CommandType
     params: Params
     duration_us: int
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """A command that was stored just now, and its history so far."""
+
+    command: Command
+    history: list[Entry]
 
 
 def read_android_request(body: Fields) -> CommandRequest:
@@ -87,9 +95,13 @@ def _new_command(s: Services, device: Device, request: CommandRequest) -> Comman
     )
 
 
+def _history_of(command: Command, changes: ChangeSet) -> list[Entry]:
+    return [entry for entry in changes.entries if entry.subject_id == command.id]
+
+
 async def request_android_command(
     s: Services, work: UnitOfWork, device: Device, request: CommandRequest, source: str
-) -> Command:
+) -> Accepted:
     """Store a command for an Android device; the dispatcher will issue it. `source` = who asks (`key:…`)."""
     command = _new_command(s, device, request)
     changes = ChangeSet(work.organization_id)
@@ -98,12 +110,12 @@ async def request_android_command(
     lane = f"issue:{device.id}:{command.type}"
     changes.owe(s.debt(command.organization_id, "issue", command.id, lane=lane))
     await work.commit(changes)
-    return command
+    return Accepted(command, _history_of(command, changes))
 
 
 async def request_aosp_command(
     s: Services, work: UnitOfWork, device: Device, request: CommandRequest, source: str
-) -> Command:
+) -> Accepted:
     """Store a command for an AOSP device and the push that wakes it. Without a push address it waits for a check-in."""
     command = _new_command(s, device, request)
     changes = ChangeSet(work.organization_id)
@@ -117,4 +129,4 @@ async def request_aosp_command(
     else:
         changes.wake_device(device.id)
     await work.commit(changes)
-    return command
+    return Accepted(command, _history_of(command, changes))

@@ -108,9 +108,12 @@ def _serve(with_api: bool, with_dispatcher: bool, given: dict[str, Any]) -> None
 async def _run(settings: "Settings", with_api: bool, with_dispatcher: bool, ready_file: Path | None) -> None:
     import asyncio
 
+    from heliograph.bootstrap import collect_garbage_rarely
+
     if ready_file is not None:
         ready_file.unlink(missing_ok=True)
     async with _parts(settings, with_api, with_dispatcher) as url:
+        collect_garbage_rarely()
         sys.stdout.write(f"Heliograph is up{f' at {url}' if url else ''} (process {os.getpid()})\n")
         sys.stdout.flush()
         if ready_file is not None and url:

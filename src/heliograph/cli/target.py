@@ -4,6 +4,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from heliograph.cli.exits import usage
 from heliograph.cli.options import Remote, Setup
@@ -84,11 +85,19 @@ def _http(url: str | None, key: str | None, org: str | None) -> Http:
     url, key = url or _env("URL"), key or _env("API_KEY")
     if not url:
         raise usage("an API key without a server: give --url too, or set HELIOGRAPH_URL")
-    if not url.startswith(("http://", "https://")):
-        raise usage("--url (HELIOGRAPH_URL) must begin with http:// or https://")
+    if not _is_address(url):
+        raise usage("--url (HELIOGRAPH_URL) must be an address that begins with http:// or https://")
     if not key:
         raise usage("a server without an API key: give --api-key too, or set HELIOGRAPH_API_KEY")
     return Http(url.rstrip("/"), _plain_key(key), org or _env("ORG"))
+
+
+def _is_address(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        return parts.scheme in ("http", "https") and bool(parts.hostname) and " " not in url and parts.port != 0
+    except ValueError:
+        return False
 
 
 def _plain_key(key: str) -> str:

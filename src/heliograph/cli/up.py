@@ -12,7 +12,16 @@ import msgspec
 import typer
 import uvloop
 
-from heliograph.bootstrap import Node, StartRefused, base_url, listen, open_node, run_api, run_dispatcher
+from heliograph.bootstrap import (
+    Node,
+    StartRefused,
+    base_url,
+    collect_garbage_rarely,
+    listen,
+    open_node,
+    run_api,
+    run_dispatcher,
+)
 from heliograph.cli import demo as fleet
 from heliograph.cli.exits import ExitCode, Failure, usage
 from heliograph.cli.lab_process import Lab, run_lab
@@ -72,6 +81,7 @@ async def _serve(settings: Settings, with_demo: bool, ready_file: Path | None) -
         url = base_url(listener)
         dispatcher = await stack.enter_async_context(run_dispatcher(node))
         await stack.enter_async_context(run_api(node, listener, dispatcher))
+        collect_garbage_rarely()
         if plan is None:
             _announce(url, settings)
             if ready_file is not None:

@@ -286,8 +286,7 @@ def apply(command: Command, event: Event, *, now: int) -> Step:
         "reason": event.reason if isinstance(event, Failed | Undeliverable) else _expiry(event),
         "secret": None if target in TERMINAL else command.secret,
     }
-    moved = replace(command, **(learnt | _learnt(event, now)))
-    return _entered(moved, event, now)
+    return _entered(command, event, now, **(learnt | _learnt(event, now)))
 
 
 def _may_move(command: Command, event: Event) -> bool:
@@ -323,9 +322,9 @@ def _expiry(event: Event) -> Reason | None:
     return Reason("EXPIRED", "not carried out within its duration") if isinstance(event, Expired) else None
 
 
-def _entered(command: Command, event: Event, now: int) -> Step:
-    entry = Entry(command.id, command.entries, command.rung.value, now, event.source, event.evidence)
-    return Step(replace(command, entries=command.entries + 1, updated_at=now), entry)
+def _entered(command: Command, event: Event, now: int, **learnt: Any) -> Step:
+    after = replace(command, **learnt, entries=command.entries + 1, updated_at=now)
+    return Step(after, Entry(command.id, command.entries, after.rung.value, now, event.source, event.evidence))
 
 
 def _note_attempt(command: Command, event: Event, now: int) -> Step:
@@ -333,21 +332,20 @@ def _note_attempt(command: Command, event: Event, now: int) -> Step:
     if command.rung is not Rung.QUEUED or command.issue is Issue.BOUND:
         return Step(command, None)
     if isinstance(event, IssueStarted):
-        return _entered(replace(command, issue=Issue.OPEN, issue_at=now), event, now)
+        return _entered(command, event, now, issue=Issue.OPEN, issue_at=now)
     if isinstance(event, IssueRefused):
-        return _entered(replace(command, issue=Issue.IDLE), event, now)
-    return _entered(replace(command, rung_at=now), event, now)
+        return _entered(command, event, now, issue=Issue.IDLE)
+    return _entered(command, event, now, rung_at=now)
 
 
 def _request_cancel(command: Command, event: CancelRequested, now: int) -> Step:
     if command.is_over:
         return Step(command, None)
     if command.never_reached_anyone:
-        done = replace(command, rung=Rung.CANCELLED, rung_at=now, cancel_requested_at=now, secret=None)
-        return _entered(done, event, now)
+        return _entered(command, event, now, rung=Rung.CANCELLED, rung_at=now, cancel_requested_at=now, secret=None)
     if command.cancel_requested_at is not None:
         return Step(command, None)
-    return _entered(replace(command, cancel_requested_at=now), event, now)
+    return _entered(command, event, now, cancel_requested_at=now)
 
 
 def _stale(command: Command, event: Event, now: int) -> Step:

@@ -1,6 +1,7 @@
 """Times in words: RFC 3339 in UTC with `Z` (contract decision 3). Inside, times are microseconds since the epoch."""
 
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _LATEST = (datetime(9999, 12, 31, tzinfo=UTC) - _EPOCH) // timedelta(microseconds=1)
@@ -8,5 +9,10 @@ _LATEST = (datetime(9999, 12, 31, tzinfo=UTC) - _EPOCH) // timedelta(microsecond
 
 def time_text(micros: int) -> str:
     """A time with milliseconds. Years beyond 9999 cannot be written and are cut."""
-    moment = _EPOCH + timedelta(microseconds=min(micros, _LATEST))
-    return f"{moment:%Y-%m-%dT%H:%M:%S}.{moment.microsecond // 1000:03d}Z"
+    seconds, rest = divmod(min(micros, _LATEST), 1_000_000)
+    return f"{_to_the_second(seconds)}.{rest // 1000:03d}Z"
+
+
+@lru_cache(maxsize=4096)  # a record's times, and those of records made together, mostly share their second
+def _to_the_second(seconds: int) -> str:
+    return (_EPOCH + timedelta(seconds=seconds)).isoformat()[:-6]

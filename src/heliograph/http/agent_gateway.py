@@ -6,13 +6,13 @@ from typing import Any
 from urllib.parse import parse_qs
 
 import msgspec
-from litestar import Request, Response
 
 from heliograph.app.access import Access
 from heliograph.app.agent_line import check_in, fitting, open_offers, register_agent
 from heliograph.app.services import Services
 from heliograph.domain.devices import APPS, Device
 from heliograph.domain.errors import HeliographError, InvalidInput, NoToken, StoreUnavailable, Unauthenticated
+from heliograph.http.answers import Answer, Request
 from heliograph.http.edge import Receive, Scope, Send
 from heliograph.http.metrics import AGENTS, CHECK_INS
 from heliograph.http.operations import bearer_token
@@ -52,20 +52,20 @@ class AgentGateway:
     def __init__(self, services: Services, access: Access, log: Any) -> None:
         self._s, self._access, self._log = services, access, log
 
-    async def register(self, request: Request[Any, Any, Any]) -> Response[bytes]:
+    async def register(self, request: Request) -> Answer:
         """POST /agent/v1/register"""
 
         async def answer(device: Device) -> Any:
-            return await register_agent(self._s, device, _decoded(_REGISTER, await request.body()))
+            return await register_agent(self._s, device, _decoded(_REGISTER, request.body))
 
         return await self._answer(request, answer)
 
-    async def check_in(self, request: Request[Any, Any, Any]) -> Response[bytes]:
+    async def check_in(self, request: Request) -> Answer:
         """POST /agent/v1/check-in?app=…, long polling with `waitSeconds`."""
 
         async def answer(device: Device) -> Any:
-            app = _app_of(request.query_params.get("app"))
-            message: CheckIn = _decoded(_CHECK_IN, await request.body())
+            app = _app_of(dict(request.query()).get("app"))
+            message: CheckIn = _decoded(_CHECK_IN, request.body)
             CHECK_INS.inc()
             with self._s.wakeups.subscribe(f"device:{device.id}") as waiter:
                 orders = await check_in(self._s, device, app, message)
@@ -80,11 +80,9 @@ class AgentGateway:
 
         return await self._answer(request, answer)
 
-    async def _answer(
-        self, request: Request[Any, Any, Any], answer: Callable[[Device], Awaitable[Any]]
-    ) -> Response[bytes]:
+    async def _answer(self, request: Request, answer: Callable[[Device], Awaitable[Any]]) -> Answer:
         try:
-            device = await self._access.device(bearer_token(request.headers.get("authorization")))
+            device = await self._access.device(bearer_token(request.header(b"authorization")))
             return _json(200, await answer(device))
         except HeliographError as error:
             return _json(_status(error), Refusal(code=error.code, message=str(error)))
@@ -179,8 +177,8 @@ def _status(error: HeliographError) -> int:
     return {Unauthenticated: 401, NoToken: 401, InvalidInput: 400}.get(type(error), 503)
 
 
-def _json(status: int, body: Any) -> Response[bytes]:
-    return Response(_ENCODER.encode(body), status_code=status, media_type="application/json; charset=utf-8")
+def _json(status: int, body: Any) -> Answer:
+    return Answer(_ENCODER.encode(body), status)
 
 
 async def _refuse(scope: Scope, send: Send, error: HeliographError) -> None:

@@ -41,7 +41,8 @@ async def _shown(call: Call, command: Command) -> EmmCommand:
 async def create(call: Call) -> EmmCommand:
     request = read_android_request(call.body)
     device = await find_device(call, "android", "emmDeviceId", aliases=True)
-    return await _shown(call, await request_android_command(call.services, call.work, device, request, call.source))
+    accepted = await request_android_command(call.services, call.work, device, request, call.source)
+    return emm_command(accepted.command, accepted.history)
 
 
 async def list_commands(call: Call) -> PageOf[EmmCommand]:

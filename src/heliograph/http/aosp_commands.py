@@ -46,7 +46,8 @@ async def _command(call: Call) -> Command:
 async def create(call: Call) -> AosCommand:
     request = read_aosp_request(call.body)
     device = await find_device(call, "aosp", "aosDeviceId", aliases=False)
-    return await _shown(call, await request_aosp_command(call.services, call.work, device, request, call.source))
+    accepted = await request_aosp_command(call.services, call.work, device, request, call.source)
+    return aos_command(accepted.command, accepted.history)
 
 
 async def list_commands(call: Call) -> PageOf[AosCommand]:

@@ -5,13 +5,14 @@ fault, is the documented envelope with its request id.
 """
 
 import asyncio
+import random
 import re
-import secrets
 import time
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from typing import Any
 
-from heliograph.http.metrics import REQUEST_SECONDS, REQUESTS
+from heliograph.http.answers import Answer, Request
+from heliograph.http.metrics import requests_of, seconds_of
 from heliograph.http.problems import STOPPING, TOO_LARGE, UNKNOWN_ROUTE, Problem, problem_of
 
 Scope = MutableMapping[str, Any]
@@ -22,7 +23,9 @@ ASGIApp = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 MAX_BODY = 1024 * 1024
 _REQUEST_ID = re.compile(rb"[\x21-\x7e]{1,128}")
-_PARAMETER = re.compile(r"\{\w+\}")
+_PARAMETER = re.compile(r"\{(\w+)\}")
+# A request id guards nothing, and asking the kernel for random bytes each time is dear.
+_RANDOM = random.Random()  # noqa: S311
 
 
 CLIENT_GONE = 499  # in the figures only: there is nobody to answer
@@ -32,71 +35,83 @@ class _ClientGone(Exception):
     """The request never came to its end."""
 
 
+Endpoint = Callable[[Request], Awaitable[Answer]]
+
+
 class Routes:
-    """Which paths exist, and with which methods. HEAD comes with GET."""
+    """Which paths exist, and what answers each method there. HEAD comes with GET."""
 
-    def __init__(self, operations: Iterable[tuple[str, str]]) -> None:
-        methods: dict[str, set[str]] = {}
-        for method, path in operations:
-            methods.setdefault(path, set()).update({method, "HEAD"} if method == "GET" else {method})
-        self._table = [
-            (re.compile(_PARAMETER.sub("[^/]+", path)), path, frozenset(allowed)) for path, allowed in methods.items()
-        ]
+    def __init__(self, endpoints: Iterable[tuple[str, str, Endpoint]]) -> None:
+        found: dict[str, dict[str, Endpoint]] = {}
+        for method, path, endpoint in endpoints:
+            found.setdefault(path, {}).update(
+                dict.fromkeys((method, "HEAD") if method == "GET" else (method,), endpoint)
+            )
+        # By their number of segments: few patterns are left to try.
+        self._table: dict[int, list[tuple[re.Pattern[str], str, dict[str, Endpoint]]]] = {}
+        for path, methods in found.items():
+            pattern = re.compile(_PARAMETER.sub(r"(?P<\1>[^/]+)", path))
+            self._table.setdefault(path.count("/"), []).append((pattern, path, methods))
 
-    def find(self, path: str) -> tuple[str, frozenset[str]] | None:
-        """The route's template and methods, or None."""
-        return next(((t, methods) for pattern, t, methods in self._table if pattern.fullmatch(path)), None)
+    def find(self, path: str) -> tuple[str, dict[str, Endpoint], dict[str, str]] | None:
+        """The route's template, what answers its methods, and the parameters in the path; or None."""
+        for pattern, template, methods in self._table.get(path.count("/"), ()):
+            match = pattern.fullmatch(path)
+            if match is not None:
+                return template, methods, match.groupdict()
+        return None
 
 
 class Edge:
-    """ASGI middleware around the application; WebSockets go to `line`."""
+    """The ASGI application: HTTP by its routes, WebSockets by `line`."""
 
-    def __init__(self, inner: ASGIApp, routes: Routes, line: ASGIApp, log: Any) -> None:
-        self._inner, self._routes, self._line, self._log = inner, routes, line, log
+    def __init__(self, routes: Routes, line: ASGIApp, log: Any) -> None:
+        self._routes, self._line, self._log = routes, line, log
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "websocket":
             await self._line(scope, receive, send)
-        elif scope["type"] != "http":
-            await self._inner(scope, receive, send)
-        else:
+        elif scope["type"] == "http":
             await self._serve(scope, receive, send)
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         request_id = _request_id(scope)
-        answer = _Answer(send, request_id)
-        scope["request_id"] = request_id
+        answer = _Sender(send, request_id)
         template = "unknown"
         began = time.perf_counter()
         try:
-            template = self._routed(scope)
-            await self._inner(scope, await _whole_body(scope, receive), answer)
+            template, endpoint, parameters = self._routed(scope)
+            found = await endpoint(Request(scope, parameters, await _whole_body(scope, receive)))
+            await found.send(answer)
         except _ClientGone:
             answer.status = CLIENT_GONE
         except asyncio.CancelledError:
             # The server is stopping and has waited long enough; whoever still waits for an answer gets one.
             await answer.refuse(Problem(503, STOPPING, "The server is stopping", {"Retry-After": "1"}))
         except Exception as error:  # noqa: BLE001 (every fault becomes an answer)
-            if not isinstance(error, Problem):
+            problem = problem_of(error, request_id)
+            if problem.status == 500:
                 self._log.exception("http.fault", request_id=request_id, route=template, method=scope["method"])
-            await answer.refuse(problem_of(error, request_id))
+            await answer.refuse(problem)
         finally:
-            REQUESTS.labels(scope["method"] if template != "unknown" else "any", template, str(answer.status)).inc()
-            REQUEST_SECONDS.labels(template).observe(time.perf_counter() - began)
+            method = scope["method"] if template != "unknown" else "any"
+            requests_of(method, template, str(answer.status)).inc()
+            seconds_of(template).observe(time.perf_counter() - began)
 
-    def _routed(self, scope: Scope) -> str:
-        """The template of the route; refuses unknown routes and methods."""
+    def _routed(self, scope: Scope) -> tuple[str, Endpoint, dict[str, str]]:
+        """The template of the route, what answers there, and the parameters; refuses unknown routes and methods."""
         path = scope["path"] = _plain(scope["path"])
         route = self._routes.find(path)
         if route is None:
             raise Problem(404, UNKNOWN_ROUTE, "Route not found")
-        template, methods = route
-        if scope["method"] not in methods:
+        template, methods, parameters = route
+        endpoint = methods.get(scope["method"])
+        if endpoint is None:
             raise Problem(405, UNKNOWN_ROUTE, "Method not allowed", {"Allow": ", ".join(sorted(methods))})
-        return template
+        return template, endpoint, parameters
 
 
-class _Answer:
+class _Sender:
     """Adds the request id to what is sent, and knows whether anything was."""
 
     def __init__(self, send: Send, request_id: str) -> None:
@@ -113,18 +128,15 @@ class _Answer:
     async def refuse(self, problem: Problem) -> None:
         if self.status:
             return  # too late for another answer
-        body = problem.body()
-        headers = [(b"content-type", b"application/json; charset=utf-8"), (b"content-length", str(len(body)).encode())]
-        headers += [(name.lower().encode(), value.encode("latin-1")) for name, value in problem.headers.items()]
+        headers = dict(problem.headers)
         if problem.status == 413:
-            headers.append((b"connection", b"close"))  # the rest of the body is not wanted
-        await self({"type": "http.response.start", "status": problem.status, "headers": headers})
-        await self({"type": "http.response.body", "body": body})
+            headers["Connection"] = "close"  # the rest of the body is not wanted
+        await Answer(problem.body(), problem.status, headers=headers).send(self)
 
 
 def _request_id(scope: Scope) -> str:
     given: bytes = next((value for name, value in scope["headers"] if name == b"x-request-id"), b"")
-    return given.decode("ascii") if _REQUEST_ID.fullmatch(given) else secrets.token_hex(12)
+    return given.decode("ascii") if _REQUEST_ID.fullmatch(given) else f"{_RANDOM.getrandbits(96):024x}"
 
 
 def _plain(path: str) -> str:
@@ -134,14 +146,14 @@ def _plain(path: str) -> str:
     return path.rstrip("/") or "/"
 
 
-async def _whole_body(scope: Scope, receive: Receive) -> Receive:
-    """Read the body, bounded, and hand it on as one message; disconnects still come through."""
+async def _whole_body(scope: Scope, receive: Receive) -> bytes:
+    """The body, bounded."""
     headers = dict(scope["headers"])
     length = headers.get(b"content-length", b"")
     if length.isdigit() and int(length) > MAX_BODY:
         raise Problem(413, TOO_LARGE, "Body too large")
     if length in (b"", b"0") and b"transfer-encoding" not in headers:
-        return receive
+        return b""
     chunks: list[bytes] = []
     size = 0
     more = True
@@ -155,9 +167,4 @@ async def _whole_body(scope: Scope, receive: Receive) -> Receive:
             raise Problem(413, TOO_LARGE, "Body too large")
         chunks.append(chunk)
         more = message.get("more_body", False)
-    whole: list[Message] = [{"type": "http.request", "body": b"".join(chunks), "more_body": False}]
-
-    async def replay() -> Message:
-        return whole.pop() if whole else await receive()
-
-    return replay
+    return b"".join(chunks)

@@ -1,5 +1,7 @@
 """Figures for Prometheus. Labels are bounded: route templates, methods and status codes, never an id."""
 
+from functools import cache
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 REGISTRY = CollectorRegistry()
@@ -16,6 +18,18 @@ CHECK_INS = Counter("heliograph_agent_check_ins_total", "Check-ins of agents", r
 OWED = Gauge("heliograph_outbox_owed", "Effects owed, by kind", ["kind"], registry=REGISTRY)
 DEAD = Gauge("heliograph_dead_letters", "Effects that were given up", registry=REGISTRY)
 LIVE = Gauge("heliograph_commands_live", "Commands that are not over", registry=REGISTRY)
+
+
+@cache
+def requests_of(method: str, route: str, status: str) -> Counter:
+    """The counter of one kind of answer. As few as there are labels, so they are kept: finding one takes long."""
+    return REQUESTS.labels(method, route, status)
+
+
+@cache
+def seconds_of(route: str) -> Histogram:
+    """The times of one route."""
+    return REQUEST_SECONDS.labels(route)
 
 
 def exposition(counts: dict[str, int]) -> bytes:

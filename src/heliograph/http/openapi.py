@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from heliograph.http.operations import MAX_WAIT_S, Operation
+from heliograph.http.operations import MAX_LIMIT, MAX_PAGE, MAX_WAIT_S, Operation
 
 _MESSAGES = {
     1002: (404, "Route not found"),
@@ -91,8 +91,8 @@ def _parameters(operation: Operation) -> list[dict[str, Any]]:
     query: dict[str, dict[str, Any]] = {}
     if operation.sorts is not None:
         names = "|".join(operation.sorts)
-        query["page"] = {"type": "integer", "minimum": 1, "default": 1}
-        query["limit"] = {"type": "integer", "minimum": 1, "maximum": 10_000, "default": 25}
+        query["page"] = {"type": "integer", "minimum": 1, "maximum": MAX_PAGE, "default": 1}
+        query["limit"] = {"type": "integer", "minimum": 1, "maximum": MAX_LIMIT, "default": 25}
         query["sort"] = {"type": "string", "pattern": f"^(({names})(:asc|:desc)?)?$"}
     if operation.waits:
         query["wait"] = {"type": "integer", "minimum": 0, "maximum": MAX_WAIT_S, "default": 0}

@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
-from litestar import Request, Response
 
 from heliograph.app.access import Access, RateLimiter
 from heliograph.app.push_status import PushStatusReader
@@ -20,11 +19,14 @@ from heliograph.domain.errors import FeatureNotAllowed, FieldError, InvalidInput
 from heliograph.domain.fields import Fields
 from heliograph.domain.ids import is_id
 from heliograph.domain.permissions import allows
+from heliograph.http.answers import Answer, Request
 from heliograph.http.problems import TOO_MANY, Problem
 from heliograph.ports.store import PageQuery, UnitOfWork
 
 MAX_DEPTH = 100
 MAX_WAIT_S = 30
+MAX_LIMIT = 10_000
+MAX_PAGE = 2**53 // MAX_LIMIT  # what lies before the page can still be counted, by the database and by JavaScript
 _BEARER = re.compile(r"\s*bearer\s+(\S+)\s*", re.IGNORECASE)
 
 
@@ -44,12 +46,17 @@ class Call:
     """One authorised call of an operation."""
 
     api: Api
-    request: Request[Any, Any, Any]
+    request: Request
     principal: Principal
     path: Mapping[str, str]
     query: "Query"
     body: Fields
     headers: dict[str, str] = field(default_factory=dict)
+    work: UnitOfWork = field(init=False)
+    """Work inside the caller's organization."""
+
+    def __post_init__(self) -> None:
+        self.work = self.api.services.store.unit_of_work(self.principal.organization.id)
 
     @property
     def organization(self) -> Organization:
@@ -60,11 +67,6 @@ class Call:
     def services(self) -> Services:
         """The ports."""
         return self.api.services
-
-    @property
-    def work(self) -> UnitOfWork:
-        """Work inside the caller's organization."""
-        return self.api.services.store.unit_of_work(self.principal.organization.id)
 
     @property
     def source(self) -> str:
@@ -115,7 +117,10 @@ class Query:
         if operation.sorts is not None:
             sort, descending = self._sort(raw, operation.sorts)
             self.page = PageQuery(
-                self._integer(raw, "page", 1, 1, 2**53), self._integer(raw, "limit", 25, 1, 10_000), sort, descending
+                self._integer(raw, "page", 1, 1, MAX_PAGE),
+                self._integer(raw, "limit", 25, 1, MAX_LIMIT),
+                sort,
+                descending,
             )
         self.wait_s = self._integer(raw, "wait", 0, 0, MAX_WAIT_S) if operation.waits else 0
 
@@ -155,38 +160,31 @@ def bearer_token(header: str | None) -> str:
     return match.group(1)
 
 
-async def run(api: Api, operation: Operation, request: Request[Any, Any, Any]) -> Response[bytes]:
+async def run(api: Api, operation: Operation, request: Request) -> Answer:
     """Authorise, validate, carry out, and wrap the answer in the envelope."""
-    path = request.path_params
+    path = request.path
     principal = await _authorised(api, operation, request, path.get("organizationId"))
     query = Query(operation, _multi(request))
-    body = Fields(parse_object(await request.body()) if operation.body is not None else {})
+    body = Fields(parse_object(request.body) if operation.body is not None else {})
     if query.errors:
         raise InvalidInput(query.errors)
     call = Call(api, request, principal, path, query, body)
     data = await operation.handler(call)
-    return Response(
-        ENCODER.encode({"status": True, "data": data}),
-        status_code=200,
-        media_type="application/json; charset=utf-8",
-        headers=call.headers,
-    )
+    return Answer(ENCODER.encode({"status": True, "data": data}), headers=call.headers)
 
 
 ENCODER = msgspec.json.Encoder()
 
 
-def _multi(request: Request[Any, Any, Any]) -> dict[str, list[str]]:
+def _multi(request: Request) -> dict[str, list[str]]:
     found: dict[str, list[str]] = {}
-    for name, value in request.query_params.multi_items():
+    for name, value in request.query():
         found.setdefault(name, []).append(value)
     return found
 
 
-async def _authorised(
-    api: Api, operation: Operation, request: Request[Any, Any, Any], organization: str | None
-) -> Principal:
-    principal = await api.access.principal(bearer_token(request.headers.get("authorization")))
+async def _authorised(api: Api, operation: Operation, request: Request, organization: str | None) -> Principal:
+    principal = await api.access.principal(bearer_token(request.header(b"authorization")))
     wait_s = api.limiter.wait_s(principal.key_id, api.services.clock.now())
     if wait_s > 0:
         raise Problem(429, TOO_MANY, "Too many requests", {"Retry-After": str(max(1, round(wait_s + 0.5)))})

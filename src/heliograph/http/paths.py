@@ -42,7 +42,7 @@ async def find_device(call: Call, platform: str, name: str, *, aliases: bool) ->
 
 
 def _next_query(call: Call) -> str:
-    kept = [(name, value) for name, value in call.request.query_params.multi_items() if name not in ("page", "limit")]
+    kept = [(name, value) for name, value in call.request.query() if name not in ("page", "limit")]
     return urlencode([*kept, ("page", call.query.page.page + 1), ("limit", call.query.page.limit)])
 
 
@@ -52,7 +52,7 @@ def page_of(call: Call, page: Page[Any], items: Sequence[Any]) -> PageOf[Any]:
     pages = max(1, -(-page.total // query.limit))
     has_next = query.page < pages
     if has_next:
-        url = call.request.url.with_replacements(query=_next_query(call))
+        url = call.request.url(_next_query(call))
         call.headers["Link"] = f'<{url}>; rel="next"'
     return PageOf(
         items=list(items),

@@ -6,7 +6,7 @@ from typing import Any
 from heliograph.domain.ids import id_seconds
 from heliograph.ports.changes import ChangeSet
 from heliograph.store.commands import Commands, History, Pushes
-from heliograph.store.database import Dialect, Rows, Statement, statement
+from heliograph.store.database import Dialect, LookUp, Rows, Statement, statement
 from heliograph.store.devices import Devices
 from heliograph.store.directory import SqlDirectory
 from heliograph.store.prepared import Prepared, prepare
@@ -65,6 +65,10 @@ class SqlStore(ABC):
 
     @abstractmethod
     async def fetch(self, sql: str, *args: Any) -> Rows:
+        """See database.Reader."""
+
+    @abstractmethod
+    async def look_up(self, what: LookUp, *args: Any) -> Rows:
         """See database.Reader."""
 
     @abstractmethod

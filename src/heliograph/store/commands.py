@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from heliograph.domain.deliveries import Push
 from heliograph.domain.ladder import Command, Entry
 from heliograph.ports.store import Page, PageQuery
-from heliograph.store.database import Reader
+from heliograph.store.database import LookUp, Reader
 from heliograph.store.paging import order_by, page_of
 from heliograph.store.records import COMMANDS, HISTORY, PUSHES
 
@@ -19,21 +19,32 @@ OFFERED = "provider = 'builtin' AND rung IN ('accepted', 'provider_delivered')"
 _SORTS = ("created_at", "updated_at", "type", "rung")
 _OF_DEVICE = "FROM commands WHERE organization_id = $1 AND device_id = $2"
 
-_FIND = f"""
+_FIND = LookUp(
+    f"""
 SELECT {COMMANDS.names} FROM commands
 WHERE organization_id = $1 AND id = $2 AND (CAST($3 AS TEXT) IS NULL OR device_id = $3)
-"""
-_LIVE = f"SELECT {COMMANDS.names} {_OF_DEVICE} AND {LIVE} ORDER BY created_at, id LIMIT $3"
+""",
+    ("text", "text", "text"),
+)
+_LIVE = LookUp(
+    f"SELECT {COMMANDS.names} {_OF_DEVICE} AND {LIVE} ORDER BY created_at, id LIMIT $3", ("text", "text", "bigint")
+)
 
-_FIND_PUSH = f"SELECT {PUSHES.names} FROM pushes WHERE organization_id = $1 AND id = $2"
+_FIND_PUSH = LookUp(f"SELECT {PUSHES.names} FROM pushes WHERE organization_id = $1 AND id = $2", ("text", "text"))
 _PUSHES_OF_COMMAND = f"""
 SELECT {PUSHES.names} FROM pushes WHERE organization_id = $1 AND command_id = $2 ORDER BY created_at DESC, id DESC
 """
-_OFFERS = f"""
+_OFFERS = LookUp(
+    f"""
 SELECT {PUSHES.names} FROM pushes
 WHERE organization_id = $1 AND device_id = $2 AND app = $3 AND {OFFERED} AND expires_at > $4
 ORDER BY created_at, id LIMIT $5
-"""
+""",
+    ("text", "text", "text", "bigint", "bigint"),
+)
+
+_HISTORY = f"SELECT {HISTORY.names} FROM history WHERE organization_id = $1"
+_HISTORY_OF_ONE = LookUp(f"{_HISTORY} AND subject_id = $2 ORDER BY seq", ("text", "text"))
 
 
 class Commands:
@@ -45,7 +56,7 @@ class Commands:
 
     async def find(self, command_id: str, device_id: str | None = None) -> Command | None:
         """One command."""
-        rows = await self._reader.fetch(_FIND, self._organization_id, command_id, device_id)
+        rows = await self._reader.look_up(_FIND, self._organization_id, command_id, device_id)
         return COMMANDS.read(rows[0]) if rows else None
 
     async def list_of_device(self, device_id: str, query: PageQuery) -> Page[Command]:
@@ -55,13 +66,13 @@ class Commands:
 
     async def live_of_device(self, device_id: str, limit: int) -> list[Command]:
         """A device's commands that are not over, oldest first."""
-        rows = await self._reader.fetch(_LIVE, self._organization_id, device_id, limit)
+        rows = await self._reader.look_up(_LIVE, self._organization_id, device_id, limit)
         return [COMMANDS.read(row) for row in rows]
 
     async def bound_receipts(self, device_id: str, receipts: Sequence[str]) -> set[str]:
         """Which of these upstream names are bound to commands of a device."""
         dialect = self._reader.dialect
-        sql = f"SELECT receipt {_OF_DEVICE} AND receipt IN {dialect.members(3)}"
+        sql = f"SELECT receipt {_OF_DEVICE} AND {dialect.among('receipt', 3)}"
         rows = await self._reader.fetch(sql, self._organization_id, device_id, dialect.pack(receipts))
         return {row[0] for row in rows}
 
@@ -75,7 +86,7 @@ class Pushes:
 
     async def find(self, push_id: str) -> Push | None:
         """One push."""
-        rows = await self._reader.fetch(_FIND_PUSH, self._organization_id, push_id)
+        rows = await self._reader.look_up(_FIND_PUSH, self._organization_id, push_id)
         return PUSHES.read(rows[0]) if rows else None
 
     async def of_command(self, command_id: str) -> list[Push]:
@@ -85,7 +96,7 @@ class Pushes:
 
     async def offers(self, device_id: str, app: str, now: int, limit: int) -> list[Push]:
         """Pushes of our own line that an app has not acknowledged."""
-        rows = await self._reader.fetch(_OFFERS, self._organization_id, device_id, app, now, limit)
+        rows = await self._reader.look_up(_OFFERS, self._organization_id, device_id, app, now, limit)
         return [PUSHES.read(row) for row in rows]
 
 
@@ -98,13 +109,12 @@ class History:
 
     async def of(self, subject_ids: Sequence[str]) -> dict[str, list[Entry]]:
         """The entries of each record, oldest first."""
-        dialect = self._reader.dialect
-        rows = await self._reader.fetch(
-            f"SELECT {HISTORY.names} FROM history WHERE organization_id = $1"
-            f" AND subject_id IN {dialect.members(2)} ORDER BY subject_id, seq",
-            self._organization_id,
-            dialect.pack(subject_ids),
-        )
+        if len(subject_ids) == 1:
+            rows = await self._reader.look_up(_HISTORY_OF_ONE, self._organization_id, subject_ids[0])
+        else:
+            dialect = self._reader.dialect
+            sql = f"{_HISTORY} AND {dialect.among('subject_id', 2)} ORDER BY subject_id, seq"
+            rows = await self._reader.fetch(sql, self._organization_id, dialect.pack(subject_ids))
         histories: dict[str, list[Entry]] = {subject_id: [] for subject_id in subject_ids}
         for row in rows:
             entry = HISTORY.read(row)

@@ -53,16 +53,27 @@ def statement(sql: str, *args: Any) -> Statement:
     return Statement(sql, args)
 
 
+@dataclass(frozen=True)
+class LookUp:
+    """A SELECT that is asked all the time, for a few rows each time; `types` are those of its parameters.
+
+    Those that are asked at the same moment may be answered by one statement.
+    """
+
+    sql: str
+    types: tuple[str, ...]
+
+
 @dataclass(frozen=True, slots=True)
 class Dialect:
     """The fragments in which the two databases differ.
 
-    `members` is a table of one column made of a list given as parameter; `pack` makes that parameter.
+    `among(column, n)` says that a column is one of a list given as parameter n; `pack` makes that parameter.
     `skip_locked` belongs to a SELECT that picks rows to update.
     """
 
     name: str
-    members: Callable[[int], str]
+    among: Callable[[str, int], str]
     pack: Callable[[Sequence[str]], Any]
     skip_locked: str = ""
 
@@ -74,6 +85,10 @@ class Reader(Protocol):
 
     async def fetch(self, sql: str, *args: Any) -> Rows:
         """All rows of a SELECT."""
+        ...
+
+    async def look_up(self, what: LookUp, *args: Any) -> Rows:
+        """All rows of a look-up."""
         ...
 
 

@@ -6,17 +6,17 @@ from collections.abc import Sequence
 
 from heliograph.domain.devices import Device, PushTarget
 from heliograph.ports.store import Page, PageQuery
-from heliograph.store.database import Database, statement
+from heliograph.store.database import Database, LookUp, statement
 from heliograph.store.paging import order_by, page_of
 from heliograph.store.records import DEVICES, PUSH_TARGETS
 
 _SORTS = ("created_at", "updated_at", "name", "state")
 _OF_PLATFORM = "FROM devices WHERE organization_id = $1 AND (CAST($2 AS TEXT) IS NULL OR platform = $2)"
 
-_FIND = f"""
-SELECT {DEVICES.names} {_OF_PLATFORM} AND (id = $3 OR all_platform_id = $3)
-ORDER BY CASE WHEN id = $3 THEN 0 ELSE 1 END, id LIMIT 1
-"""
+_FIND = LookUp(f"SELECT {DEVICES.names} {_OF_PLATFORM} AND id = $3", ("text", "text", "text"))
+_FIND_ON_ALL_PLATFORMS = LookUp(
+    f"SELECT {DEVICES.names} {_OF_PLATFORM} AND all_platform_id = $3 ORDER BY id LIMIT 1", ("text", "text", "text")
+)
 _FIND_BY_ALIAS = f"""
 SELECT {DEVICES.names} FROM devices WHERE organization_id = $1 AND platform = $2 AND id IN (
     SELECT id FROM devices WHERE organization_id = $1 AND serial_number = $3
@@ -27,11 +27,14 @@ SELECT {DEVICES.names} FROM devices WHERE organization_id = $1 AND platform = $2
 _FIND_BY_EXTERNAL_NAME = f"""
 SELECT {DEVICES.names} FROM devices WHERE organization_id = $1 AND external_name = $2 ORDER BY id LIMIT 1
 """
-_TARGETS = f"""
+_TARGETS = LookUp(
+    f"""
 SELECT {PUSH_TARGETS.names} FROM push_targets
 WHERE organization_id = $1 AND device_id = $2 AND (CAST($3 AS TEXT) IS NULL OR app = $3)
 ORDER BY registered_at DESC, app, provider
-"""
+""",
+    ("text", "text", "text"),
+)
 _FORGET = "DELETE FROM push_targets WHERE organization_id = $1 AND device_id = $2 AND app = $3"
 _REGISTER = f"INSERT INTO push_targets (organization_id, {PUSH_TARGETS.names}) VALUES ($1, $2, $3, $4, $5, $6, $7)"
 _SEEN = """
@@ -54,8 +57,12 @@ class Devices:
 
     async def find(self, platform: str | None, device_id: str) -> Device | None:
         """A device by its platform id or all-platform id."""
-        rows = await self._database.fetch(_FIND, self._organization_id, platform, device_id)
-        return DEVICES.read(rows[0]) if rows else None
+        # Two statements: one with an OR may be planned as a walk over the whole organization.
+        for what in (_FIND, _FIND_ON_ALL_PLATFORMS):
+            rows = await self._database.look_up(what, self._organization_id, platform, device_id)
+            if rows:
+                return DEVICES.read(rows[0])
+        return None
 
     async def find_by_external_name(self, name: str) -> Device | None:
         """The device that the upstream calls `name`."""
@@ -74,7 +81,7 @@ class Devices:
 
     async def targets(self, device_id: str, app: str | None = None) -> _Targets:
         """The push addresses of a device's apps, newest first."""
-        rows = await self._database.fetch(_TARGETS, self._organization_id, device_id, app)
+        rows = await self._database.look_up(_TARGETS, self._organization_id, device_id, app)
         return [PUSH_TARGETS.read(row) for row in rows]
 
     async def register(self, device_id: str, app: str, targets: Sequence[PushTarget], now: int) -> None:

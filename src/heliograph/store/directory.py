@@ -4,7 +4,7 @@
 
 from heliograph.domain.devices import ApiKey, Device, Organization, Principal
 from heliograph.domain.errors import Conflict
-from heliograph.store.database import Database, statement
+from heliograph.store.database import Database, LookUp, statement
 from heliograph.store.inserts import insert_of
 from heliograph.store.records import API_KEYS, DEVICES, ORGANIZATIONS
 
@@ -17,7 +17,7 @@ SELECT {ORGANIZATIONS.names} FROM organizations WHERE id = $1 OR slug = $1
 ORDER BY CASE WHEN id = $1 THEN 0 ELSE 1 END LIMIT 1
 """
 _ORGANIZATIONS = f"SELECT {ORGANIZATIONS.names} FROM organizations ORDER BY created_at, id"
-_DEVICE = f"SELECT {DEVICES.names} FROM devices WHERE agent_secret_hash = $1"
+_DEVICE = LookUp(f"SELECT {DEVICES.names} FROM devices WHERE agent_secret_hash = $1", ("bytea",))
 
 
 class SqlDirectory:
@@ -53,5 +53,5 @@ class SqlDirectory:
 
     async def device_by_secret(self, secret_hash: bytes) -> Device | None:
         """The device that an agent's secret belongs to."""
-        rows = await self._database.fetch(_DEVICE, secret_hash)
+        rows = await self._database.look_up(_DEVICE, secret_hash)
         return DEVICES.read(rows[0]) if rows else None

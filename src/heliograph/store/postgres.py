@@ -1,5 +1,6 @@
 """The store on PostgreSQL: all state there, any number of processes."""
 
+import asyncio
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -8,15 +9,19 @@ import asyncpg
 from heliograph.domain.errors import InvalidInput
 from heliograph.ports.clock import Wakeups
 from heliograph.store.base import SqlStore
-from heliograph.store.database import Dialect, Rows, Statement
+from heliograph.store.database import Dialect, LookUp, Rows, Statement
 from heliograph.store.migrator import Applied, Migration, pending
+from heliograph.store.postgres_connections import Connections
 from heliograph.store.postgres_errors import DATABASE_ERRORS, translate
-from heliograph.store.postgres_writer import Pool, PostgresWriter
+from heliograph.store.postgres_reader import PostgresReader
+from heliograph.store.postgres_statistics import keep_statistics
+from heliograph.store.postgres_writer import PostgresWriter
 from heliograph.store.prepared import Prepared
 
 POSTGRES = Dialect(
     name="postgres",
-    members=lambda n: f"(SELECT unnest(CAST(${n} AS TEXT[])))",
+    # Not a join with the list: that leaves the planner free to read the table whole.
+    among=lambda column, n: f"{column} = ANY(CAST(${n} AS TEXT[]))",
     pack=list,
     skip_locked="FOR UPDATE OF o SKIP LOCKED",
 )
@@ -40,40 +45,39 @@ _CONNECT_TIMEOUT_S = 10.0
 class PostgresStore(SqlStore):
     """All state in one PostgreSQL database. Built by `open`."""
 
-    def __init__(self, dsn: str, pool: Pool, wakeups: Wakeups) -> None:
+    def __init__(self, dsn: str, pool: Connections, wakeups: Wakeups) -> None:
         super().__init__(POSTGRES)
         self._dsn = dsn
         self._pool = pool
         self._wakeups = wakeups
         self._writer = PostgresWriter(pool, wakeups.notify)
+        self._reader = PostgresReader(pool)
+        self._tasks: list[asyncio.Task[None]] = []
 
     @classmethod
     async def open(cls, dsn: str, wakeups: Wakeups, *, connections: int = 10) -> "PostgresStore":
         """Connect to a database; raises StoreUnavailable when it does not answer."""
-        pool = asyncpg.create_pool(
+        pool = Connections(
             dsn,
-            min_size=0,  # the pool would otherwise log a traceback for each failed try to keep one open
-            max_size=connections,
+            connections,
             command_timeout=_STATEMENT_TIMEOUT_S,
             timeout=_CONNECT_TIMEOUT_S,
             server_settings=_SETTINGS,
-            # A round trip per use that we do not need: nothing of ours changes a session.
-            reset=_leave_as_is,
         )
+        store = cls(dsn, pool, wakeups)
         try:
-            store = cls(dsn, await pool, wakeups)
             await store.fetch("SELECT 1")
         except ValueError:
-            await pool.close()
             raise InvalidInput(message="The database URL is not valid") from None
-        except BaseException:
-            await pool.close()
-            raise
+        store._tasks.append(asyncio.create_task(keep_statistics(store.fetch), name="heliograph-statistics"))
         return store
 
     async def close(self) -> None:
         """Write what is queued, then disconnect."""
         await self._writer.close()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._pool.close()
 
     async def fetch(self, sql: str, *args: Any) -> Rows:
@@ -83,6 +87,10 @@ class PostgresStore(SqlStore):
                 return await connection.fetch(sql, *args)
         except DATABASE_ERRORS as error:
             raise translate(error) from None
+
+    async def look_up(self, what: LookUp, *args: Any) -> Rows:
+        """See database.Reader."""
+        return await self._reader.look_up(what, args)
 
     async def write(self, *statements: Statement, alone: str | None = None) -> list[Rows]:
         """See database.Database."""
@@ -141,7 +149,3 @@ async def _apply(
             now(),
         )
     return todo
-
-
-async def _leave_as_is(connection: "asyncpg.Connection[asyncpg.Record]") -> None:
-    """An open transaction is rolled back all the same (by asyncpg, before this is called)."""

@@ -8,19 +8,15 @@ import asyncio
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeAlias
-
-import asyncpg
+from typing import Any
 
 from heliograph.domain.errors import Conflict, StoreUnavailable
 from heliograph.store.postgres_batch import DEBTS, PARTS, WITHDRAWN, build
+from heliograph.store.postgres_connections import Connection, Connections
 from heliograph.store.postgres_errors import describe, is_unavailable, passes, translate
 from heliograph.store.prepared import Prepared
 
 log = logging.getLogger(__name__)
-
-Pool: TypeAlias = "asyncpg.Pool[asyncpg.Record]"
-Connection: TypeAlias = "asyncpg.pool.PoolConnectionProxy[asyncpg.Record]"
 
 _MAX_SETS = 128
 _FLUSHERS = 2
@@ -36,7 +32,7 @@ class _Order:
 class PostgresWriter:
     """Takes change sets from one event loop."""
 
-    def __init__(self, pool: Pool, notify: Callable[[frozenset[str]], None]) -> None:
+    def __init__(self, pool: Connections, notify: Callable[[frozenset[str]], None]) -> None:
         self._pool = pool
         self._notify = notify
         self._queue: list[_Order] = []

@@ -13,7 +13,7 @@ from typing import IO, Any
 from heliograph.domain.errors import StoreUnavailable
 from heliograph.ports.clock import Wakeups
 from heliograph.store.base import SqlStore
-from heliograph.store.database import DataDirectoryInUse, Dialect, Rows, Statement
+from heliograph.store.database import DataDirectoryInUse, Dialect, LookUp, Rows, Statement
 from heliograph.store.migrator import Applied, Migration, pending
 from heliograph.store.prepared import Prepared
 from heliograph.store.sqlite_changes import write_changes
@@ -21,7 +21,7 @@ from heliograph.store.sqlite_writer import SqliteWriter, connect, translate
 
 SQLITE = Dialect(
     name="sqlite",
-    members=lambda n: f"(SELECT value FROM json_each(${n}))",
+    among=lambda column, n: f"{column} IN (SELECT value FROM json_each(${n}))",
     pack=lambda members: json.dumps(list(members)),
 )
 
@@ -68,6 +68,10 @@ class SqliteStore(SqlStore):
             if isinstance(error, sqlite3.DatabaseError):
                 self._drop_reader()
             raise translate(error) from None
+
+    async def look_up(self, what: LookUp, *args: Any) -> Rows:
+        """See database.Reader."""
+        return await self.fetch(what.sql, *args)
 
     async def write(self, *statements: Statement, alone: str | None = None) -> list[Rows]:  # noqa: ARG002 - always so
         """See database.Database."""

@@ -25,7 +25,7 @@ WHERE id IN (SELECT id FROM due) RETURNING {columns}
 # The pair is compared as text so that one statement, whatever the number of items, fits both databases.
 _RENEW = """
 UPDATE outbox SET lease_until = $1
-WHERE id IN {ids} AND id || ' ' || CAST(token AS TEXT) IN {fences}
+WHERE {ids} AND {fences}
 """
 _NEXT_FREE = """
 SELECT o.due_at FROM outbox o WHERE o.lease_until = 0
@@ -33,7 +33,9 @@ AND (o.lane IS NULL OR NOT EXISTS (
     SELECT 1 FROM outbox b WHERE b.lane = o.lane AND b.id <> o.id AND (b.id < o.id OR b.lease_until > 0)))
 ORDER BY o.due_at LIMIT 1
 """
-_NEXT_LEASE = "SELECT lease_until FROM outbox WHERE lease_until > 0 ORDER BY lease_until LIMIT 1"
+# What is claimed was due before: past the first that is free, no lease can end earlier than that one is due.
+_NEXT_LEASE = "SELECT min(lease_until) FROM outbox WHERE lease_until > 0 AND due_at <= $1"
+_NEVER = 2**63 - 1
 _EXPIRED_COMMANDS = f"""
 SELECT {COMMANDS.names} FROM commands
 WHERE {LIVE} AND (platform <> 'android' OR issue = 'idle') AND expires_at <= $1
@@ -69,7 +71,7 @@ class System:
         if not items:
             return
         dialect = self._database.dialect
-        sql = _RENEW.format(ids=dialect.members(2), fences=dialect.members(3))
+        sql = _RENEW.format(ids=dialect.among("id", 2), fences=dialect.among("id || ' ' || CAST(token AS TEXT)", 3))
         ids = dialect.pack([item.id for item in items])
         fences = dialect.pack([f"{item.id} {item.token}" for item in items])
         await self._database.write(statement(sql, lease_until, ids, fences))
@@ -77,8 +79,9 @@ class System:
     async def next_due(self) -> int | None:
         """When the next effect is due or its lease runs out; what waits in a lane behind another does not count."""
         free = await self._database.fetch(_NEXT_FREE)
-        leased = await self._database.fetch(_NEXT_LEASE)
-        return min((row[0] for row in (*free, *leased)), default=None)
+        first = free[0][0] if free else None
+        [[lease]] = await self._database.fetch(_NEXT_LEASE, _NEVER if first is None else first)
+        return min((at for at in (first, lease) if at is not None), default=None)
 
     async def expired_commands(self, now: int, limit: int) -> list[Command]:
         """Live commands past `expires_at` that no upstream operation decides."""

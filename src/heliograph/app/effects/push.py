@@ -1,10 +1,13 @@
 """Hand a push to its provider, and take one back."""
 
+from dataclasses import dataclass
+
 from heliograph.app.dispatch import backoff_s
 from heliograph.app.services import SECOND, Services, until_committed
 from heliograph.domain.deliveries import Push, PushAccepted, PushExpired, PushRejected, PushRevoked, PushRung
 from heliograph.domain.devices import PushTarget
-from heliograph.domain.ladder import Issued
+from heliograph.domain.errors import Conflict
+from heliograph.domain.ladder import Command, Issued
 from heliograph.ports.changes import ChangeSet, OutboxItem
 from heliograph.ports.push import Accepted, CannotWithdraw, PushMessage, Rejected, RetryLater, Unavailable, Withdrawn
 from heliograph.ports.store import UnitOfWork
@@ -17,7 +20,8 @@ async def deliver_push(s: Services, item: OutboxItem) -> None:
     work = s.store.unit_of_work(item.organization_id)
     push = await work.pushes.find(item.subject_id)
     changes = ChangeSet(item.organization_id)
-    if push is None or push.rung is not PushRung.QUEUED or await _is_void(s, work, push, changes):
+    command = None if push is None else await _command_of(work, push)
+    if push is None or push.rung is not PushRung.QUEUED or _is_void(s, push, command, changes):
         changes.settle(item)
         await work.commit(changes)
         return
@@ -29,7 +33,7 @@ async def deliver_push(s: Services, item: OutboxItem) -> None:
         outcome = await provider.send(_message(s, push), target)
     match outcome:
         case Accepted():
-            await _record_accepted(s, work, item, push, outcome)
+            await _Acceptance(s, work, item, outcome).record(push, command)
         case Rejected():
             event = PushRejected(source=f"provider:{push.provider}", evidence=outcome.evidence, reason=outcome.reason)
             changes.move_push(push, event, s.clock.now())
@@ -40,12 +44,15 @@ async def deliver_push(s: Services, item: OutboxItem) -> None:
             await work.commit(changes)
 
 
-async def _is_void(s: Services, work: UnitOfWork, push: Push, changes: ChangeSet) -> bool:
+async def _command_of(work: UnitOfWork, push: Push) -> Command | None:
+    return await work.commands.find(push.command_id) if push.command_id else None
+
+
+def _is_void(s: Services, push: Push, command: Command | None, changes: ChangeSet) -> bool:
     """Whether sending makes no sense any more; the push is moved accordingly."""
     if push.expires_at <= s.clock.now():
         changes.move_push(push, PushExpired(source="dispatcher"), s.clock.now())
         return True
-    command = await work.commands.find(push.command_id) if push.command_id else None
     if push.command_id and (command is None or command.is_over):
         changes.move_push(push, PushRevoked(source="dispatcher", evidence={"why": "command is over"}), s.clock.now())
         return True
@@ -69,34 +76,45 @@ def _message(s: Services, push: Push) -> PushMessage:
     )
 
 
-async def _record_accepted(s: Services, work: UnitOfWork, item: OutboxItem, push: Push, outcome: Accepted) -> None:
-    source = f"provider:{push.provider}"
-    accepted = PushAccepted(
-        source=source,
-        evidence=outcome.evidence | {"reference": outcome.reference},
-        reference=outcome.reference,
-        expires_at=outcome.expires_at,
-    )
+@dataclass(frozen=True, slots=True)
+class _Acceptance:
+    """Records that a provider has taken a push."""
 
-    async def record() -> None:
-        changes = ChangeSet(item.organization_id)
-        now = s.clock.now()
-        current = await work.pushes.find(push.id) or push
-        changes.move_push(current, accepted, now)
-        if push.command_id is not None:
-            command = await work.commands.find(push.command_id)
-            if command is not None:
-                issued = Issued(source=source, evidence={"pushId": outcome.reference}, push_id=outcome.reference)
-                changes.move(command, issued, now)
-                if command.is_over:
-                    # It ended while its push was on the way: take the push back.
-                    changes.owe(s.debt(push.organization_id, "revoke", push.id))
+    s: Services
+    work: UnitOfWork
+    item: OutboxItem
+    outcome: Accepted
+
+    async def record(self, push: Push, command: Command | None) -> None:
+        """From what was read before the provider was asked; read afresh only if somebody has changed it since."""
+
+        async def afresh() -> None:
+            current = await self.work.pushes.find(push.id) or push
+            await self._commit(current, await _command_of(self.work, push))
+
+        try:
+            await self._commit(push, command)
+        except Conflict:
+            await until_committed(afresh)
+
+    async def _commit(self, push: Push, command: Command | None) -> None:
+        outcome, source, now = self.outcome, f"provider:{push.provider}", self.s.clock.now()
+        evidence = outcome.evidence | {"reference": outcome.reference}
+        accepted = PushAccepted(
+            source=source, evidence=evidence, reference=outcome.reference, expires_at=outcome.expires_at
+        )
+        changes = ChangeSet(self.item.organization_id)
+        changes.move_push(push, accepted, now)
+        if command is not None:
+            issued = Issued(source=source, evidence={"pushId": outcome.reference}, push_id=outcome.reference)
+            changes.move(command, issued, now)
+            if command.is_over:
+                # It ended while its push was on the way: take the push back.
+                changes.owe(self.s.debt(push.organization_id, "revoke", push.id))
         if push.provider == OUR_LINE:
             changes.wake_device(push.device_id)
-        changes.settle(item)
-        await work.commit(changes)
-
-    await until_committed(record)
+        changes.settle(self.item)
+        await self.work.commit(changes)
 
 
 async def revoke_push(s: Services, item: OutboxItem) -> None:

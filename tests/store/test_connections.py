@@ -1,0 +1,106 @@
+"""Connections to PostgreSQL: never more than the limit, none lost, and none handed on in the middle of something."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import asyncpg
+import pytest
+
+from heliograph.store import postgres_connections
+from heliograph.store.postgres_connections import Connections
+
+
+@pytest.fixture
+async def connections(dsn: str) -> AsyncIterator[Connections]:
+    connections = Connections(dsn, 3)
+    yield connections
+    await connections.close()
+
+
+async def process_id(connections: Connections) -> int:
+    async with connections.acquire() as connection:
+        return int(await connection.fetchval("SELECT pg_backend_pid()"))
+
+
+async def test_connections_are_used_again(connections: Connections) -> None:
+    assert await process_id(connections) == await process_id(connections)
+    everybody = await asyncio.gather(*(process_id(connections) for _ in range(50)))
+    assert len(everybody) == 50
+    assert 1 <= len(set(everybody)) <= 3
+
+
+async def test_cancelled_users_and_waiters_take_nothing_along(connections: Connections) -> None:
+    async def sleeper() -> None:
+        async with connections.acquire() as connection:
+            await connection.execute("SELECT pg_sleep(30)")
+
+    for pauses in range(12):
+        tasks = [asyncio.create_task(sleeper()) for _ in range(7)]
+        await asyncio.sleep(0.02)
+        tasks[0].cancel()
+        for _ in range(pauses):
+            await asyncio.sleep(0)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        async with asyncio.timeout(5):
+            await asyncio.gather(*(process_id(connections) for _ in range(9)))
+
+
+async def test_a_cancelled_query_does_not_answer_the_next(connections: Connections) -> None:
+    first = await process_id(connections)
+
+    async def slow() -> None:
+        async with connections.acquire() as connection:
+            await connection.fetchval("SELECT pg_sleep(0.2)")
+
+    task = asyncio.create_task(slow())
+    await asyncio.sleep(0.05)
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    assert await process_id(connections) != first
+
+
+async def test_an_open_transaction_is_not_handed_on(connections: Connections) -> None:
+    async with connections.acquire() as connection:
+        await connection.execute("BEGIN")
+        first = await connection.fetchval("SELECT pg_backend_pid()")
+    assert await process_id(connections) != first
+
+
+async def test_an_error_keeps_the_connection(connections: Connections) -> None:
+    first = await process_id(connections)
+    with pytest.raises(asyncpg.UndefinedTableError):
+        async with connections.acquire() as connection:
+            await connection.execute("SELECT 1 FROM nowhere")
+    assert await process_id(connections) == first
+
+
+async def test_what_lay_too_long_is_not_trusted(connections: Connections, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = await process_id(connections)
+    monkeypatch.setattr(postgres_connections, "_MAX_IDLE_S", -1.0)
+    assert await process_id(connections) != first
+
+
+async def test_a_failed_connect_frees_its_place(dsn: str) -> None:
+    connections = Connections(dsn + "_which_does_not_exist", 2)
+    for _ in range(3):
+        results = await asyncio.gather(*(process_id(connections) for _ in range(6)), return_exceptions=True)
+        assert {type(r) for r in results} == {asyncpg.InvalidCatalogNameError}
+    await connections.close()
+
+
+async def test_closing_waits_for_users_and_refuses_the_rest(dsn: str) -> None:
+    connections = Connections(dsn, 1)
+    async with connections.acquire() as connection:
+        waiter = asyncio.create_task(process_id(connections))
+        closing = asyncio.create_task(connections.close())
+        await asyncio.sleep(0.05)
+        assert not closing.done()
+        assert await connection.fetchval("SELECT 1") == 1
+    await closing
+    for refused in (waiter, asyncio.create_task(process_id(connections))):
+        with pytest.raises(asyncpg.InterfaceError):
+            await refused
