@@ -55,7 +55,10 @@ class StartRefused(Exception):
 async def open_node(settings: Settings) -> AsyncIterator[Node]:
     """Open the store (migrated), the secret box, the providers and channels; close them at the end."""
     async with AsyncExitStack() as stack:
-        settings.data_dir.mkdir(parents=True, exist_ok=True)
+        try:
+            settings.data_dir.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise StartRefused(f"{settings.data_dir} cannot be the data directory: {error.strerror}") from None
         key_text = settings.secret_key.get_secret_value() if settings.secret_key else None
         try:
             key = load_secret_key(key_text, settings.data_dir / "secret.key")

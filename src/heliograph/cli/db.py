@@ -114,14 +114,14 @@ class _Onlooker:
             connection = sqlite3.connect(f"{self._path.absolute().as_uri()}?mode=ro", uri=True, timeout=5)
             with closing(connection):
                 return [Applied(*row) for row in connection.execute(Applied.SELECT)]
-        except sqlite3.OperationalError as error:
+        except sqlite3.DatabaseError as error:
             if "no such table" in str(error):
                 return []
             raise Failure(ExitCode.UNREACHABLE, f"{self._path} cannot be read: {error}") from None
 
     async def apply_migrations(self, *_: object) -> "list[Migration]":
         """Never: an onlooker changes nothing."""
-        raise NotImplementedError
+        raise Failure(ExitCode.REFUSED, "nothing is migrated beside a server that runs")
 
 
 async def _forget(settings: "Settings") -> dict[str, Any]:

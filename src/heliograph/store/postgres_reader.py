@@ -19,7 +19,7 @@ from heliograph.store.postgres_connections import Connection, Connections
 from heliograph.store.postgres_errors import is_unavailable, translate
 
 _MAX_LOOK_UPS = 128
-_AT_A_TIME = 2  # statements of one text
+_AT_A_TIME = 1  # statements of one text
 _PARAMETER = re.compile(r"\$(\d+)")
 
 _Asked = tuple[tuple[Any, ...], "asyncio.Future[Rows]"]

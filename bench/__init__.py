@@ -1,0 +1,1 @@
+"""Measures Heliograph against its targets: `make bench`, or `python -m bench --help`."""

@@ -1,0 +1,63 @@
+"""What reaches the terminal."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from heliograph.cli import output
+from heliograph.cli.exits import ExitCode, Failure
+
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("offset", "text"),
+    [
+        (timedelta(seconds=-0.5), "now"),
+        (timedelta(seconds=-59), "59 s ago"),
+        (timedelta(minutes=-3), "3 min ago"),
+        (timedelta(hours=-30), "1 d ago"),
+        (timedelta(hours=2, seconds=1), "in 2 h"),
+        (timedelta(days=800), "in 2 y"),
+    ],
+)
+def test_times_are_told_in_relation_to_now(offset: timedelta, text: str) -> None:
+    at = NOW + offset
+    assert output.ago(at.isoformat().replace("+00:00", "Z"), NOW) == text
+    assert output.ago(int(at.timestamp() * 1_000_000), NOW) == text
+
+
+def test_a_time_that_is_none_is_shown_as_it_came() -> None:
+    assert (output.ago(None), output.ago("soon")) == (None, "soon")
+    assert output.local_time("soon") == "soon"
+
+
+def test_text_from_outside_cannot_steer_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    name = "kiosk\x1b[2J\x9b31m\u202e\r\x07[bold]\ud800"
+    output.table(("NAME",), [(name,)], "")
+    output.pairs({"name": name})
+    output.say(name)
+    output.report(Failure(ExitCode.REFUSED, name))
+    out, err = capsys.readouterr()
+    assert not set("\x1b\x9b\u202e\r\x07\ud800") & set(out + err)
+    assert "[bold]" in out
+
+
+def test_json_is_plain_and_keeps_what_it_says() -> None:
+    value = {"name": "Z\u00fcrich \x1b\x9b\u202e\ud800 \U0001f600"}
+    text = output.as_json(value)
+    assert not set("\x1b\x9b\u202e\ud800") & set(text)
+    assert "Z\u00fcrich" in text
+    assert json.loads(text) == value
+
+
+def test_nothing_is_cut_where_there_is_no_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    output.table(("A", "B"), [("x" * 200, "y" * 200)], "")
+    output.pairs({"secret": "z" * 300})
+    out = capsys.readouterr().out
+    assert "x" * 200 + "  " + "y" * 200 in out.replace("   ", "  ")
+    assert "z" * 300 in out
+    assert "\x1b" not in out

@@ -1,0 +1,211 @@
+"""Set-up on the database itself, while no server runs."""
+
+from __future__ import annotations
+
+import base64
+import json
+import sqlite3
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.cli.rig import Cli, Result
+
+HERE = ["--data-dir", "data"]
+
+
+@pytest.fixture
+def acme(cli: Cli) -> dict[str, Any]:
+    made: dict[str, Any] = cli.ok("org", "create", "acme", "--name", "Acme Ltd", *HERE)
+    return made
+
+
+def test_the_first_organization_and_key(cli: Cli, acme: dict[str, Any]) -> None:
+    assert (acme["slug"], acme["name"], len(acme["id"])) == ("acme", "Acme Ltd", 24)
+    key = cli.ok(
+        "key", "create", "--permission", "mdm.android.*,mdm.aosp.*", "--permission", "*", "--expires", "30d", *HERE
+    )
+    assert key["permissions"] == ["mdm.android.*", "mdm.aosp.*", "*"]
+    lasts = datetime.fromisoformat(key["expiresAt"]) - datetime.fromisoformat(key["createdAt"])
+    assert lasts == timedelta(days=30)
+    assert key["secret"].startswith("hlg_")
+
+
+def test_secrets_are_shown_once(cli: Cli, acme: dict[str, Any]) -> None:
+    created = cli("key", "create", "--permission", "*", *HERE)
+    [secret] = [line.split()[-1] for line in created.out.splitlines() if line.startswith("secret")]
+    added = cli("device", "add", "--platform", "aosp", *HERE)
+    [agent_secret] = [line.split()[-1] for line in added.out.splitlines() if line.startswith("agent secret")]
+    Path("pushy.key").write_text("canarykey0123456789\n")
+    cli.ok("provider", "add", "pushy", "--set", "apiKey=@pushy.key", *HERE)
+    cli.seen.clear()
+    for command in (["key", "list"], ["provider", "list"], ["enterprise", "list"], ["org", "list"]):
+        for form in ([], ["--json"]):
+            assert cli(*command, *form, *HERE).code == 0
+    assert [s for s in (secret, agent_secret, "canarykey0123456789") if s in "".join(cli.seen)] == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (["org", "create", "acme"], 2, "taken"),
+        (["org", "create", "a b"], 2, "slug"),
+        (["org", "update", "acme", "--feature", "aospCommands"], 2, "NAME=on"),
+        (["org", "update", "acme", "--feature", "nonsense=on"], 2, "feature"),
+        (["org", "update", "other", "--feature", "aospCommands=on"], 5, "other"),
+        (["key", "create", "--permission", "everything"], 2, "permissions"),
+        (["key", "create", "--permission", ","], 2, "permissions"),
+        (["key", "create", "--permission", "*", "--expires", "soon"], 2, "--expires"),
+        (["key", "create", "--permission", "*", "--org", "other"], 5, "other"),
+        (["key", "revoke", "0" * 24], 5, "key list"),
+        (["device", "add", "--platform", "android"], 2, "enterprise add"),
+        (["device", "secret", "0" * 24], 5, "has that id"),
+        (["provider", "add", "nonsense"], 2, "provider"),
+        (["provider", "add", "pushy", "--config", "[]"], 2, "--config"),
+        (["provider", "add", "pushy", "--config", "{}", "--config-file", "-"], 2, "either"),
+        (["provider", "add", "pushy", "--set", "apiKey"], 2, "--set"),
+        (["provider", "test", "0" * 24], 5, "has that id"),
+        (["enterprise", "add", "nonsense"], 2, "enterprises/"),
+        (["enterprise", "add", "enterprises/LC1", "--credentials", "missing"], 2, "missing"),
+        (["device", "import", "missing"], 2, "missing"),
+    ],
+)
+def test_what_is_refused_says_why(cli: Cli, acme: dict[str, Any], arguments: list[str], code: int, words: str) -> None:
+    plain = cli(*arguments, *HERE)
+    assert (plain.code, plain.out) == (code, "")
+    assert words in plain.err
+    result = cli(*arguments, *HERE, "--json")
+    assert (result.code, result.out, result.error["exitCode"]) == (code, "", code)
+
+
+def test_a_key_ends(cli: Cli, acme: dict[str, Any]) -> None:
+    cli.ok("org", "create", "other", *HERE)
+    key = cli.ok("key", "create", "--permission", "*", "--org", "other", *HERE)
+    assert cli.ok("key", "revoke", key["id"], *HERE)["revoked"]  # found without naming the organization
+    [listed] = cli.ok("key", "list", "--org", "other", *HERE)["items"]
+    assert listed["revokedAt"]
+    assert "revoked" in cli("key", "list", "--org", "other", *HERE).out
+
+
+def test_with_several_organizations_one_has_to_be_named(cli: Cli, acme: dict[str, Any]) -> None:
+    cli.ok("org", "create", "other", *HERE)
+    result = cli("key", "list", *HERE)
+    assert (result.code, "acme|other" in result.err) == (2, True)
+    Path("data/demo.json").write_text('{"organization":{"slug":"other"}}')
+    assert cli("key", "list", *HERE).code == 0
+
+
+def test_without_an_organization_it_says_so(cli: Cli) -> None:
+    result = cli("key", "list", *HERE)
+    assert (result.code, "org create" in result.err) == (2, True)
+
+
+def test_features_are_switched(cli: Cli, acme: dict[str, Any]) -> None:
+    off = cli.ok("org", "update", "acme", "--feature", "aospCommands=off", "--feature", "androidCommands=off", *HERE)
+    assert off["features"] == {"aospCommands": False, "androidCommands": False}
+    assert cli.ok("org", "update", acme["id"], "--feature", "aospCommands=on", *HERE)["features"]["aospCommands"]
+    assert "androidCommands" in cli("org", "list", *HERE).out
+
+
+def test_settings_of_a_provider_come_from_where_nobody_looks(
+    cli: Cli, acme: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Path("config").write_text('{"apiKey":"abc123"}')
+    first = cli.ok("provider", "add", "pushy", "--config-file", "config", *HERE)
+    second = cli.ok("provider", "add", "pushy", "--config", '{"apiKey":"x"}', "--set", "apiKey=y", "--default", *HERE)
+    assert (first["default"], second["default"]) == (True, True)
+    assert [a["default"] for a in cli.ok("provider", "list", *HERE)["items"]] == [False, True]
+
+
+def test_devices_are_imported(cli: Cli, acme: dict[str, Any]) -> None:
+    Path("fleet.csv").write_text("platform,serial\n" + "".join(f"aosp,S{n}\n" for n in range(120)))
+    items = cli.ok("device", "import", "fleet.csv", *HERE)["items"]
+    assert [(i["index"], i["serialNumber"]) for i in items] == [(n, f"S{n}") for n in range(120)]
+    assert len({i["agentSecret"] for i in items}) == 120
+
+
+def test_what_cannot_be_imported_does_not_stop_the_rest(cli: Cli, acme: dict[str, Any]) -> None:
+    Path("fleet.json").write_text(json.dumps([{"platform": "aosp"}, {"platform": "toaster"}, {"platform": "package"}]))
+    result = cli("device", "import", "fleet.json", "--json", *HERE)
+    assert (result.code, "1 of 3" in result.error["message"]) == (1, True)
+    assert [("error" in i, i["index"]) for i in result.json["items"]] == [(False, 0), (True, 1), (False, 2)]
+    assert "not added: Invalid input: platform" in cli("device", "import", "fleet.json", *HERE).out
+
+
+def test_migrations(cli: Cli) -> None:
+    missing = cli("db", "status", *HERE)
+    assert (missing.code, Path("data").exists()) == (5, False)
+    applied = cli.ok("db", "migrate", *HERE)["applied"]
+    assert applied[0] == {"number": 1, "name": "initial"}
+    assert cli.ok("db", "migrate", *HERE) == {"applied": []}
+    status = cli.ok("db", "status", *HERE)
+    assert (status["database"], status["pending"], len(status["migrations"])) == ("sqlite", 0, len(applied))
+    assert status["migrations"][0]["appliedAt"].endswith("Z")
+
+
+def test_migrations_to_come_are_told(cli: Cli) -> None:
+    Path("data").mkdir()
+    sqlite3.connect("data/heliograph.db").close()
+    assert cli.ok("db", "status", *HERE)["pending"] >= 1
+    assert "to be applied" in cli("db", "status", *HERE).out
+
+
+def test_a_file_that_is_no_database_is_told(cli: Cli) -> None:
+    Path("data").mkdir()
+    Path("data/heliograph.db").write_bytes(b"nonsense" * 1000)
+    result = cli("db", "status", *HERE)
+    assert (result.code, "heliograph.db" in result.err) == (3, True)
+
+
+class TestLostKey:
+    """The secret key is lost."""
+
+    @pytest.fixture
+    def lost(self, cli: Cli, acme: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+        cli.ok("provider", "add", "pushy", "--config", '{"apiKey":"abc123"}', "--name", "ours", *HERE)
+        monkeypatch.setenv("HELIOGRAPH_SECRET_KEY", base64.b64encode(b"x" * 32).decode())
+
+    def test_nothing_runs_with_another_key(self, cli: Cli, lost: None) -> None:
+        result = cli("org", "list", *HERE)
+        assert (result.code, "forget-secrets" in result.err) == (1, True)
+
+    def test_forgetting_has_to_be_confirmed(self, cli: Cli, lost: None) -> None:
+        result = cli("db", "forget-secrets", *HERE)
+        assert (result.code, "--yes" in result.err) == (1, True)
+        assert cli("org", "list", *HERE).code == 1
+
+    def test_after_forgetting_it_runs_again(self, cli: Cli, lost: None) -> None:
+        forgotten = cli.ok("db", "forget-secrets", "--yes", *HERE)["forgotten"]
+        assert forgotten == [{"organization": "acme", "kind": "pushy", "name": "ours"}]
+        cli.ok("provider", "add", "pushy", "--config", '{"apiKey":"abc123"}', "--default", *HERE)
+        assert cli("org", "list", *HERE).code == 0
+
+    def test_the_right_key_forgets_nothing(self, cli: Cli, acme: dict[str, Any]) -> None:
+        result = cli("db", "forget-secrets", "--yes", *HERE)
+        assert (result.code, "nothing is lost" in result.err) == (1, True)
+
+    def test_an_unusable_key_is_wrong_use(self, cli: Cli, lost: None, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("HELIOGRAPH_SECRET_KEY", "canary-short")
+        result = cli("db", "forget-secrets", "--yes", *HERE)
+        assert (result.code, "canary-short" in result.err) == (2, False)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("HELIOGRAPH_PORT", "canary"), ("HELIOGRAPH_DATABASE", "canary"), ("HELIOGRAPH_LEASE_S", "canary")],
+)
+def test_a_wrong_setting_is_named_without_its_value(
+    cli: Cli, monkeypatch: pytest.MonkeyPatch, name: str, value: str
+) -> None:
+    monkeypatch.setenv(name, value)
+    result = cli("org", "list", *HERE)
+    assert (result.code, name in result.err, value in result.err) == (2, True, False)
+
+
+def test_a_directory_that_cannot_be_used_is_told(cli: Cli) -> None:
+    Path("data").write_text("a file")
+    result: Result = cli("org", "list", *HERE)
+    assert result.code in (1, 3)
+    assert result.err.count("\n") == 1
