@@ -148,4 +148,4 @@ class Site:
     @property
     def here(self) -> list[str]:
         """Options that lead there through the data directory."""
-        return ["--data-dir", str(self.data_dir)]
+        return ["--data-dir", str(self.data_dir), "--org", self.organization["slug"]]

@@ -56,6 +56,10 @@ def test_exit_codes_are_documented(cli: Cli) -> None:
     assert [code for code in ExitCode if f"\n {int(code):>3}  " not in shown] == []
 
 
+def test_defaults_of_up_are_shown(cli: Cli) -> None:
+    assert "[default: 8080]" in cli("up", "--help").out
+
+
 def test_version(cli: Cli) -> None:
     result = cli("--version")
     assert (result.code, result.out.startswith("heliograph ")) == (0, True)

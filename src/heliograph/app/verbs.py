@@ -12,7 +12,7 @@ from heliograph.app import setup
 from heliograph.app.access import KEYS_TOPIC
 from heliograph.app.services import Services
 from heliograph.domain.devices import ApiKey, Device, Enterprise, Organization, ProviderAccount
-from heliograph.domain.errors import InvalidInput, NotFound
+from heliograph.domain.errors import HeliographError, InvalidInput, NotFound
 from heliograph.domain.fields import Fields
 from heliograph.domain.permissions import allows
 from heliograph.domain.times import time_text
@@ -157,7 +157,7 @@ async def import_devices(s: Services, organization: Organization, body: Fields) 
             entry.only(_DEVICE_MEMBERS)
             entry.raise_if_wrong()
             results.append(await add_device(s, organization, entry))
-        except InvalidInput as error:
+        except HeliographError as error:  # the others keep their secrets
             results.append({"index": index, "error": str(error)})
     return {"items": results}
 

@@ -36,23 +36,31 @@ class Found:
 
 def find_device(api: Api, text: str) -> Found:
     """The one device that `text` names; raises Failure when there is none, or more than one."""
-    if is_id(text):
-        try:
-            return _found(api.get(api.mdm("devices", text)))
-        except Failure as failure:
-            if failure.exit_code is not ExitCode.NOT_FOUND:
-                raise
-    fits = [_found(item) for item in _devices(api) if text in _names(item)]
-    if not fits:
-        fits = _by_alias(api, text)
+    denied: Failure | None = None
+    try:
+        fits = _among_all(api, text)
+    except Failure as failure:
+        if failure.exit_code is not ExitCode.NOT_ALLOWED:
+            raise
+        fits, denied = [], failure
+    fits = fits or _on_platforms(api, text)
     if len(fits) > 1:
         candidates = "; ".join(f"{device}, id {device.all_platform_id}" for device in fits[:10])
         raise Failure(ExitCode.CONFLICT, f"{text!r} fits {len(fits)} devices, say which by its id: {candidates}")
     if not fits:
-        raise Failure(
-            ExitCode.NOT_FOUND, f"no device has the id, serial number or name {text!r}: heliograph device list"
-        )
+        missing = f"no device has the id, serial number or name {text!r}: heliograph device list"
+        raise denied or Failure(ExitCode.NOT_FOUND, missing)
     return fits[0]
+
+
+def _among_all(api: Api, text: str) -> list[Found]:
+    if is_id(text):
+        try:
+            return [_found(api.get(api.mdm("devices", text)))]
+        except Failure as failure:
+            if failure.exit_code is not ExitCode.NOT_FOUND:
+                raise
+    return [_found(item) for item in _devices(api) if text in _names(item)]
 
 
 def _devices(api: Api) -> Iterator[dict[str, Any]]:
@@ -71,15 +79,20 @@ def _names(item: dict[str, Any]) -> tuple[Any, ...]:
     return item["displayName"], summary.get("serialNumber"), summary.get("imei")
 
 
-def _by_alias(api: Api, text: str) -> list[Found]:
-    """What only the Android routes know: enrollment-specific ids."""
-    try:
-        item = api.get(api.mdm("android", "enterprise", "devices", text))
-    except Failure as failure:
-        if failure.exit_code in (ExitCode.NOT_FOUND, ExitCode.NOT_ALLOWED):
-            return []
-        raise
-    return [Found("android", item["id"], item["id"], item["displayName"], item["summary"].get("serialNumber"))]
+def _on_platforms(api: Api, text: str) -> list[Found]:
+    """By the platforms' own routes: they know enrollment-specific ids, and suffice a key for one platform."""
+    fits: list[Found] = []
+    for platform in ("android", "aosp") if is_id(text) else ("android",):
+        try:
+            item = api.get(api.mdm(platform, "enterprise", "devices", text))
+        except Failure as failure:
+            if failure.exit_code not in (ExitCode.NOT_FOUND, ExitCode.NOT_ALLOWED):
+                raise
+        else:
+            fits.append(
+                Found(platform, item["id"], item["id"], item["displayName"], item["summary"].get("serialNumber"))
+            )
+    return fits
 
 
 def _found(item: dict[str, Any]) -> Found:

@@ -46,7 +46,7 @@ def _load(name: str) -> Any:
     module = import_module(f"heliograph.cli.{name}")
     app = getattr(module, "app", None)
     if app is None:
-        app = typer.Typer(add_completion=False, rich_markup_mode="rich")
+        app = typer.Typer(add_completion=False, rich_markup_mode="markdown")  # "[default: 8080]" is no markup there
         app.command(name)(getattr(module, name))
     command = typer.main.get_command(app)
     command.name = name

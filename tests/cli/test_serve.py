@@ -1,0 +1,104 @@
+"""Processes that serve until they are told to stop."""
+
+from __future__ import annotations
+
+import json
+import signal
+import socket
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import httpx2
+import pytest
+
+from heliograph.store import Hub, PostgresStore, migrate
+from tests.cli.rig import Cli, outside, process, serving, until
+from tests.support.postgres import Databases, Postgres
+
+
+async def _migrated(dsn: str) -> None:
+    store = await PostgresStore.open(dsn, Hub())
+    await migrate(store)
+    await store.close()
+
+
+@pytest.fixture(scope="session")
+def databases(postgres: Postgres) -> Databases:
+    return postgres.template("cli", _migrated)
+
+
+@pytest.fixture
+async def dsn(databases: Databases) -> AsyncIterator[str]:
+    dsn = await databases()
+    yield dsn
+    await databases.drop(dsn)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_is_a_normal_end(tmp_path: Path, number: signal.Signals) -> None:
+    ready = tmp_path / "ready.json"
+    arguments = ["serve", "all", "--port", 0, "--data-dir", "data", "--ready-file", ready]
+    with process(tmp_path, *arguments) as running:
+        until(lambda: ready.exists() or running.poll() is not None, "not ready")
+        said = json.loads(ready.read_text())
+        assert said["pids"] == {"server": running.pid}
+        assert httpx2.get(f"{said['baseUrl']}/readyz", trust_env=False).json()["status"] is True
+        running.send_signal(number)
+        assert running.wait(60) == 0
+    assert "Traceback" not in (tmp_path / "stderr").read_text()
+    assert said["baseUrl"] in (tmp_path / "stdout").read_text()
+
+
+def test_one_process_has_a_directory(tmp_path: Path) -> None:
+    with serving(tmp_path, "serve", "all", "--port", 0, "--data-dir", "data"):
+        second = outside("serve", "all", "--port", 0, "--data-dir", "data", folder=tmp_path)
+    assert (second.code, "in use" in second.err, "Traceback" in second.err) == (6, True, False)
+
+
+def test_a_taken_port_is_told(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        result = outside("serve", "all", "--port", port, "--data-dir", "data", folder=tmp_path)
+    assert (result.code, "--port" in result.err, "Traceback" in result.err) == (1, True, False)
+
+
+@pytest.mark.parametrize("part", ["api", "gateway", "dispatcher"])
+def test_parts_of_their_own_need_postgresql(cli: Cli, part: str) -> None:
+    result = cli("serve", part, "--data-dir", "data")
+    assert (result.code, "serve all" in result.err, Path("data").exists()) == (2, True, False)
+
+
+def test_settings_are_checked(cli: Cli) -> None:
+    result = cli("serve", "all", "--port", 99999)
+    assert (result.code, "--port" in result.err) == (2, True)
+    assert cli("serve", "all", "--log-format", "poem").code == 2
+
+
+def test_parts_of_their_own_on_postgresql(cli: Cli, dsn: str, tmp_path: Path) -> None:
+    here = ["--database", dsn, "--data-dir", "data"]
+    cli.ok("org", "create", "acme", *here)
+    key = cli.ok("key", "create", "--permission", "*", *here)
+    cli.ok("device", "add", "--platform", "aosp", "--name", "kiosk", *here)
+    assert cli.ok("db", "status", *here)["database"] == "postgresql"
+    assert cli.ok("db", "migrate", *here) == {"applied": []}
+    folder = tmp_path / "dispatcher"
+    folder.mkdir()
+    parts = ["--database", dsn, "--data-dir", tmp_path / "data"]
+    with (
+        serving(tmp_path, "serve", "api", "--port", 0, *parts) as api,
+        process(folder, "serve", "dispatcher", *parts) as dispatcher,
+    ):
+        where = ["--url", api["baseUrl"], "--api-key", key["secret"], "--org", "acme"]
+        assert cli.ok("command", "send", "kiosk", "LOCK", *where)["status"] == "PENDING"
+        until(lambda: "is up" in (folder / "stdout").read_text() or dispatcher.poll() is not None, "not up")
+        cli.ok("key", "revoke", key["id"], *here)
+        until(lambda: cli("device", "list", *where).code == 4, "the key still works")
+        dispatcher.send_signal(signal.SIGTERM)
+        assert dispatcher.wait(60) == 0
+
+
+def test_a_database_that_is_away_is_told_without_its_password(cli: Cli) -> None:
+    away = "postgresql://u:canary@127.0.0.1:1/x"
+    for arguments in (["org", "list"], ["db", "status"], ["serve", "api", "--port", "0"]):
+        result = cli(*arguments, "--database", away, "--data-dir", "data")
+        assert (result.code, "canary" in result.out + result.err) == (3, False)

@@ -1,0 +1,69 @@
+"""On a terminal: questions, colours, progress."""
+
+from __future__ import annotations
+
+import os
+import pty
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.cli.rig import Result, Site, command, plain_environment
+
+
+def on_terminal(*arguments: object, folder: Path, typed: str = "", **environment: str) -> Result:
+    """Run a command with a terminal as its standard input, output and error."""
+    ours, theirs = pty.openpty()
+    running = subprocess.Popen(
+        command(*arguments),
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+        cwd=folder,
+        env=plain_environment(TERM="xterm", COLUMNS="200", **environment),
+        start_new_session=True,
+    )
+    os.close(theirs)
+    os.write(ours, typed.encode())
+    shown = b""
+    while True:
+        try:
+            part = os.read(ours, 65_536)
+        except OSError:  # the other side is gone
+            break
+        if not part:
+            break
+        shown += part
+    os.close(ours)
+    return Result(running.wait(60), shown.decode(), "")
+
+
+@pytest.mark.parametrize(
+    ("typed", "code", "words"), [("n\n", 1, "nothing was done"), ("\n", 1, "nothing was done"), ("y\n", 0, "queued")]
+)
+def test_what_destroys_asks(site: Site, tmp_path: Path, typed: str, code: int, words: str) -> None:
+    asked = ["command", "send", "P1", "RELINQUISH_OWNERSHIP", *site.http]
+    result = on_terminal(*asked, folder=tmp_path, typed=typed)
+    assert (result.code, words in result.out) == (code, True)
+    assert "RELINQUISH_OWNERSHIP for phone (android, serial P1) cannot be undone. Go on? [y/N]" in result.out
+
+
+def test_colours_are_for_terminals_that_want_them(site: Site, tmp_path: Path) -> None:
+    listing = ["device", "list", *site.http]
+    assert "\x1b[32mACTIVE" in on_terminal(*listing, folder=tmp_path).out
+    assert "\x1b[32m" not in on_terminal(*listing, folder=tmp_path, NO_COLOR="1").out
+
+
+def test_an_import_shows_how_far_it_is(site: Site, tmp_path: Path) -> None:
+    (tmp_path / "fleet.csv").write_text("platform\n" + "package\n" * 60)
+    shown = on_terminal("device", "import", "fleet.csv", *site.here, folder=tmp_path).out
+    assert ("Importing devices" in shown, "60/60" in shown) == (True, True)
+    quiet = on_terminal("device", "import", "fleet.csv", "--json", *site.here, folder=tmp_path).out
+    assert "Importing" not in quiet
+
+
+def test_a_secret_on_the_command_line_is_remarked_on(site: Site, tmp_path: Path) -> None:
+    asked = ["command", "send", "shelf", "RESET_PASSWORD", "--yes", "--param", "newPassword=canary", *site.http]
+    shown = on_terminal(*asked, folder=tmp_path).out
+    assert ("newPassword=@FILE" in shown, "canary" in shown) == (True, False)
