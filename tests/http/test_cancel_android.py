@@ -208,7 +208,7 @@ class TestAfterIssue:
 
 def test_with_google_away_it_is_pending_and_settles_later(demo: Demo, lab: Lab) -> None:
     device = demo["android-offline"]
-    actions = [
+    actions: list[dict[str, Any]] = [
         {"status": 503},
         {"status": 429, "retryAfter": 1},
         {"delayMs": 6000},
