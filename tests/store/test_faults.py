@@ -145,6 +145,7 @@ async def test_a_full_database_fails_whole_batches_and_recovers(tmp_path: Path) 
     kept = {c.id for c, r in zip(commands, results, strict=True) if r is None}
     assert {row[0] for row in await store.fetch("SELECT id FROM commands")} == kept
     store._writer._max_pages = None
+    await store._writer.submit(lambda connection: connection.execute("PRAGMA max_page_count=1000000").fetchall())
     await world.add(world.command(params={"filling": "x" * 200_000}))
     await store.close()
 

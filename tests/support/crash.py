@@ -386,7 +386,8 @@ def running_rig(folder: Path, database: str | None, **env: str) -> Iterator[Rig]
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    if "rig" in metafunc.fixturenames:
+    # Other folders have a fixture of that name which is theirs alone.
+    if "rig" in metafunc.fixturenames and metafunc.module.__name__.startswith(("tests.e2e.", "tests.faults.")):
         metafunc.parametrize("rig", STORES, indirect=True, scope="session")
 
 
