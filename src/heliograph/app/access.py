@@ -40,21 +40,22 @@ class Access:
 
     def forget(self) -> None:
         """Drop everything cached: a key, a plan or a device changed."""
-        self._principals.clear()
-        self._devices.clear()
+        # New ones: a read that began before the change writes what it finds to the old.
+        self._principals, self._devices = {}, {}
 
     async def principal(self, token: str) -> Principal:
         """The holder of an API key; raises Unauthenticated for an unknown, expired or revoked one."""
         key_hash = hash_secret(token)
         now = self.services.clock.now()
-        known = self._principals.get(key_hash)
+        cache = self._principals
+        known = cache.get(key_hash)
         if known is None or now - known[0] > _CACHE_US:
             found = await self.services.store.directory.principal(key_hash)
             if found is None:
                 raise Unauthenticated
-            if len(self._principals) >= _CACHE_SIZE:
-                self._principals.clear()
-            known = self._principals[key_hash] = (now, *found)
+            if len(cache) >= _CACHE_SIZE:
+                cache.clear()
+            known = cache[key_hash] = (now, *found)
         _, principal, key = known
         if key.revoked_at is not None or (key.expires_at is not None and key.expires_at <= now):
             raise Unauthenticated
@@ -64,14 +65,15 @@ class Access:
         """The device that an agent's secret belongs to; raises Unauthenticated."""
         secret_hash = hash_secret(secret)
         now = self.services.clock.now()
-        known = self._devices.get(secret_hash)
+        cache = self._devices
+        known = cache.get(secret_hash)
         if known is None or now - known[0] > _CACHE_US:
             device = await self.services.store.directory.device_by_secret(secret_hash)
             if device is None or device.state == "DELETED":
                 raise Unauthenticated
-            if len(self._devices) >= _CACHE_SIZE:
-                self._devices.clear()
-            known = self._devices[secret_hash] = (now, device)
+            if len(cache) >= _CACHE_SIZE:
+                cache.clear()
+            known = cache[secret_hash] = (now, device)
         return known[1]
 
 

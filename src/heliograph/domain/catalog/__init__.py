@@ -34,15 +34,16 @@ def android_type(body: Fields) -> tuple[CommandType, AmapiForm] | None:
 
     Where the type is unknown, absent or at odds with the parameters, `body` is told; None where none can be told.
     """
-    owners = {_OWNER[member]: member for member in body.raw if member in _OWNER and body.raw[member] is not None}
+    owners = {member: _OWNER[member] for member in body.raw if member in _OWNER and body.raw[member] is not None}
     named = body.text("type", choices=ANDROID_TYPES)
     if body.has("type") and named is None:
         return None
-    name = named or (next(iter(owners)) if len(owners) == 1 else None)
+    implied = set(owners.values())
+    name = named or (next(iter(implied)) if len(implied) == 1 else None)
     if name is None:
         body.wrong("type", "is required")
-    for owner, member in owners.items():
-        if owner != name and (name or len(owners) > 1):
+    for member, owner in owners.items():
+        if owner != name:
             body.wrong(member, f"belongs to {owner}")
     entry = TYPES.get(name or "")
     if entry is None or entry.amapi is None:
