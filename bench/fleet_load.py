@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import sys
 import time
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -54,14 +55,13 @@ class Fleet:
         """Create `count` commands (at `rate` a second, if that is given) and wait until all have succeeded."""
         self._journal.woken.clear()
         self._journal.succeeded.clear()
-        creator = _Creator(plan["count"], plan.get("rate"))
-        opened = [await connect_http(self._host, self._port, creator.answered) for _ in range(plan["connections"])]
+        creator = _Creator(self._host, self._port, plan["count"], plan.get("rate"))
+        await creator.open(plan["connections"])
         cpu, began = time.process_time(), time.monotonic()
-        await creator.run(opened, self._take)
+        await creator.run(self._take)
         await self._settled(creator)
         used = time.process_time() - cpu
-        for connection in opened:
-            connection.close()
+        creator.close()
         return {"cpuSeconds": used, **self._figures(creator, began)}
 
     def _take(self) -> bytes:
@@ -101,10 +101,12 @@ class Fleet:
 class _Creator:
     """Sends creates on some connections, each with one under way."""
 
-    def __init__(self, count: int, rate: float | None) -> None:
-        self._left = count
-        self._rate = rate
-        self._free: asyncio.Queue[Connection] = asyncio.Queue()
+    def __init__(self, host: str, port: int, count: int, rate: float | None) -> None:
+        self._host, self._port = host, port
+        self._count, self._rate = count, rate
+        # Last in, first out: at a low rate few connections are used, and none long enough idle to be closed.
+        self._free: asyncio.LifoQueue[Connection] = asyncio.LifoQueue()
+        self._opened = 0
         self.created: dict[str, tuple[float, float]] = {}
         self.wrong: dict[str, int] = {}
         self.seconds = 0.0
@@ -118,20 +120,33 @@ class _Creator:
             self.wrong[what] = self.wrong.get(what, 0) + 1
         self._free.put_nowait(connection)
 
-    async def run(self, connections: list[Connection], take: Any) -> None:
+    async def open(self, connections: int) -> None:
+        """Connect."""
+        for _ in range(connections):
+            self._free.put_nowait(await connect_http(self._host, self._port, self.answered))
+        self._opened = connections
+
+    def close(self) -> None:
+        """Hang up."""
+        while not self._free.empty():
+            self._free.get_nowait().close()
+
+    async def run(self, take: Callable[[], bytes]) -> None:
         """Send all, and wait for the answers."""
-        for connection in connections:
-            self._free.put_nowait(connection)
         began = time.monotonic()
-        for number in range(self._left):
+        for number in range(self._count):
             if self._rate is not None:
                 pause = began + number / self._rate - time.monotonic()
                 if pause > 0:
                     await asyncio.sleep(pause)
-            (await self._free.get()).send(take())
-        for _ in connections:
-            await self._free.get()
+            connection = await self._free.get()
+            if not connection.is_open:
+                connection = await connect_http(self._host, self._port, self.answered)
+            connection.send(take())
+        idle = [await self._free.get() for _ in range(self._opened)]
         self.seconds = time.monotonic() - began
+        for connection in idle:
+            self._free.put_nowait(connection)
 
 
 def quantiles(values: list[float]) -> dict[str, float] | None:

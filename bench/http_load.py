@@ -21,6 +21,7 @@ class Connection(asyncio.Protocol):
 
     def __init__(self, on_answer: Callable[[Connection, int, bytes], None]) -> None:
         self._on_answer = on_answer
+        self._waits = False
         self._transport: asyncio.Transport | None = None
         self._parser = httptools.HttpResponseParser(self)
         self._body: list[bytes] = []
@@ -31,8 +32,11 @@ class Connection(asyncio.Protocol):
         self._transport = cast(asyncio.Transport, transport)
 
     def connection_lost(self, error: Exception | None) -> None:
-        """The server went away."""
+        """The server has closed it, as it may between two requests."""
         self._transport = None
+        if self._waits:
+            self._waits = False
+            self._on_answer(self, 0, f"no answer: {error or 'closed'}".encode())
 
     def data_received(self, data: bytes) -> None:
         """Part of an answer."""
@@ -46,16 +50,23 @@ class Connection(asyncio.Protocol):
         """The whole of an answer."""
         body = b"".join(self._body)
         self._body.clear()
+        self._waits = False
         self._on_answer(self, self._parser.get_status_code(), body)
+
+    @property
+    def is_open(self) -> bool:
+        """Whether a request can be sent."""
+        return self._transport is not None
 
     def send(self, request: bytes) -> None:
         """Send a request; the answer to the one before must have come."""
         if self._transport is not None:
-            self.sent_at = time.monotonic()
+            self.sent_at, self._waits = time.monotonic(), True
             self._transport.write(request)
 
     def close(self) -> None:
         """Hang up."""
+        self._waits = False
         if self._transport is not None:
             self._transport.close()
 
