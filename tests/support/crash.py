@@ -260,23 +260,25 @@ class Rig:
         self.server.kill()
         self.lab.kill()
 
+    # Started from this thread on purpose: the kernel ends a child with the thread that started it.
+
     async def restart_server(self) -> None:
         """Kill the server alone and start it again on the same directory."""
         self.server.kill()
-        await asyncio.to_thread(self.server.start)
+        self.server.start()
 
     async def restart_lab(self) -> None:
         """Kill the lab alone, agents, Google and Pushy with it, and start it again on the same directory."""
         self.lab.kill()
-        urls = await asyncio.to_thread(self.lab.start)
+        urls = self.lab.start()
         assert {**urls, "pid": 0} == {**self.urls, "pid": 0}, "the lab has moved"
 
     async def restart_everything(self) -> None:
         """The plug is pulled: both are killed in the same breath, and started again."""
         self.server.kill()
         self.lab.kill()
-        await asyncio.to_thread(self.lab.start)
-        await asyncio.to_thread(self.server.start)
+        self.lab.start()
+        self.server.start()
 
     # ------------------------------------------------------------ set-up
 
