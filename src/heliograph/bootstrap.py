@@ -36,6 +36,7 @@ log = structlog.get_logger("heliograph")
 
 _BACKLOG = 2048
 _SHUTDOWN_S = 3
+_KEEP_ALIVE_S = 75
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,6 +182,8 @@ async def run_api(node: Node, listener: socket.socket, dispatcher: Dispatcher | 
         proxy_headers=bool(proxies),
         forwarded_allow_ips=proxies or None,
         server_header=False,
+        # Longer than clients keep idle connections (5 s is a common choice): a request must not meet our closing one.
+        timeout_keep_alive=_KEEP_ALIVE_S,
         timeout_graceful_shutdown=_SHUTDOWN_S,
     )
     server = _Server(config)
