@@ -225,4 +225,5 @@ def test_what_is_over_cannot_be_cancelled(end: str, demo: Demo, agent: HandDevic
     before: Json = demo.api.over(agent.device, command)
     assert before["status"] == end
     assert error_of(cancel(demo, agent, command)) == (400, 5052)
-    assert demo.api.command(agent.device, command) == before
+    after = demo.api.command(agent.device, command)
+    assert (after["status"], after["progress"]) == (before["status"], before["progress"])  # its push may come later
