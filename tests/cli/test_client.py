@@ -173,9 +173,9 @@ def test_the_key_tells_the_organization() -> None:
     assert script.seen == [("GET", "/v1/organizations")]
 
 
-def test_an_older_server_needs_to_be_told_the_organization() -> None:
-    error = {"code": 1002, "message": "Route not found"}
-    with Script([(404, {"status": False, "error": error}, {})]).api(None) as api:
+def test_a_key_that_may_not_ask_needs_to_be_told_the_organization() -> None:
+    error = {"code": 4001, "message": "Permission missing"}
+    with Script([(401, {"status": False, "error": error}, {})]).api(None) as api:
         assert "--org" in refused(api.organization).message
 
 

@@ -7,6 +7,7 @@ import pytest
 from heliograph.domain.permissions import PERMISSIONS
 from tests.http.routes import ABSENT, ALL, FEATURES, Known, names_of, permission_of, request
 from tests.support.client import Api, data_of, error_of, until
+from tests.support.contract import operations
 from tests.support.demo import Demo
 from tests.support.raw import RawAnswer, exchange
 
@@ -23,6 +24,9 @@ class TestEveryOperation:
 
     def test_is_closed_to_a_key_of_another_organization(self, operation: str, demo: Demo, known: Known) -> None:
         """By id and by slug, whatever is asked for: each time the same answer, as for an organization that is none."""
+        if "{organizationId}" not in operations()[operation].path:
+            assert operation == "listOrganizations"  # it names none, and answers with the key's own
+            return
         absent = dict.fromkeys(names_of(operation), ABSENT)
         answers = [
             request(operation, demo.other.inside(organization), known, ids=ids)
@@ -158,3 +162,12 @@ def test_an_answer_about_tokens_does_not_depend_on_the_organization(demo: Demo) 
     anyone = Api(demo.client, "no-such-organization", None)
     assert error_of(anyone.get("")) == (401, 4002)
     assert error_of(anyone.with_key("x").get("")) == (401, 4004)
+
+
+def test_a_key_learns_which_organization_it_belongs_to(demo: Demo, known: Known) -> None:
+    own = data_of(request("listOrganizations", demo.api, known))
+    assert (own["totalDocs"], own["items"]) == (1, [data_of(request("getOrganization", demo.api, known))])
+    other = demo.ready["otherOrganization"]
+    found = data_of(request("listOrganizations", demo.api.with_key(other["apiKey"]), known))["items"]
+    assert [(one["id"], one["slug"]) for one in found] == [(other["id"], other["slug"])]
+    assert data_of(demo.api.call("GET", "/v1/organizations?page=2"))["items"] == []

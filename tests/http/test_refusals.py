@@ -111,7 +111,7 @@ class TestUnknownRoutesAndMethods:
     """404/1002 and 405/1002."""
 
     @pytest.mark.parametrize(
-        "path", ["/nothing", "/v1", "/v1/organizations", "/v2/organizations/x", "/agent/v2/register"]
+        "path", ["/nothing", "/v1", "/v1/organization", "/v2/organizations/x", "/agent/v2/register"]
     )
     @pytest.mark.parametrize("method", ["GET", "POST", "DELETE", "OPTIONS"])
     def test_a_route_that_does_not_exist(self, path: str, method: str, demo: Demo) -> None:

@@ -13,6 +13,7 @@ from heliograph.cli.target import Http
 
 _CONNECT_S = 5.0
 _ANSWER_S = 20.0
+_PERMISSION_MISSING = 4001
 _LONGEST_WAIT_S = 30  # the server's bound on ?wait=
 _PATIENCE_S = 30.0
 _RETRIED = (429, 503)
@@ -57,13 +58,11 @@ class Api:
 
     def _own_organization(self) -> str:
         try:
-            items = self.get("/v1/organizations").get("items", [])
+            items = self.get("/v1/organizations")["items"]
         except Failure as failure:
-            if failure.exit_code is not ExitCode.NOT_FOUND:
+            if failure.code != _PERMISSION_MISSING:
                 raise
-            items = []
-        if len(items) != 1:
-            raise usage("say in which organization: --org ID-or-SLUG, or HELIOGRAPH_ORG")
+            raise usage("this key may not ask for its organization: give --org ID-or-SLUG, or HELIOGRAPH_ORG") from None
         return str(items[0]["id"])
 
     def in_organization(self, *segments: str) -> str:

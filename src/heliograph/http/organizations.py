@@ -1,8 +1,15 @@
 """The organization that a key belongs to."""
 
 from heliograph.http.operations import Call, Operation
-from heliograph.http.paths import ORGANIZATION
-from heliograph.http.wire import OrganizationView, organization_view
+from heliograph.http.paths import ORGANIZATION, ORGANIZATIONS, page_of
+from heliograph.http.wire import OrganizationView, PageOf, organization_view
+from heliograph.ports.store import Page
+
+
+async def list_own(call: Call) -> PageOf[OrganizationView]:
+    """A key sees one organization, its own; so a client can ask which that is."""
+    items = [organization_view(call.organization)] if call.query.page.page == 1 else []
+    return page_of(call, Page([], 1), items)
 
 
 async def get(call: Call) -> OrganizationView:
@@ -10,6 +17,19 @@ async def get(call: Call) -> OrganizationView:
 
 
 OPERATIONS = (
+    Operation(
+        method="GET",
+        path=ORGANIZATIONS,
+        id="listOrganizations",
+        summary="The organization that the key belongs to, as a list of one",
+        tag="Organizations",
+        permission="base.organization.get",
+        answer=PageOf[OrganizationView],
+        handler=list_own,
+        sorts={"createdAt": "created_at"},
+        extension=True,
+        refusals=(5209,),
+    ),
     Operation(
         method="GET",
         path=ORGANIZATION,

@@ -11,7 +11,8 @@ from heliograph.http.operations import Call
 from heliograph.http.wire import PageOf
 from heliograph.ports.store import Page
 
-ORGANIZATION = "/v1/organizations/{organizationId}"
+ORGANIZATIONS = "/v1/organizations"
+ORGANIZATION = f"{ORGANIZATIONS}/{{organizationId}}"
 MDM = f"{ORGANIZATION}/mdm"
 ANDROID_DEVICES = f"{MDM}/android/enterprise/devices"
 AOSP_DEVICES = f"{MDM}/aosp/enterprise/devices"
