@@ -126,6 +126,20 @@ def test_devices_are_imported(cli: Cli, acme: dict[str, Any]) -> None:
     assert len({i["agentSecret"] for i in items}) == 120
 
 
+def test_an_import_that_is_repeated_adds_nothing_twice(cli: Cli, acme: dict[str, Any]) -> None:
+    cli.ok("enterprise", "add", "enterprises/LC1", *HERE)
+    named = "enterprises/LC1/devices/d1"
+    Path("fleet.json").write_text(
+        json.dumps([{"platform": "android", "externalName": named}, {"platform": "aosp", "serialNumber": "S1"}])
+    )
+    first = cli.ok("device", "import", "fleet.json", *HERE)["items"]
+    again = cli("device", "import", "fleet.json", "--json", *HERE)
+    assert again.code == 1
+    assert [found["id"] in item["error"] for found, item in zip(first, again.json["items"], strict=True)] == [True] * 2
+    Path("other.json").write_text(json.dumps([{"platform": "package", "serialNumber": "S1"}]))
+    cli.ok("device", "import", "other.json", *HERE)  # another platform's
+
+
 def test_what_cannot_be_imported_does_not_stop_the_rest(cli: Cli, acme: dict[str, Any]) -> None:
     Path("fleet.json").write_text(json.dumps([{"platform": "aosp"}, {"platform": "toaster"}, {"platform": "package"}]))
     result = cli("device", "import", "fleet.json", "--json", *HERE)

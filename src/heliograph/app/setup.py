@@ -132,8 +132,12 @@ async def add_device(s: Services, organization: Organization, raw: dict[str, Any
     name = fields.text("name") or serial_number or platform
     state = fields.text("state", choices=_STATES) or "ACTIVE"
     reference = fields.text("enterprise")
-    if account_id and await s.store.unit_of_work(organization.id).setup.account(account_id.lower()) is None:
+    work = s.store.unit_of_work(organization.id)
+    if account_id and await work.setup.account(account_id.lower()) is None:
         fields.wrong("providerAccount", "is not an account of this organization")
+    if external_name and (known := await work.devices.find_by_external_name(external_name)):
+        # Two records of one device at Google could each take the other's operations for their own.
+        fields.wrong("externalName", f"is already the device {known.id}")
     fields.raise_if_wrong()
     enterprise_id = await _enterprise_for(s, organization, platform, reference or external_name)
     now = s.clock.now()
@@ -157,8 +161,18 @@ async def add_device(s: Services, organization: Organization, raw: dict[str, Any
         provider_account_id=account_id.lower() if account_id else None,
     )
     secret = new_agent_secret()
-    await s.store.unit_of_work(organization.id).setup.add_device(device, hash_secret(secret))
+    await work.setup.add_device(device, hash_secret(secret))
     return device, secret
+
+
+async def import_device(s: Services, organization: Organization, raw: dict[str, Any]) -> tuple[Device, str]:
+    """`add_device` for lists that may be imported again: a serial number that is there already is refused."""
+    platform, serial_number = raw.get("platform"), raw.get("serialNumber")
+    if isinstance(platform, str) and isinstance(serial_number, str) and serial_number:
+        known = await s.store.unit_of_work(organization.id).devices.find_by_alias(platform, serial_number)
+        if known:
+            raise InvalidInput.of("serialNumber", f"is already that of the device {known[0].id}")
+    return await add_device(s, organization, raw)
 
 
 async def renew_agent_secret(s: Services, organization: Organization, device_id: str) -> str:

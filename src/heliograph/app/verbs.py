@@ -134,7 +134,10 @@ async def revoke_key(s: Services, organization: Organization, body: Fields) -> J
 
 
 async def add_device(s: Services, organization: Organization, body: Fields) -> Json:
-    device, secret = await setup.add_device(s, organization, dict(body.raw))
+    return _added(*await setup.add_device(s, organization, dict(body.raw)))
+
+
+def _added(device: Device, secret: str) -> Json:
     return {**_device(device), "agentSecret": secret}
 
 
@@ -156,7 +159,7 @@ async def import_devices(s: Services, organization: Organization, body: Fields) 
             entry = Fields(item)
             entry.only(_DEVICE_MEMBERS)
             entry.raise_if_wrong()
-            results.append(await add_device(s, organization, entry))
+            results.append(_added(*await setup.import_device(s, organization, item)))
         except HeliographError as error:  # the others keep their secrets
             results.append({"index": index, "error": str(error)})
     return {"items": results}

@@ -57,7 +57,8 @@ def import_devices(
     """Add many devices. Members and columns are named as in: platform, name, serialNumber, imei, externalName …
 
     The answer holds the secret of each device's agent; it is shown now and never again. Exit code 1 when a line was
-    refused; the others are there then.
+    refused; the others are there then. A serial number or name at Google that is known already is refused, so a list
+    can be imported again.
     """
     from heliograph.cli.importing import read_devices
 
