@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator
+from typing import Any, cast
 
 import asyncpg
 import pytest
@@ -92,6 +93,43 @@ async def test_other_processes_hear_it_once(hubs: list[PostgresHub]) -> None:
         assert not await other.wait(0)
         there.notify([f"t{n}" for n in range(2000)] + ["a"])
         assert await mine.wait(5)
+
+
+async def test_what_was_said_last_is_heard(hubs: list[PostgresHub], dsn: str) -> None:
+    """A command line that revokes a key ends at once after it."""
+    brief = await PostgresHub.open(dsn)
+    with hubs[1].subscribe("keys") as theirs:
+        brief.notify(["keys"])
+        await brief.close()
+        assert await theirs.wait(5)
+
+
+async def test_the_same_topic_again_while_the_first_is_on_its_way() -> None:
+    """It stands for another change, which those who heard of the first may not have seen."""
+    hub, slow = PostgresHub("postgresql://unused"), _SlowConnection()
+    hub.notify(["a"])
+    sender = asyncio.create_task(hub._send(cast(Any, slow)))
+    await slow.began.wait()
+    hub.notify(["a"])
+    slow.goes_on.set()
+    async with asyncio.timeout(5):
+        while len(slow.sent) < 2:
+            await asyncio.sleep(0.01)
+    sender.cancel()
+    assert [payloads[0].split("\n")[1:] for payloads in slow.sent] == [["a"], ["a"]]
+
+
+class _SlowConnection:
+    """Takes its time with the first statement."""
+
+    def __init__(self) -> None:
+        self.sent: list[list[str]] = []
+        self.began, self.goes_on = asyncio.Event(), asyncio.Event()
+
+    async def execute(self, _sql: str, _channel: str, payloads: list[str]) -> None:
+        self.sent.append(payloads)
+        self.began.set()
+        await self.goes_on.wait()
 
 
 async def test_listening_comes_back(hubs: list[PostgresHub], dsn: str) -> None:

@@ -8,6 +8,7 @@ import asyncio
 import logging
 import secrets
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from typing import Any, TypeAlias
 
 import asyncpg
@@ -23,6 +24,7 @@ _MAX_PENDING = 50_000  # topics kept while the database is away; hints beyond th
 _RETRY_S = 1.0
 _CHECK_S = 30.0
 _TIMEOUT_S = 10.0
+_LAST_WORDS_S = 1.0
 
 Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 
@@ -36,6 +38,8 @@ class PostgresHub(Hub):
         self._name = secrets.token_hex(8)
         self._pending: set[str] = set()
         self._something = asyncio.Event()
+        self._sent = asyncio.Event()
+        self._sent.set()
         self._listening = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -54,7 +58,10 @@ class PostgresHub(Hub):
         await self._listening.wait()
 
     async def close(self) -> None:
-        """Stop; what was not sent yet is dropped."""
+        """Send what is pending (a revoked key, say) while the database takes it, then stop."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_LAST_WORDS_S):
+                await self._sent.wait()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -65,6 +72,7 @@ class PostgresHub(Hub):
         super().notify(topics)
         if topics and len(self._pending) < _MAX_PENDING:
             self._pending.update(topics)
+            self._sent.clear()
             self._something.set()
 
     async def _forever(self, work: Any) -> None:
@@ -88,18 +96,21 @@ class PostgresHub(Hub):
     async def _send(self, connection: Connection) -> None:
         while True:
             await self._something.wait()
-            payloads = list(_payloads(self._name, self._pending))
-            # Kept until they are sent: after a broken connection they are sent again.
-            sent = set(self._pending)
+            # A topic that comes while these are on the way is another occasion, and is sent again.
+            sending, self._pending = self._pending, set()
             self._something.clear()
             try:
                 await connection.execute(
-                    "SELECT pg_notify($1, payload) FROM unnest(CAST($2 AS TEXT[])) AS p (payload)", CHANNEL, payloads
+                    "SELECT pg_notify($1, payload) FROM unnest(CAST($2 AS TEXT[])) AS p (payload)",
+                    CHANNEL,
+                    list(_payloads(self._name, sending)),
                 )
             except BaseException:
+                self._pending |= sending
                 self._something.set()
                 raise
-            self._pending -= sent
+            if not self._pending:
+                self._sent.set()
 
     async def _listen(self, connection: Connection) -> None:
         closed = asyncio.Event()
