@@ -113,8 +113,7 @@ async def test_the_same_topic_again_while_the_first_is_on_its_way() -> None:
     hub.notify(["a"])
     slow.goes_on.set()
     async with asyncio.timeout(5):
-        while len(slow.sent) < 2:
-            await asyncio.sleep(0.01)
+        await slow.sent_twice.wait()
     sender.cancel()
     assert [payloads[0].split("\n")[1:] for payloads in slow.sent] == [["a"], ["a"]]
 
@@ -124,11 +123,13 @@ class _SlowConnection:
 
     def __init__(self) -> None:
         self.sent: list[list[str]] = []
-        self.began, self.goes_on = asyncio.Event(), asyncio.Event()
+        self.began, self.goes_on, self.sent_twice = asyncio.Event(), asyncio.Event(), asyncio.Event()
 
     async def execute(self, _sql: str, _channel: str, payloads: list[str]) -> None:
         self.sent.append(payloads)
         self.began.set()
+        if len(self.sent) == 2:
+            self.sent_twice.set()
         await self.goes_on.wait()
 
 
