@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+import structlog
+
 from heliograph.app.dispatch import backoff_s
 from heliograph.app.services import SECOND, Services, until_committed
 from heliograph.domain.deliveries import Push, PushAccepted, PushExpired, PushRejected, PushRevoked, PushRung
@@ -11,6 +13,8 @@ from heliograph.domain.ladder import Command, Issued
 from heliograph.ports.changes import ChangeSet, OutboxItem
 from heliograph.ports.push import Accepted, CannotWithdraw, PushMessage, Rejected, RetryLater, Unavailable, Withdrawn
 from heliograph.ports.store import UnitOfWork
+
+log = structlog.get_logger("heliograph.push")
 
 OUR_LINE = "builtin"
 
@@ -39,6 +43,7 @@ async def deliver_push(s: Services, item: OutboxItem) -> None:
             changes.move_push(push, event, s.clock.now())
             changes.bury(item, outcome.reason)
             await work.commit(changes)
+            log.warning("push.rejected", push=push.id, provider=push.provider, reason=outcome.reason)
         case RetryLater():
             changes.put_off(item, s.later(backoff_s(s, item.attempts, outcome.after_s)))
             await work.commit(changes)
