@@ -50,7 +50,7 @@ async def build(data_dir: Path, database: str | None, platform: str, devices: in
         organization = await setup.create_organization(s, f"bench-{secrets.token_hex(4)}")
         _, key = await setup.create_key(s, organization, "bench", ["*"])
         if platform == "android":
-            await setup.add_enterprise(s, organization, ENTERPRISE, None)
+            await setup.add_enterprise(s, organization, ENTERPRISE, {})
         made: list[tuple[Device, str]] = []
         for some in _slices(range(devices), _AT_A_TIME):
             made += await asyncio.gather(*(_device(s, organization, platform, number) for number in some))

@@ -16,6 +16,7 @@ import uvicorn
 from heliograph.app.access import KEYS_TOPIC, Access
 from heliograph.app.dispatch import Dispatcher
 from heliograph.app.effects import EFFECTS
+from heliograph.app.listening import listen_forever
 from heliograph.app.services import Limits, Services
 from heliograph.app.sweep import sweep_forever
 from heliograph.channels import AmapiChannels, AmapiSettings
@@ -74,7 +75,7 @@ async def open_node(settings: Settings) -> AsyncIterator[Node]:
         await store.clamp_outbox(clock.now(), int(limits.backoff_cap_s * 1_000_000))
         box = AesGcmBox(key)
         providers = ProviderRegistry(discover(), lambda org, id_: store.unit_of_work(org).setup.account(id_), box)
-        amapi = AmapiSettings(base_url=settings.amapi_url)
+        amapi = AmapiSettings(settings.amapi_url, settings.pubsub_url, settings.google_certs_url)
         channels = AmapiChannels(lambda org, id_: store.unit_of_work(org).setup.enterprise(id_), box, amapi)
         stack.push_async_callback(providers.close)
         stack.push_async_callback(channels.close)
@@ -158,9 +159,9 @@ async def _forget_revoked_keys(node: Node) -> None:
 
 @asynccontextmanager
 async def run_dispatcher(node: Node) -> AsyncIterator[Dispatcher]:
-    """Dispatcher and sweeper, beside the body."""
+    """Dispatcher, sweeper and the listener to Google, beside the body."""
     dispatcher = Dispatcher(node.services, EFFECTS)
-    async with background([dispatcher.run(), sweep_forever(node.services)]):
+    async with background([dispatcher.run(), sweep_forever(node.services), listen_forever(node.services)]):
         yield dispatcher
 
 

@@ -26,6 +26,9 @@ class Settings(BaseSettings):
     log_format: str = Field("auto", pattern="^(auto|json|text)$")
 
     amapi_url: str = "https://androidmanagement.googleapis.com"
+    pubsub_url: str = "https://pubsub.googleapis.com"
+    google_certs_url: str = "https://www.googleapis.com/oauth2/v3/certs"
+    """Where the keys lie that sign the tokens of pushed notifications."""
     look_up_cap_s: float = Field(30.0, gt=0)
     look_ups_per_minute: int = Field(120, gt=0)
     cancel_wait_s: float = Field(2.0, ge=0, le=3.5)

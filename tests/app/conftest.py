@@ -20,12 +20,21 @@ from heliograph.app.request_command import (
 )
 from heliograph.app.services import Limits, Services
 from heliograph.app.setup import add_device, create_organization
+from heliograph.channels.notifications import read_notification
 from heliograph.domain.devices import Device, Enterprise, Organization
 from heliograph.domain.errors import Conflict
 from heliograph.domain.fields import Fields
 from heliograph.domain.ids import IdMinter
 from heliograph.domain.ladder import Command, Entry
-from heliograph.ports.channel import Gone, IssueAnswer, Operations, Taken, Unreachable
+from heliograph.ports.channel import (
+    Gone,
+    IssueAnswer,
+    Notification,
+    Operations,
+    Subscription,
+    Taken,
+    Unreachable,
+)
 from heliograph.ports.store import UnitOfWork
 from heliograph.providers import ProviderRegistry, discover
 from heliograph.store import Hub, SqliteStore, migrate
@@ -107,6 +116,15 @@ class OneChannel:
 
     async def channel(self, organization_id: str, enterprise_id: str) -> Google:
         return self.google
+
+    async def subscription(self, enterprise: Enterprise) -> Subscription | None:
+        return None
+
+    def read_notification(self, message: Any) -> Notification:
+        return read_notification(message)
+
+    async def is_from_upstream(self, token: str, audience: str, email: str) -> bool:
+        return token == "genuine"
 
     def check_credentials(self, raw: bytes) -> bytes:
         return raw

@@ -70,8 +70,7 @@ async def test_live_commands_oldest_first(world: World) -> None:
 async def test_receipts(world: World) -> None:
     await world.added_command(receipt="bound")
     await world.added_command()
-    assert await world.work.commands.bound_receipts(world.device.id, ["bound", "free"]) == {"bound"}
-    assert await world.work.commands.bound_receipts(new_id(), ["bound"]) == set()
+    assert await world.work.commands.bound_receipts(["bound", "free"]) == {"bound"}
 
 
 async def test_pushes_of_a_command_newest_first(world: World) -> None:
@@ -148,10 +147,17 @@ async def test_a_device_keeps_everything(world: World) -> None:
     await setup.add_device(device, b"hash")
     assert await devices.find("android", device.id) == device
     assert await world.store.directory.device_by_secret(b"hash") == device
-    changed = replace(device, name="other", facts={}, provider_account_id=None, last_seen_at=None)
+    changed = replace(device, name="other", facts={}, provider_account_id=None, last_seen_at=None, updated_at=NOW + 1)
     await setup.save_device(changed)
-    assert await devices.find("android", device.id) == changed
-    assert await world.store.directory.device_by_secret(b"hash") == changed
+    # Seen is noted by itself: a description that was read before does not undo it.
+    assert await devices.find("android", device.id) == replace(changed, last_seen_at=NOW)
+    with pytest.raises(Conflict):
+        await setup.save_device(replace(changed, name="late"), read_at=device.updated_at)
+    await setup.save_device(replace(changed, name="in time"), read_at=changed.updated_at)
+    found = await devices.find("android", device.id)
+    assert found is not None
+    assert found.name == "in time"
+    assert await world.store.directory.device_by_secret(b"hash") == found
     listed = await devices.list(None, PageQuery(sort="name"))
     assert (listed.items, listed.total) == ([world.device, changed], 2)
     assert (await devices.list("android", PageQuery())).items == [changed]

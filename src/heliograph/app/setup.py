@@ -2,25 +2,27 @@
 
 import re
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import msgspec
 
 from heliograph.app.access import hash_secret, new_agent_secret, new_api_key
-from heliograph.app.services import SECOND, Services
+from heliograph.app.google_devices import take_over
+from heliograph.app.services import SECOND, Services, until_committed
 from heliograph.domain.devices import PLATFORMS, ApiKey, Device, Enterprise, Organization, ProviderAccount
 from heliograph.domain.errors import Conflict, InvalidInput, NotFound
 from heliograph.domain.fields import Fields
 from heliograph.domain.ids import is_id
 from heliograph.domain.permissions import FEATURES, is_grant
 from heliograph.ports.channel import Gone, Unreachable
-from heliograph.ports.store import UnitOfWork
 
 _SLUG = r"[a-zA-Z0-9-]{3,64}"
 _ALIAS = r"\w{1,64}"
 _STATES = ("ACTIVE", "DISABLED", "DELETED", "PROVISIONING", "LOST")
 _MODES = ("DEVICE_OWNER", "PROFILE_OWNER")
 _OWNERSHIPS = ("COMPANY_OWNED", "PERSONALLY_OWNED")
+_ENTERPRISE = r"enterprises/[A-Za-z0-9_-]{1,64}"
 _EXTERNAL_NAME = r"enterprises/[^/\s]+/devices/[^/\s]+"
 
 
@@ -74,20 +76,22 @@ async def create_key(
     return key, secret
 
 
-async def add_enterprise(
-    s: Services, organization: Organization, name: str, credentials: bytes | None, api_url: str | None = None
-) -> Enterprise:
-    """Connect a Google enterprise, or renew the credentials of one. `credentials` was checked by the channel."""
-    if re.fullmatch(r"enterprises/[A-Za-z0-9_-]{1,64}", name) is None:
+async def add_enterprise(s: Services, organization: Organization, name: str, said: dict[str, Any]) -> Enterprise:
+    """Connect a Google enterprise, or renew what is `said` of one: credentials (checked by the channel), api_url,
+    subscription, push_audience, push_email; an empty text takes back, None leaves as it is.
+    """
+    if re.fullmatch(_ENTERPRISE, name) is None:
         raise InvalidInput.of("name", "must look like enterprises/LC0123abcd")
     setup = s.store.unit_of_work(organization.id).setup
-    sealed = None if credentials is None else s.secrets.seal(credentials)
+    told: dict[str, Any] = {member: value or None for member, value in said.items() if value is not None}
+    if "credentials" in told:
+        told["credentials"] = s.secrets.seal(said["credentials"])
     known = next((e for e in await setup.enterprises() if e.name == name), None)
     if known is not None:
-        renewed = replace(known, credentials=sealed or known.credentials, api_url=api_url or known.api_url)
+        renewed = replace(known, **told)
         await setup.save_enterprise(renewed)
         return renewed
-    enterprise = Enterprise(s.new_id(), organization.id, "android", name, s.clock.now(), sealed, api_url)
+    enterprise = Enterprise(s.new_id(), organization.id, "android", name, s.clock.now(), **told)
     await setup.add_enterprise(enterprise)
     return enterprise
 
@@ -213,51 +217,9 @@ async def import_from_google(s: Services, organization: Organization, reference:
     listed = await channel.devices(named[0].name)
     if isinstance(listed, Gone | Unreachable):
         raise InvalidInput.of("enterprise", f"cannot be read at Google: {listed.reason}")
-    return [await _take_over(s, work, named[0], raw) for raw in listed if isinstance(raw, dict) and raw.get("name")]
-
-
-async def _take_over(s: Services, work: UnitOfWork, enterprise: Enterprise, raw: dict[str, Any]) -> Device:
-    now = s.clock.now()
-    known = await work.devices.find_by_external_name(str(raw["name"]))
-    device = known or Device(
-        id=s.new_id(),
-        organization_id=enterprise.organization_id,
-        all_platform_id=s.new_id(),
-        platform="android",
-        enterprise_id=enterprise.id,
-        name="",
-        state="",
-        created_at=now,
-        updated_at=now,
-    )
-    described = _described(raw)
-    if known is not None:
-        del described["name"]  # people may have given it another
-    device = replace(device, updated_at=now, **described)
-    if known is None:
-        await work.setup.add_device(device, None)
-    else:
-        await work.setup.save_device(device)
-    return device
-
-
-def _described(raw: dict[str, Any]) -> dict[str, Any]:
-    """What Google's description says, in our words. Absent parts are normal: network info needs a policy."""
-    hardware = raw.get("hardwareInfo") if isinstance(raw.get("hardwareInfo"), dict) else {}
-    network = raw.get("networkInfo") if isinstance(raw.get("networkInfo"), dict) else {}
-    serial = _text(hardware, "serialNumber")
-    return {
-        "external_name": str(raw["name"]),
-        "name": _text(hardware, "model") or serial or str(raw["name"]).rsplit("/", 1)[-1],
-        "state": _text(raw, "state") or "ACTIVE",
-        "serial_number": serial,
-        "imei": _text(network, "imei"),
-        "enrollment_specific_id": _text(hardware, "enterpriseSpecificId"),
-        "management_mode": _text(raw, "managementMode"),
-        "ownership": _text(raw, "ownership"),
-    }
-
-
-def _text(raw: dict[str, Any] | None, name: str) -> str | None:
-    value = (raw or {}).get(name)
-    return value[:256] if isinstance(value, str) and value else None
+    found = [
+        await until_committed(partial(take_over, s, work, named[0], raw))
+        for raw in listed
+        if isinstance(raw, dict) and isinstance(raw.get("name"), str)
+    ]
+    return [device for device in found if device is not None]

@@ -10,6 +10,7 @@ from typing import Any
 
 from heliograph.app import setup
 from heliograph.app.access import KEYS_TOPIC
+from heliograph.app.listening import ENTERPRISES_TOPIC
 from heliograph.app.services import Services
 from heliograph.domain.devices import ApiKey, Device, Enterprise, Organization, ProviderAccount
 from heliograph.domain.errors import HeliographError, InvalidInput, NotFound
@@ -21,6 +22,9 @@ from heliograph.ports.push import Forgotten, Pending
 Json = dict[str, Any]
 Run = Callable[[Services, Organization, Fields], Awaitable[Json]]
 MAX_IMPORT = 1_000
+# An empty text takes back what was said before.
+_ADDRESS = r"(https?://[^\s/]+(/\S*)?)?"
+_SUBSCRIPTION = r"(projects/[a-z0-9:.-]{1,100}/subscriptions/[A-Za-z][A-Za-z0-9._~+%-]{2,254})?"
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +79,10 @@ def _enterprise(enterprise: Enterprise) -> Json:
         "name": enterprise.name,
         "hasCredentials": enterprise.credentials is not None,
         "apiUrl": enterprise.api_url,
+        "subscription": enterprise.subscription,
+        "pushAudience": enterprise.push_audience,
+        "pushEmail": enterprise.push_email,
+        "heardAt": None if enterprise.heard_at is None else time_text(enterprise.heard_at),
     }
 
 
@@ -175,13 +183,22 @@ async def import_from_google(s: Services, organization: Organization, body: Fiel
 async def add_enterprise(s: Services, organization: Organization, body: Fields) -> Json:
     name = body.text("name", required=True)
     credentials = body.text("credentials", max_length=65_536)
-    api_url = body.text("apiUrl", pattern=r"https?://[^\s/]+(/\S*)?", meaning="must be an http(s) address")
+    said: Json = {
+        "api_url": body.text("apiUrl", pattern=_ADDRESS, meaning="must be an http(s) address"),
+        "subscription": body.text("subscription", pattern=_SUBSCRIPTION, meaning="must be projects/…/subscriptions/…"),
+        "push_audience": body.text("pushAudience", max_length=1024),
+        "push_email": body.text(
+            "pushEmail", pattern=r"([^@\s]+@[^@\s]+)?", meaning="must be a service account's address"
+        ),
+    }
     body.raise_if_wrong()
     try:
-        checked = None if credentials is None else s.channels.check_credentials(credentials.encode())
+        said["credentials"] = None if credentials is None else s.channels.check_credentials(credentials.encode())
     except InvalidInput as error:
         raise InvalidInput.of("credentials", str(error)) from None
-    return _enterprise(await setup.add_enterprise(s, organization, name or "", checked, api_url))
+    enterprise = await setup.add_enterprise(s, organization, name or "", said)
+    s.wakeups.notify([ENTERPRISES_TOPIC])
+    return _enterprise(enterprise)
 
 
 async def list_enterprises(s: Services, organization: Organization, body: Fields) -> Json:
@@ -279,7 +296,7 @@ VERBS = {
             "enterprise.add",
             "mdm.android.enterprise.create",
             "Connect a Google enterprise",
-            ("name", "credentials", "apiUrl"),
+            ("name", "credentials", "apiUrl", "subscription", "pushAudience", "pushEmail"),
             add_enterprise,
         ),
         Verb("enterprise.list", "mdm.android.enterprise.list", "Connected enterprises", (), list_enterprises),

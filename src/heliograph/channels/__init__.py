@@ -3,14 +3,20 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
+from typing import Any
 
 import msgspec
 import structlog
 
 from heliograph.channels.amapi import AmapiChannel, AmapiSettings
 from heliograph.channels.google_auth import KEPT_MEMBERS, TokenSource, read_service_account
+from heliograph.channels.notifications import read_notification
+from heliograph.channels.oidc import TokenVerifier
+from heliograph.channels.pubsub import PubSubSubscription
 from heliograph.domain.devices import Enterprise
 from heliograph.domain.errors import InvalidInput
+from heliograph.outbound import Outbound
+from heliograph.ports.channel import Notification, Unreachable
 from heliograph.ports.clock import SecretBox
 
 __all__ = ["AmapiChannel", "AmapiChannels", "AmapiSettings", "read_service_account"]
@@ -27,6 +33,7 @@ class _Built:
     credentials: bytes
     api_url: str | None
     channel: AmapiChannel | None
+    tokens: TokenSource | None = None
 
 
 class AmapiChannels:
@@ -39,6 +46,8 @@ class AmapiChannels:
     def __init__(self, load: LoadEnterprise, secrets: SecretBox, settings: AmapiSettings | None = None) -> None:
         self._load, self._secrets, self._settings = load, secrets, settings or AmapiSettings()
         self._built: dict[str, _Built] = {}
+        self._pubsub = Outbound(self._settings.pubsub_url.rstrip("/"))
+        self._verifier = TokenVerifier(self._settings.certs_url)
         self._building = asyncio.Lock()
 
     async def channel(self, organization_id: str, enterprise_id: str) -> AmapiChannel | None:
@@ -46,39 +55,59 @@ class AmapiChannels:
         found = await self._load(organization_id, enterprise_id)
         if found is None or found.platform != "android" or found.organization_id != organization_id:
             return None
-        if found.credentials is None:
-            await self._drop(enterprise_id)
+        built = await self._of(found)
+        return None if built is None else built.channel
+
+    async def subscription(self, enterprise: Enterprise) -> PubSubSubscription | None:
+        """Where an enterprise's notifications wait; None when it has no subscription or no usable credentials."""
+        built = None if enterprise.subscription is None else await self._of(enterprise)
+        if built is None or built.tokens is None:
             return None
-        current = self._current(found)
-        return current.channel if current is not None else await self._replace(found, found.credentials)
+        return PubSubSubscription(enterprise.subscription or "", built.tokens, self._pubsub)
+
+    def read_notification(self, message: Any) -> Notification:
+        """A message as Pub/Sub pushes it."""
+        return read_notification(message)
+
+    async def is_from_upstream(self, token: str, audience: str, email: str) -> bool | Unreachable:
+        """Whether a pushed message's token is Google's own."""
+        return await self._verifier.is_genuine(token, audience, email)
+
+    async def _of(self, enterprise: Enterprise) -> _Built | None:
+        if enterprise.credentials is None:
+            await self._drop(enterprise.id)
+            return None
+        return self._current(enterprise) or await self._replace(enterprise, enterprise.credentials)
 
     def _current(self, enterprise: Enterprise) -> _Built | None:
         built = self._built.get(enterprise.id)
         wanted = (enterprise.credentials, enterprise.api_url)
         return built if built is not None and (built.credentials, built.api_url) == wanted else None
 
-    async def _replace(self, enterprise: Enterprise, credentials: bytes) -> AmapiChannel | None:
+    async def _replace(self, enterprise: Enterprise, credentials: bytes) -> _Built:
         async with self._building:
             current = self._current(enterprise)
             if current is not None:  # somebody else was faster
-                return current.channel
+                return current
             # In a thread: reading an RSA key takes some 40 ms.
-            channel = await asyncio.to_thread(self._build, enterprise, credentials)
+            built = await asyncio.to_thread(self._build, enterprise, credentials)
             await self._drop(enterprise.id)
-            self._built[enterprise.id] = _Built(credentials, enterprise.api_url, channel)
-            return channel
+            self._built[enterprise.id] = built
+            return built
 
-    def _build(self, enterprise: Enterprise, credentials: bytes) -> AmapiChannel | None:
+    def _build(self, enterprise: Enterprise, credentials: bytes) -> _Built:
+        unusable = _Built(credentials, enterprise.api_url, None)
         try:
             account = read_service_account(self._secrets.open(credentials))
         except InvalidInput as error:
             log.warning("enterprise credentials cannot be used", enterprise=enterprise.id, why=str(error))
-            return None
+            return unusable
         except ValueError:
             log.warning("enterprise credentials cannot be opened: sealed with another key?", enterprise=enterprise.id)
-            return None
+            return unusable
         settings = replace(self._settings, base_url=enterprise.api_url or self._settings.base_url)
-        return AmapiChannel(TokenSource(account, timeout_s=settings.token_timeout_s), settings)
+        tokens = TokenSource(account, timeout_s=settings.token_timeout_s)
+        return _Built(credentials, enterprise.api_url, AmapiChannel(tokens, settings), tokens)
 
     async def _drop(self, enterprise_id: str) -> None:
         built = self._built.pop(enterprise_id, None)
@@ -94,3 +123,5 @@ class AmapiChannels:
         """Let go of all connections."""
         for enterprise_id in list(self._built):
             await self._drop(enterprise_id)
+        await self._pubsub.close()
+        await self._verifier.close()

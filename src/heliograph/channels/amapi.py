@@ -18,6 +18,8 @@ from heliograph.channels.amapi_answers import (
     usable_operation,
 )
 from heliograph.channels.google_auth import NoToken, TokenSource
+from heliograph.channels.oidc import CERTS_URL
+from heliograph.channels.pubsub import BASE_URL as PUBSUB_URL
 from heliograph.domain.catalog import TYPES
 from heliograph.domain.devices import Device
 from heliograph.domain.ladder import Command
@@ -42,6 +44,8 @@ class AmapiSettings:
     """What an operator may set. A deadline holds for a call as a whole: token, all pages, the repeat after 401."""
 
     base_url: str = BASE_URL
+    pubsub_url: str = PUBSUB_URL
+    certs_url: str = CERTS_URL
     issue_timeout_s: float = 10.0
     read_timeout_s: float = 2.0
     cancel_timeout_s: float = 2.0

@@ -127,6 +127,11 @@ def usable_operation(raw: Any, secrets: Iterable[str] = ()) -> dict[str, Any] | 
     parts = name.split("/") if isinstance(name, str) else []
     if parts[::2] != ["enterprises", "devices", "operations"] or len(parts) != 6 or not all(parts):
         return None
+    return cleaned(raw, secrets)
+
+
+def cleaned(raw: dict[str, Any], secrets: Iterable[str] = ()) -> dict[str, Any] | None:
+    """A resource of Google's without secrets and NUL; None where it is nested too deep to be one."""
     try:
         kept: dict[str, Any] = _clean(without_secrets(raw), tuple(secrets))
     except RecursionError:

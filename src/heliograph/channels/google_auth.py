@@ -22,7 +22,8 @@ from heliograph.domain.errors import InvalidInput
 from heliograph.domain.fields import Fields
 from heliograph.outbound import NoReply, NotSent, Outbound, Reply, is_address
 
-SCOPE = "https://www.googleapis.com/auth/androidmanagement"
+# One token serves both: what the account may do is decided by its grants.
+SCOPE = "https://www.googleapis.com/auth/androidmanagement https://www.googleapis.com/auth/pubsub"
 GRANT = "urn:ietf:params:oauth:grant-type:jwt-bearer"
 MAX_FILE_BYTES = 64 * 1024
 MAX_KEY_CHARACTERS = 16_000

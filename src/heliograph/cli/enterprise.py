@@ -6,7 +6,7 @@ import typer
 
 from heliograph.cli.operator import Json, call_verb
 from heliograph.cli.options import Setup, noun, read_source, spread
-from heliograph.cli.output import emit, pairs, table
+from heliograph.cli.output import ago, emit, pairs, table
 
 app = noun("Google enterprises whose Android devices are managed.")
 
@@ -21,13 +21,28 @@ def add(
         typer.Option(metavar="FILE", help="Key file (JSON) of a service account that manages it; - = standard input."),
     ] = None,
     api_url: Annotated[str | None, typer.Option(help="Another address than Google's own.")] = None,
+    subscription: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="Where its notifications are pulled: projects/…/subscriptions/…"),
+    ] = None,
+    push_audience: Annotated[
+        str | None,
+        typer.Option(help="If they are pushed: the audience of their tokens (two while one is replaced)."),
+    ] = None,
+    push_email: Annotated[str | None, typer.Option(help="The service account that those tokens name.")] = None,
 ) -> None:
-    """Connect a Google enterprise, or renew the credentials of one. What the file says is stored encrypted."""
-    body: Json = {"name": name}
-    if credentials is not None:
-        body["credentials"] = read_source(credentials, "--credentials")
-    if api_url is not None:
-        body["apiUrl"] = api_url
+    """Connect a Google enterprise, or renew what is known of one. What the file says is stored encrypted.
+
+    An option that is left out leaves things as they are; an empty text takes back what was said.
+    """
+    said: Json = {
+        "apiUrl": api_url,
+        "subscription": subscription,
+        "pushAudience": push_audience,
+        "pushEmail": push_email,
+        "credentials": None if credentials is None else read_source(credentials, "--credentials"),
+    }
+    body: Json = {"name": name} | {member: value for member, value in said.items() if value is not None}
     emit(call_verb(where, "enterprise.add", body), _show)
 
 
@@ -38,7 +53,7 @@ def list_enterprises(where: Setup) -> None:
     emit(
         call_verb(where, "enterprise.list", {}),
         lambda answer: table(
-            ("NAME", "PLATFORM", "CREDENTIALS", "ADDRESS", "ID"),
+            ("NAME", "PLATFORM", "CREDENTIALS", "NOTIFICATIONS", "LAST HEARD", "ADDRESS", "ID"),
             [_row(enterprise) for enterprise in answer["items"]],
             "There is none yet: heliograph enterprise add",
         ),
@@ -48,7 +63,20 @@ def list_enterprises(where: Setup) -> None:
 def _row(enterprise: dict[str, Any]) -> tuple[Any, ...]:
     wanted = "missing" if enterprise["platform"] == "android" else ""
     credentials = "stored" if enterprise["hasCredentials"] else wanted
-    return enterprise["name"], enterprise["platform"], credentials, enterprise["apiUrl"], enterprise["id"]
+    return (
+        enterprise["name"],
+        enterprise["platform"],
+        credentials,
+        _heard(enterprise) if enterprise["platform"] == "android" else "",
+        ago(enterprise["heardAt"]),
+        enterprise["apiUrl"],
+        enterprise["id"],
+    )
+
+
+def _heard(enterprise: dict[str, Any]) -> str:
+    ways = [way for way, member in (("pulled", "subscription"), ("pushed", "pushAudience")) if enterprise[member]]
+    return ", ".join(ways) or "none: results come by asking"
 
 
 def _show(enterprise: dict[str, Any]) -> None:
@@ -57,6 +85,7 @@ def _show(enterprise: dict[str, Any]) -> None:
             "id": enterprise["id"],
             "name": enterprise["name"],
             "credentials": "stored" if enterprise["hasCredentials"] else "missing",
+            "notifications": _heard(enterprise),
             "address": enterprise["apiUrl"],
         }
     )

@@ -51,7 +51,9 @@ class ApiKey:
 class Enterprise:
     """Under which devices are managed: a Google enterprise (`android`) or the organization's own (`aosp`).
 
-    `credentials` is the sealed service-account file; `api_url` overrides Google's base address.
+    `credentials` is the sealed service-account file; `api_url` overrides Google's base address. Notifications are
+    pulled from `subscription` (`projects/…/subscriptions/…`), or pushed to us under a token for `push_audience` that
+    names the account `push_email`; `heard_at` = when the last one came.
     """
 
     id: str
@@ -61,11 +63,18 @@ class Enterprise:
     created_at: int
     credentials: bytes | None = None
     api_url: str | None = None
+    subscription: str | None = None
+    push_audience: str | None = None
+    push_email: str | None = None
+    heard_at: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Device:
-    """One managed machine. `external_name` is the upstream's name of it (AMAPI: `enterprises/…/devices/…`)."""
+    """One managed machine. `external_name` is the upstream's name of it (AMAPI: `enterprises/…/devices/…`).
+
+    `reported_at`: when the upstream wrote the report that this description is from.
+    """
 
     id: str
     organization_id: str
@@ -86,6 +95,7 @@ class Device:
     mdm_user_id: str | None = None
     last_seen_at: int | None = None
     facts: dict[str, Any] = field(default_factory=dict)
+    reported_at: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

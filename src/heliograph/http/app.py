@@ -14,6 +14,8 @@ from heliograph.http import android_commands, aosp_commands, devices, organizati
 from heliograph.http.agent_gateway import AgentGateway
 from heliograph.http.answers import Answer, Request
 from heliograph.http.edge import ASGIApp, Edge, Endpoint, Routes
+from heliograph.http.google_notifications import PATH as NOTIFICATIONS_PATH
+from heliograph.http.google_notifications import GoogleNotifications
 from heliograph.http.health import Health
 from heliograph.http.metrics import exposition
 from heliograph.http.openapi import document
@@ -42,6 +44,7 @@ def build_app(services: Services, access: Access, health: Health, requests_per_m
     routes += [
         ("POST", REGISTER_PATH, gateway.register),
         ("POST", CHECK_IN_PATH, gateway.check_in),
+        ("POST", NOTIFICATIONS_PATH, GoogleNotifications(services).take),
         *_service_routes(api, health),
     ]
     return Edge(Routes(routes), gateway.line, log)

@@ -13,7 +13,7 @@ from typing import Any
 
 from heliograph.http.answers import Answer, Request
 from heliograph.http.metrics import requests_of, seconds_of
-from heliograph.http.problems import STOPPING, TOO_LARGE, UNKNOWN_ROUTE, Problem, problem_of
+from heliograph.http.problems import TOO_LARGE, UNAVAILABLE, UNKNOWN_ROUTE, Problem, problem_of
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -87,7 +87,7 @@ class Edge:
             answer.status = CLIENT_GONE
         except asyncio.CancelledError:
             # The server is stopping and has waited long enough; whoever still waits for an answer gets one.
-            await answer.refuse(Problem(503, STOPPING, "The server is stopping", {"Retry-After": "1"}))
+            await answer.refuse(Problem(503, UNAVAILABLE, "The server is stopping", {"Retry-After": "1"}))
         except Exception as error:  # noqa: BLE001 (every fault becomes an answer)
             problem = problem_of(error, request_id)
             if problem.status == 500:

@@ -1,10 +1,10 @@
 """The port of management channels that run commands upstream (Android Management API). Answers are values."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from heliograph.domain.devices import Device
+from heliograph.domain.devices import Device, Enterprise
 from heliograph.domain.ladder import Command
 
 
@@ -78,6 +78,46 @@ class CancelRefused:
     message: str
 
 
+@dataclass(frozen=True, slots=True)
+class Notification:
+    """Something that the upstream tells of its own accord: at least once, in any order, early or late.
+
+    `kind` as the upstream names it (`COMMAND`, `STATUS_REPORT`, …). `operation` and `device` hold what it is about,
+    secrets removed, where it is about one; `fault` = why it cannot be understood. `published_at` in microseconds.
+    """
+
+    id: str
+    kind: str
+    published_at: int | None = None
+    operation: dict[str, Any] | None = None
+    device: dict[str, Any] | None = None
+    fault: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Received:
+    """One message of a subscription; `ack_id` names this delivery of it."""
+
+    ack_id: str
+    notification: Notification
+
+
+class Subscription(Protocol):
+    """Where an enterprise's notifications wait to be pulled."""
+
+    async def pull(self, limit: int) -> list[Received] | Gone | Unreachable:
+        """The next messages; waits a while for the first. An empty list says that none came."""
+        ...
+
+    async def acknowledge(self, ack_ids: Sequence[str]) -> Unreachable | None:
+        """These need not come again."""
+        ...
+
+    async def put_off(self, ack_ids: Sequence[str], seconds: int) -> Unreachable | None:
+        """These come again after so many seconds."""
+        ...
+
+
 class ManagementChannel(Protocol):
     """One enterprise at the upstream service."""
 
@@ -107,6 +147,18 @@ class Channels(Protocol):
 
     async def channel(self, organization_id: str, enterprise_id: str) -> ManagementChannel | None:
         """The channel of an enterprise; None when it has no usable credentials."""
+        ...
+
+    async def subscription(self, enterprise: Enterprise) -> Subscription | None:
+        """Where an enterprise's notifications wait; None when it has no subscription or no usable credentials."""
+        ...
+
+    def read_notification(self, message: Any) -> Notification:
+        """A message as the upstream pushes it; one that cannot be understood has a `fault`."""
+        ...
+
+    async def is_from_upstream(self, token: str, audience: str, email: str) -> bool | Unreachable:
+        """Whether a pushed message's token is the upstream's own: signature, issuer, audience, times and account."""
         ...
 
     def check_credentials(self, raw: bytes) -> bytes:

@@ -57,8 +57,10 @@ class CommandRepository(Protocol):
         """A device's commands that are not over, oldest first. Its cost does not grow with history."""
         ...
 
-    async def bound_receipts(self, device_id: str, receipts: Sequence[str]) -> set[str]:
-        """Which of these upstream names are bound to commands of a device."""
+    async def bound_receipts(self, receipts: Sequence[str]) -> set[str]:
+        """Which of these upstream names are bound to commands. The one read that looks beyond the organization: an
+        operation that is another's must never be taken for ours.
+        """
         ...
 
 
@@ -130,7 +132,11 @@ class SetupRepository(Protocol):
         ...
 
     async def save_enterprise(self, enterprise: Enterprise) -> None:
-        """Overwrite an enterprise's credentials and address."""
+        """Overwrite how an enterprise is reached (credentials, address) and heard (subscription, push)."""
+        ...
+
+    async def heard_of_enterprise(self, enterprise_id: str, now: int) -> None:
+        """Note that a notification has come."""
         ...
 
     async def add_device(self, device: Device, agent_secret_hash: bytes | None) -> None:
@@ -141,8 +147,11 @@ class SetupRepository(Protocol):
         """Let another secret open the agent line for a device."""
         ...
 
-    async def save_device(self, device: Device) -> None:
-        """Overwrite a device's description (not its agent's secret)."""
+    async def save_device(self, device: Device, *, read_at: int | None = None) -> None:
+        """Overwrite a device's description (not its agent's secret).
+
+        `read_at` = the `updated_at` of the record that was read: Conflict when it has changed since.
+        """
         ...
 
     async def account(self, account_id: str) -> ProviderAccount | None:
@@ -233,6 +242,14 @@ class Directory(Protocol):
 
     async def device_by_secret(self, secret_hash: bytes) -> Device | None:
         """The device that an agent's secret belongs to."""
+        ...
+
+    async def enterprise(self, enterprise_id: str) -> Enterprise | None:
+        """An enterprise of any organization: a notification names it before an organization is known."""
+        ...
+
+    async def enterprises(self) -> list[Enterprise]:
+        """The enterprises of all organizations that lie at Google."""
         ...
 
 

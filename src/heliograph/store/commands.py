@@ -69,12 +69,11 @@ class Commands:
         rows = await self._reader.look_up(_LIVE, self._organization_id, device_id, limit)
         return [COMMANDS.read(row) for row in rows]
 
-    async def bound_receipts(self, device_id: str, receipts: Sequence[str]) -> set[str]:
-        """Which of these upstream names are bound to commands of a device."""
+    async def bound_receipts(self, receipts: Sequence[str]) -> set[str]:
+        """Which of these upstream names are bound to commands, of any organization."""
         dialect = self._reader.dialect
-        sql = f"SELECT receipt {_OF_DEVICE} AND {dialect.among('receipt', 3)}"
-        rows = await self._reader.fetch(sql, self._organization_id, device_id, dialect.pack(receipts))
-        return {row[0] for row in rows}
+        sql = f"SELECT receipt FROM commands WHERE receipt IS NOT NULL AND {dialect.among('receipt', 1)}"
+        return {row[0] for row in await self._reader.fetch(sql, dialect.pack(receipts))}
 
 
 class Pushes:

@@ -2,11 +2,11 @@
 
 # ruff: noqa: S608 - made of the names of our own tables and columns
 
-from heliograph.domain.devices import ApiKey, Device, Organization, Principal
+from heliograph.domain.devices import ApiKey, Device, Enterprise, Organization, Principal
 from heliograph.domain.errors import Conflict
 from heliograph.store.database import Database, LookUp, statement
 from heliograph.store.inserts import insert_of
-from heliograph.store.records import API_KEYS, DEVICES, ORGANIZATIONS
+from heliograph.store.records import API_KEYS, DEVICES, ENTERPRISES, ORGANIZATIONS
 
 _PRINCIPAL = f"""
 SELECT {API_KEYS.qualified("k")}, {ORGANIZATIONS.qualified("o")}
@@ -18,6 +18,7 @@ ORDER BY CASE WHEN id = $1 THEN 0 ELSE 1 END LIMIT 1
 """
 _ORGANIZATIONS = f"SELECT {ORGANIZATIONS.names} FROM organizations ORDER BY created_at, id"
 _DEVICE = LookUp(f"SELECT {DEVICES.names} FROM devices WHERE agent_secret_hash = $1", ("bytea",))
+_ENTERPRISES = f"SELECT {ENTERPRISES.names} FROM enterprises WHERE platform = 'android'"
 
 
 class SqlDirectory:
@@ -55,3 +56,12 @@ class SqlDirectory:
         """The device that an agent's secret belongs to."""
         rows = await self._database.look_up(_DEVICE, secret_hash)
         return DEVICES.read(rows[0]) if rows else None
+
+    async def enterprise(self, enterprise_id: str) -> Enterprise | None:
+        """An enterprise at Google, of any organization."""
+        rows = await self._database.fetch(f"{_ENTERPRISES} AND id = $1", enterprise_id)
+        return ENTERPRISES.read(rows[0]) if rows else None
+
+    async def enterprises(self) -> list[Enterprise]:
+        """The enterprises at Google of all organizations."""
+        return [ENTERPRISES.read(row) for row in await self._database.fetch(f"{_ENTERPRISES} ORDER BY created_at, id")]

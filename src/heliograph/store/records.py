@@ -213,13 +213,14 @@ ORGANIZATIONS = Table("organizations", Organization, _TIMES | {"features": _json
 
 API_KEYS = Table("api_keys", ApiKey, _TIMES | {"permissions": _json(tuple[str, ...]), "revoked_at": TIME})
 
-ENTERPRISES = Table("enterprises", Enterprise, _TIMES | {"credentials": BYTES})
+ENTERPRISES = Table("enterprises", Enterprise, _TIMES | {"credentials": BYTES, "heard_at": TIME})
 
 DEVICES = Table(
     "devices",
     Device,
-    _TIMES | {"last_seen_at": TIME, "facts": JSON},
-    frozenset({"id", "organization_id", "created_at"}),
+    _TIMES | {"last_seen_at": TIME, "facts": JSON, "reported_at": TIME},
+    # Seen is noted by a statement of its own, which a description read before must not undo.
+    frozenset({"id", "organization_id", "created_at", "last_seen_at"}),
 )
 
 PUSH_TARGETS = Table("push_targets", PushTarget, {"registered_at": TIME})

@@ -15,9 +15,19 @@ T = TypeVar("T")
 _UPDATE_DEVICE = (
     "UPDATE devices SET "
     + ", ".join(f"{column} = ${n}" for n, column in enumerate(DEVICES.changing, 3))
-    + " WHERE organization_id = $1 AND id = $2 RETURNING id"
+    + " WHERE organization_id = $1 AND id = $2"
 )
-_UPDATE_ENTERPRISE = "UPDATE enterprises SET credentials = $3, api_url = $4 WHERE organization_id = $1 AND id = $2"
+_UNCHANGED_SINCE = f" AND updated_at = ${len(DEVICES.changing) + 3}"
+_ENTERPRISE_CHANGES = ("credentials", "api_url", "subscription", "push_audience", "push_email")
+_UPDATE_ENTERPRISE = (
+    "UPDATE enterprises SET "
+    + ", ".join(f"{column} = ${n}" for n, column in enumerate(_ENTERPRISE_CHANGES, 3))
+    + " WHERE organization_id = $1 AND id = $2"
+)
+_HEARD = """
+UPDATE enterprises SET heard_at = $3
+WHERE organization_id = $1 AND id = $2 AND (heard_at IS NULL OR heard_at < $3)
+"""
 _RENEW_AGENT = "UPDATE devices SET agent_secret_hash = $3 WHERE organization_id = $1 AND id = $2"
 _REPLACE_DEFAULT = "UPDATE provider_accounts SET is_default = 0 WHERE organization_id = $1 AND provider = $2"
 _REVOKE = """
@@ -52,14 +62,14 @@ class Setup:
         )
 
     async def save_enterprise(self, enterprise: Enterprise) -> None:
-        """Overwrite an enterprise's credentials and address."""
-        _, *row = self._own(ENTERPRISES, enterprise)
-        values = dict(zip(ENTERPRISES.columns[1:], row, strict=True))
-        await self._database.write(
-            statement(
-                _UPDATE_ENTERPRISE, self._organization_id, enterprise.id, values["credentials"], values["api_url"]
-            )
-        )
+        """Overwrite how an enterprise is reached and heard."""
+        values = dict(zip(ENTERPRISES.columns, self._own(ENTERPRISES, enterprise), strict=True))
+        changed = [values[column] for column in _ENTERPRISE_CHANGES]
+        await self._database.write(statement(_UPDATE_ENTERPRISE, self._organization_id, enterprise.id, *changed))
+
+    async def heard_of_enterprise(self, enterprise_id: str, now: int) -> None:
+        """Note that a notification has come."""
+        await self._database.write(statement(_HEARD, self._organization_id, enterprise_id, now))
 
     async def add_device(self, device: Device, agent_secret_hash: bytes | None) -> None:
         """Store a device, with the hash of its agent's secret."""
@@ -72,15 +82,25 @@ class Setup:
         """Let another secret open the agent line for a device."""
         await self._database.write(statement(_RENEW_AGENT, self._organization_id, device_id, agent_secret_hash))
 
-    async def save_device(self, device: Device) -> None:
-        """Overwrite a device's description; NotFound where there is none."""
+    async def save_device(self, device: Device, *, read_at: int | None = None) -> None:
+        """Overwrite a device's description; NotFound where there is none.
+
+        With `read_at`, the `updated_at` of the record that was read: Conflict when it has changed since.
+        """
         self._own(DEVICES, device)
+        guard, more = ("", ()) if read_at is None else (_UNCHANGED_SINCE, (read_at,))
         saved = await self._add(
             "The enterprise or provider account of this device does not exist",
-            statement(_UPDATE_DEVICE, self._organization_id, device.id, *DEVICES.changed_row(device)),
+            statement(
+                f"{_UPDATE_DEVICE}{guard} RETURNING id",
+                self._organization_id,
+                device.id,
+                *DEVICES.changed_row(device),
+                *more,
+            ),
         )
         if not saved[0]:
-            raise NotFound
+            raise NotFound if read_at is None else Conflict("The device was changed meanwhile")
 
     async def account(self, account_id: str) -> ProviderAccount | None:
         """One provider account."""

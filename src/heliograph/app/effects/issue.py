@@ -188,7 +188,7 @@ class _Search:
         """One unbound operation of the type = ours. Two = nobody can tell. None for long enough = never accepted."""
         since = (command.issue_at or command.created_at) - _CLOCK_SKEW_US
         fitting = [op for op in listed.items if _is_candidate(op, command.type, since)]
-        bound = await self.work.commands.bound_receipts(command.device_id, [op["name"] for op in fitting])
+        bound = await self.work.commands.bound_receipts([op["name"] for op in fitting])
         candidates = [op for op in fitting if op["name"] not in bound]
         waited = self.s.clock.now() - (command.issue_at or 0)
         if len(candidates) == 1:

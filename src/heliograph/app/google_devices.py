@@ -1,0 +1,97 @@
+"""Devices as Google describes them, taken over into our records.
+
+A device that enrols again gets a new name at Google and lists its former ones: our record keeps its id and takes the
+new name. Parts of a description may be missing; what is not said stays as it is known.
+"""
+
+from dataclasses import replace
+from typing import Any
+
+from heliograph.app.services import Services
+from heliograph.domain.devices import Device, Enterprise
+from heliograph.ports.store import UnitOfWork
+
+_MAX_FORMER = 20
+
+
+async def take_over(
+    s: Services, work: UnitOfWork, enterprise: Enterprise, raw: dict[str, Any], reported_at: int | None = None
+) -> Device | None:
+    """Bring a device up to date, or add it. None: the report is older than what is known (or says that one we never
+    knew is gone). `raw` has a `name`; `reported_at` in microseconds, None = asked for just now. Conflict: read again.
+    """
+    known = await _known(work, raw)
+    now = s.clock.now()
+    described = _described(raw)
+    if known is None:
+        return await _add(s, work, enterprise, described, reported_at or now)
+    latest = known.reported_at or 0
+    if reported_at is not None and reported_at < latest:
+        return None
+    described.pop("name", None)  # people may have given it another
+    device = replace(
+        known,
+        **described | {"facts": known.facts | described["facts"]},
+        reported_at=max(latest, reported_at or now),
+        updated_at=max(now, known.updated_at + 1),
+    )
+    await work.setup.save_device(device, read_at=known.updated_at)
+    return device
+
+
+async def _add(
+    s: Services, work: UnitOfWork, enterprise: Enterprise, described: dict[str, Any], told_at: int
+) -> Device | None:
+    if described.get("state") == "DELETED":
+        return None
+    now = s.clock.now()
+    named = {"state": "ACTIVE", "name": described["external_name"].rsplit("/", 1)[-1]} | described
+    device = Device(
+        id=s.new_id(),
+        organization_id=enterprise.organization_id,
+        all_platform_id=s.new_id(),
+        platform="android",
+        enterprise_id=enterprise.id,
+        created_at=now,
+        updated_at=now,
+        reported_at=told_at,
+        **named,
+    )
+    await work.setup.add_device(device, None)
+    return device
+
+
+async def _known(work: UnitOfWork, raw: dict[str, Any]) -> Device | None:
+    former = raw.get("previousDeviceNames")
+    names = [raw["name"], *(former[-_MAX_FORMER:] if isinstance(former, list) else [])]
+    for name in names:
+        found = await work.devices.find_by_external_name(name) if isinstance(name, str) else None
+        if found is not None:
+            return found
+    return None
+
+
+def _described(raw: dict[str, Any]) -> dict[str, Any]:
+    """What Google's description says, in our words; without what it does not say."""
+    hardware = raw.get("hardwareInfo") if isinstance(raw.get("hardwareInfo"), dict) else {}
+    network = raw.get("networkInfo") if isinstance(raw.get("networkInfo"), dict) else {}
+    serial = _text(hardware, "serialNumber")
+    said = {
+        "name": _text(hardware, "model") or serial,
+        # Only the state as applied says that a device is gone; the other is what was asked for.
+        "state": "DELETED" if raw.get("appliedState") == "DELETED" else _text(raw, "state"),
+        "serial_number": serial,
+        "imei": _text(network, "imei"),
+        "enrollment_specific_id": _text(hardware, "enterpriseSpecificId"),
+        "management_mode": _text(raw, "managementMode"),
+        "ownership": _text(raw, "ownership"),
+    }
+    api_level = raw.get("apiLevel")
+    facts = {"apiLevel": api_level} if isinstance(api_level, int) and not isinstance(api_level, bool) else {}
+    kept = {name: value for name, value in said.items() if value is not None}
+    return kept | {"external_name": str(raw["name"]), "facts": facts}
+
+
+def _text(raw: Any, name: str) -> str | None:
+    value = raw.get(name) if isinstance(raw, dict) else None
+    return value[:256] if isinstance(value, str) and value else None

@@ -1,0 +1,205 @@
+"""What Google tells of its own accord: late, doubled, out of order, partial, or about somebody else."""
+
+from __future__ import annotations
+
+import base64
+import json
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from heliograph.app.listening import take_batch
+from heliograph.app.notifications import Verdict, take_notification
+from heliograph.channels.notifications import read_notification
+from heliograph.domain.devices import Device, Enterprise
+from heliograph.domain.errors import StoreUnavailable
+from heliograph.domain.ladder import Rung
+from heliograph.ports.channel import Notification, Received, Unreachable
+from heliograph.ports.store import PageQuery
+from tests.app.conftest import DEVICE_NAME, Desk
+
+ENTERPRISE_NAME = "enterprises/LC0test"
+
+
+def message(kind: str, data: Any, at: float | None = None, identifier: str = "1") -> dict[str, Any]:
+    """As Pub/Sub has it; `at` = seconds since the epoch."""
+    encoded = data if isinstance(data, str) else base64.b64encode(json.dumps(data).encode()).decode()
+    published = {} if at is None else {"publishTime": datetime.fromtimestamp(at, UTC).isoformat()}
+    return {"data": encoded, "attributes": {"notificationType": kind}, "messageId": identifier} | published
+
+
+async def enterprise_of(desk: Desk) -> Enterprise:
+    return next(e for e in await desk.work.setup.enterprises() if e.platform == "android")
+
+
+async def told(desk: Desk, kind: str, data: Any, *, age_s: float = 0) -> Verdict:
+    at = desk.clock.now() / 1e6 - age_s
+    return await take_notification(desk.services, await enterprise_of(desk), read_notification(message(kind, data, at)))
+
+
+async def by_name(desk: Desk, name: str) -> Device | None:
+    return await desk.work.devices.find_by_external_name(name)
+
+
+async def test_the_result_of_a_command_is_recorded_without_asking(desk: Desk) -> None:
+    command = await desk.command({"type": "LOCK"})
+    await desk.pay()
+    issued = await desk.now(command)
+    operation = {**(issued.operation or {}), "done": True}
+    assert await told(desk, "COMMAND", operation) is Verdict.TAKEN
+    assert (await desk.now(command)).rung is Rung.SUCCEEDED
+    assert await told(desk, "COMMAND", operation) is Verdict.IGNORED  # doubled
+    assert (await enterprise_of(desk)).heard_at is not None
+
+
+async def test_an_operation_that_is_not_finished_changes_nothing(desk: Desk) -> None:
+    command = await desk.command({"type": "LOCK"})
+    await desk.pay()
+    before = await desk.now(command)
+    assert await told(desk, "COMMAND", {**(before.operation or {})}) is Verdict.IGNORED
+    assert await desk.now(command) == before
+
+
+async def test_a_notification_before_our_own_commit_comes_again_and_is_given_up_in_the_end(desk: Desk) -> None:
+    unknown = {"name": f"{DEVICE_NAME}/operations/1", "done": True}
+    assert await told(desk, "COMMAND", unknown) is Verdict.LATER
+    assert await told(desk, "COMMAND", unknown, age_s=601) is Verdict.IGNORED
+    elsewhere = {"name": f"{ENTERPRISE_NAME}/devices/new/operations/1", "done": True}
+    assert await told(desk, "COMMAND", elsewhere) is Verdict.LATER
+
+
+@pytest.mark.parametrize("kind", ["COMMAND", "STATUS_REPORT", "ENROLLMENT"])
+async def test_another_enterprise_s_is_none_of_our_business(desk: Desk, kind: str) -> None:
+    name = "enterprises/LC0test2/devices/d" + ("/operations/1" if kind == "COMMAND" else "")
+    assert await told(desk, kind, {"name": name, "done": True}) is Verdict.IGNORED
+    assert await by_name(desk, name) is None
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        None,
+        [],
+        {},
+        {"attributes": {"notificationType": 5}},
+        message("COMMAND", "not base64!"),
+        message("COMMAND", base64.b64encode(b"not json").decode()),
+        message("COMMAND", [1]),
+        message("COMMAND", {"name": "enterprises/x"}),
+        message("STATUS_REPORT", {"state": "ACTIVE"}),
+        message("STATUS_REPORT", ""),
+        message("COMMAND", "A" * (1024 * 1024 + 4)),
+        message("COMMAND", base64.b64encode(b'{"a":' * 5000 + b"1" + b"}" * 5000).decode()),
+        {**message("COMMAND", {"name": f"{DEVICE_NAME}/operations/1"}), "publishTime": "yesterday"},
+        message("TEST", ""),
+        message("USAGE_LOGS", {"device": DEVICE_NAME}),
+        message("ENTERPRISE_UPGRADE", {"enterprise": ENTERPRISE_NAME}),
+        message("SOMETHING_NEW", {}),
+    ],
+)
+async def test_what_cannot_be_understood_or_used_need_not_come_again(desk: Desk, raw: Any) -> None:
+    before = await desk.work.devices.list("android", PageQuery())
+    verdict = await take_notification(desk.services, await enterprise_of(desk), read_notification(raw))
+    assert verdict is Verdict.IGNORED
+    assert await desk.work.devices.list("android", PageQuery()) == before
+
+
+async def test_a_report_brings_what_it_says_and_leaves_the_rest(desk: Desk) -> None:
+    full = {
+        "name": DEVICE_NAME,
+        "appliedState": "ACTIVE",
+        "state": "ACTIVE",
+        "managementMode": "DEVICE_OWNER",
+        "ownership": "COMPANY_OWNED",
+        "apiLevel": 34,
+        "hardwareInfo": {"serialNumber": "S9", "model": "Pixel"},
+        "networkInfo": {"imei": "123"},
+    }
+    assert await told(desk, "STATUS_REPORT", full) is Verdict.TAKEN
+    desk.clock.advance(1)
+    assert await told(desk, "STATUS_REPORT", {"name": DEVICE_NAME, "state": "DISABLED"}) is Verdict.TAKEN
+    device = await by_name(desk, DEVICE_NAME)
+    assert device is not None
+    assert (device.id, device.name) == (desk.android.id, desk.android.name)  # people's name for it stays
+    assert (device.state, device.serial_number, device.imei) == ("DISABLED", "S9", "123")
+    assert (device.management_mode, device.ownership, device.facts["apiLevel"]) == ("DEVICE_OWNER", "COMPANY_OWNED", 34)
+
+
+async def test_an_older_report_changes_nothing(desk: Desk) -> None:
+    assert await told(desk, "STATUS_REPORT", {"name": DEVICE_NAME, "state": "DISABLED"}) is Verdict.TAKEN
+    assert await told(desk, "STATUS_REPORT", {"name": DEVICE_NAME, "state": "ACTIVE"}, age_s=5) is Verdict.IGNORED
+    device = await by_name(desk, DEVICE_NAME)
+    assert device is not None
+    assert device.state == "DISABLED"
+
+
+async def test_a_device_that_enrols_again_keeps_its_record_under_its_new_name(desk: Desk) -> None:
+    renamed = f"{ENTERPRISE_NAME}/devices/again"
+    assert await told(desk, "ENROLLMENT", {"name": renamed, "previousDeviceNames": [DEVICE_NAME]}) is Verdict.TAKEN
+    device = await by_name(desk, renamed)
+    assert device is not None
+    assert device.id == desk.android.id
+    gone = {"name": DEVICE_NAME, "appliedState": "DELETED"}
+    assert await told(desk, "STATUS_REPORT", gone) is Verdict.IGNORED  # late word of what it was before
+    after = await by_name(desk, renamed)
+    assert after is not None
+    assert after.state != "DELETED"
+
+
+async def test_a_new_device_is_taken_over(desk: Desk) -> None:
+    name = f"{ENTERPRISE_NAME}/devices/new"
+    assert await told(desk, "ENROLLMENT", {"name": name, "hardwareInfo": {"serialNumber": "S1"}}) is Verdict.TAKEN
+    device = await by_name(desk, name)
+    assert device is not None
+    assert (device.platform, device.serial_number, device.name) == ("android", "S1", "S1")
+    listed = await desk.work.devices.list("android", PageQuery())
+    assert await told(desk, "ENROLLMENT", {"name": name}) is Verdict.TAKEN
+    assert (await desk.work.devices.list("android", PageQuery())).total == listed.total
+
+
+async def test_the_last_report_of_a_device_has_its_commands_looked_at_at_once(desk: Desk) -> None:
+    command = await desk.command({"type": "RELINQUISH_OWNERSHIP"})
+    await desk.pay()
+    desk.clock.advance(3600)
+    await desk.pay()
+    desk.google.gone = True
+    assert await told(desk, "STATUS_REPORT", {"name": DEVICE_NAME, "appliedState": "DELETED"}) is Verdict.TAKEN
+    desk.clock.advance(1)
+    assert "look_up" in await desk.pay()
+    assert (await desk.now(command)).rung is Rung.SUCCEEDED
+
+
+class Mailbox:
+    """A subscription that remembers what was said of its messages."""
+
+    def __init__(self) -> None:
+        self.acknowledged: list[str] = []
+        self.later: list[str] = []
+
+    async def pull(self, limit: int) -> list[Received]:
+        return []
+
+    async def acknowledge(self, ack_ids: Any) -> Unreachable | None:
+        self.acknowledged += ack_ids
+        return None
+
+    async def put_off(self, ack_ids: Any, seconds: int) -> Unreachable | None:
+        self.later += ack_ids
+        return None
+
+
+async def test_one_message_s_fault_does_not_stop_the_others(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def take(_: Any, __: Any, notification: Notification) -> Verdict:
+        faults: dict[str, Exception] = {"breaks": RuntimeError("x"), "no store": StoreUnavailable()}
+        if notification.id in faults:
+            raise faults[notification.id]
+        return Verdict[notification.id]
+
+    monkeypatch.setattr("heliograph.app.listening.take_notification", take)
+    names = ("TAKEN", "breaks", "IGNORED", "no store", "LATER")
+    batch = [Received(f"ack {name}", Notification(name, "TEST")) for name in names]
+    mailbox = Mailbox()
+    await take_batch(desk.services, await enterprise_of(desk), mailbox, batch)
+    assert mailbox.acknowledged == ["ack TAKEN", "ack IGNORED"]
+    assert mailbox.later == ["ack breaks", "ack no store", "ack LATER"]
