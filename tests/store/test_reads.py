@@ -159,8 +159,8 @@ async def test_a_device_keeps_everything(world: World) -> None:
     assert found.name == "in time"
     assert await world.store.directory.device_by_secret(b"hash") == found
     listed = await devices.list(None, PageQuery(sort="name"))
-    assert (listed.items, listed.total) == ([world.device, changed], 2)
-    assert (await devices.list("android", PageQuery())).items == [changed]
+    assert (listed.items, listed.total) == ([found, world.device], 2)
+    assert (await devices.list("android", PageQuery())).items == [found]
     with pytest.raises(InvalidInput):
         await devices.list(None, PageQuery(sort="facts"))
 
