@@ -52,11 +52,15 @@ logging.getLogger("httpx2").addFilter(_quiet)
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """An HTTP answer. `body` is empty where it could not be read as a whole."""
+    """An HTTP answer. `body` is empty where it could not be read as a whole.
+
+    `at_s`: when the service says that it is, in seconds since the epoch (its Date header, to the second).
+    """
 
     status: int
     body: bytes = b""
     after_s: float | None = None
+    at_s: float | None = None
 
     def json(self) -> dict[str, Any] | None:
         """The body as a JSON object; None where it is anything else."""
@@ -109,6 +113,15 @@ def retry_after_s(value: str | None, now: datetime) -> float | None:
     return min(max(0.0, wait.total_seconds()), MAX_RETRY_AFTER_S)
 
 
+def _date_s(value: str | None) -> float | None:
+    """A Date header in seconds since the epoch; None where there is none that can be read."""
+    try:
+        date = parsedate_to_datetime(value or "")
+        return date.timestamp() if date.tzinfo else None
+    except (ValueError, TypeError, OverflowError, IndexError):
+        return None
+
+
 @cache
 def _tls() -> SSLContext:
     """One context for all: building one takes longer than many a request."""
@@ -122,6 +135,7 @@ class _Progress:
         self.sent = False
         self.status: int | None = None
         self.after_s: float | None = None
+        self.at_s: float | None = None
 
     async def trace(self, event: str, _: Mapping[str, Any]) -> None:
         """httpcore2's trace extension: the events are named `http11.send_request_headers.started` and so on."""
@@ -131,10 +145,11 @@ class _Progress:
     def answered(self, response: httpx2.Response) -> None:
         self.status = response.status_code
         self.after_s = retry_after_s(response.headers.get("retry-after"), datetime.now(UTC))
+        self.at_s = _date_s(response.headers.get("date"))
 
     def reply(self) -> Reply | None:
         """The answer as far as it came: without a body."""
-        return None if self.status is None else Reply(self.status, b"", self.after_s)
+        return None if self.status is None else Reply(self.status, b"", self.after_s, self.at_s)
 
 
 class Outbound:
@@ -208,7 +223,7 @@ class Outbound:
                 if len(body) > MAX_BODY_BYTES:
                     body.clear()
                     break
-            return Reply(response.status_code, bytes(body), progress.after_s)
+            return Reply(response.status_code, bytes(body), progress.after_s, progress.at_s)
         finally:
             await response.aclose()
 

@@ -31,6 +31,10 @@ class SystemClock:
         self._offset_ns = max(self._offset_ns, wall)
         return (monotonic + self._offset_ns) // 1000
 
+    def elapsed(self) -> int:
+        """Microseconds of the monotonic clock, which no step of the wall clock moves."""
+        return time.monotonic_ns() // 1000
+
 
 class AesGcmBox:
     """AES-256-GCM. A sealed text begins with a fingerprint of its key, so a wrong key is told from a damaged text."""

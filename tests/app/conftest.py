@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
-from collections.abc import AsyncIterator, Mapping
+from collections import defaultdict
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -30,6 +32,7 @@ from heliograph.ports.channel import (
     Gone,
     IssueAnswer,
     Notification,
+    NotTaken,
     Operations,
     Subscription,
     Taken,
@@ -49,12 +52,21 @@ class Clock:
 
     def __init__(self) -> None:
         self._real = SystemClock()
-        self.ahead = 0
+        self.ahead = self.lasted = 0
 
     def now(self) -> int:
         return self._real.now() + self.ahead
 
+    def elapsed(self) -> int:
+        return self._real.elapsed() + self.lasted
+
     def advance(self, seconds: float) -> None:
+        """Time goes by."""
+        self.ahead += int(seconds * 1_000_000)
+        self.lasted += int(seconds * 1_000_000)
+
+    def jump(self, seconds: float) -> None:
+        """Somebody sets the clock."""
         self.ahead += int(seconds * 1_000_000)
 
 
@@ -69,6 +81,8 @@ class Google:
     gone: bool = False
     unreachable: bool = False
     clock: Clock = field(default_factory=Clock)
+    issues: defaultdict[int, asyncio.Event] = field(default_factory=lambda: defaultdict(asyncio.Event))
+    while_issuing: Callable[[], Awaitable[None]] | None = None
 
     def accept(self, command_type: str) -> dict[str, Any]:
         """Hold an operation as if an issueCommand had been accepted now."""
@@ -80,8 +94,15 @@ class Google:
     def finish(self, name: str, **outcome: Any) -> None:
         self.operations_now[name] |= {"done": True, **outcome}
 
-    async def issue(self, device: Device, command: Command, params: Mapping[str, Any]) -> IssueAnswer:
+    async def issue(
+        self, device: Device, command: Command, params: Mapping[str, Any], deadline_s: float
+    ) -> IssueAnswer:
+        if deadline_s <= 0:
+            return NotTaken("no time left")
         self.issued.append((command.id, dict(params)))
+        self.issues[len(self.issued)].set()
+        if self.while_issuing is not None:
+            await self.while_issuing()
         if self.answers:
             return self.answers.pop(0)
         operation = self.accept(command.type)
@@ -90,7 +111,11 @@ class Google:
     async def operations(self, device: Device) -> Operations | Gone | Unreachable:
         if self.unreachable:
             return Unreachable("down")
-        return Gone("device") if self.gone else Operations([dict(o) for o in self.operations_now.values()])
+        return (
+            Gone("device")
+            if self.gone
+            else Operations([dict(o) for o in self.operations_now.values()], self.clock.now() // 1_000_000 * 1_000_000)
+        )
 
     async def operation(self, name: str) -> dict[str, Any] | Gone | Unreachable:
         if self.unreachable:

@@ -21,7 +21,7 @@ async def google() -> AsyncIterator[Google]:
 @pytest.fixture
 async def channel(google: Google) -> AsyncIterator[AmapiChannel]:
     # Generous, so that a busy machine never decides a test; those about deadlines build their own.
-    settings = AmapiSettings(google.wire.url, issue_timeout_s=30, read_timeout_s=30, cancel_timeout_s=30)
+    settings = AmapiSettings(google.wire.url, read_timeout_s=30, cancel_timeout_s=30)
     channel = AmapiChannel(TokenSource(account(google.token_uri)), settings)
     yield channel
     await channel.close()

@@ -29,8 +29,10 @@ from tests.support.wire import Action, Answer, Hang, Raw, Seen, closed_port, jso
 LOCK = {"duration": "3600s"}
 
 
-async def issue(channel: AmapiChannel, params: dict[str, Any] | None = None, kind: str = "LOCK") -> IssueAnswer:
-    return await channel.issue(device(), command(kind), LOCK if params is None else params)
+async def issue(
+    channel: AmapiChannel, params: dict[str, Any] | None = None, kind: str = "LOCK", deadline_s: float = 30
+) -> IssueAnswer:
+    return await channel.issue(device(), command(kind), LOCK if params is None else params, deadline_s)
 
 
 async def test_the_request(google: Google, channel: AmapiChannel) -> None:
@@ -92,7 +94,7 @@ async def test_a_type_that_google_has_not_is_refused_unsent(google: Google, chan
 async def test_a_device_without_a_usable_name_is_refused_unsent(
     google: Google, channel: AmapiChannel, name: str | None
 ) -> None:
-    answer = await channel.issue(device(name), command(), LOCK)
+    answer = await channel.issue(device(name), command(), LOCK, 30)
     assert isinstance(answer, Refused)
     assert not answer.gone
     assert google.wire.seen == []
@@ -100,7 +102,7 @@ async def test_a_device_without_a_usable_name_is_refused_unsent(
 
 async def test_names_are_quoted_in_the_path(google: Google, channel: AmapiChannel) -> None:
     google.answers(json_answer(operation()))
-    await channel.issue(device("enterprises/LC 1/devices/a?b#c%2F"), command(), LOCK)
+    await channel.issue(device("enterprises/LC 1/devices/a?b#c%2F"), command(), LOCK, 30)
     assert google.asked[0].target == "/v1/enterprises/LC%201/devices/a%3Fb%23c%252F:issueCommand"
 
 
@@ -210,14 +212,14 @@ async def test_no_new_token_after_a_refusal_is_no_acceptance(google: Google, cha
 
 
 def impatient(google: Google, base_url: str | None = None) -> AmapiChannel:
-    settings = AmapiSettings(base_url or google.wire.url, issue_timeout_s=0.5, read_timeout_s=0.5)
+    settings = AmapiSettings(base_url or google.wire.url, read_timeout_s=0.5)
     return AmapiChannel(TokenSource(account(google.token_uri)), settings)
 
 
 async def test_a_token_endpoint_that_hangs(google: Google) -> None:
     channel = impatient(google)
     google.token_answers = [Hang()]
-    assert await issue(channel) == NotTaken("the token endpoint did not answer in time")
+    assert await issue(channel, deadline_s=0.5) == NotTaken("the token endpoint did not answer in time")
     await channel.close()
 
 
@@ -225,7 +227,7 @@ async def test_no_answer_in_time_is_uncertain(google: Google) -> None:
     channel = impatient(google)
     google.answers(Answer(200, b"{}", keep=True), Hang())
     await issue(channel)  # a token and a connection are there, so that the time goes to waiting alone
-    assert await issue(channel) == Uncertain("no answer in time")
+    assert await issue(channel, deadline_s=0.5) == Uncertain("no answer in time")
     await channel.close()
 
 

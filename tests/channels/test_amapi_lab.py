@@ -37,7 +37,7 @@ async def rig(tmp_path: Path) -> AsyncIterator[Rig]:
 async def channel(rig: Rig) -> AsyncIterator[AmapiChannel]:
     async with serving(rig.emulator.app) as url:
         tokens = TokenSource(account(f"{url}/token"))
-        channel = AmapiChannel(tokens, AmapiSettings(url, issue_timeout_s=30, read_timeout_s=30))
+        channel = AmapiChannel(tokens, AmapiSettings(url, read_timeout_s=30))
         yield channel
         await channel.close()
 
@@ -47,7 +47,7 @@ PHONE = device(f"{ENTERPRISE}/devices/d1")
 
 async def test_a_command_and_its_cancel(rig: Rig, channel: AmapiChannel) -> None:
     await rig.set(online=False)
-    taken = await channel.issue(PHONE, command(), {"duration": "600s"})
+    taken = await channel.issue(PHONE, command(), {"duration": "600s"}, 30)
     assert isinstance(taken, Taken)
     assert taken.operation["metadata"]["duration"] == "600s"
     listed = await channel.operations(PHONE)
@@ -68,14 +68,14 @@ async def test_the_body_of_every_type_is_one_that_google_takes(rig: Rig, channel
     fields = Fields(BODIES.get(kind, {}))
     params = form.parse(fields)
     fields.raise_if_wrong()
-    answer = await channel.issue(PHONE, command(kind), params.public | params.secret | {"duration": "60s"})
+    answer = await channel.issue(PHONE, command(kind), params.public | params.secret | {"duration": "60s"}, 30)
     assert isinstance(answer, Taken), answer
     assert "canary" not in repr(answer)
 
 
 async def test_what_google_does_not_know(channel: AmapiChannel) -> None:
     nobody = device(f"{ENTERPRISE}/devices/nobody")
-    refused = await channel.issue(nobody, command(), {"duration": "60s"})
+    refused = await channel.issue(nobody, command(), {"duration": "60s"}, 30)
     assert isinstance(refused, Refused)
     assert refused.gone
     assert isinstance(await channel.operations(nobody), Gone)

@@ -40,7 +40,7 @@ def stored(google: Google) -> Stored:
 
 @pytest.fixture
 async def channels(stored: Stored) -> AsyncIterator[AmapiChannels]:
-    settings = AmapiSettings(issue_timeout_s=30, read_timeout_s=30)
+    settings = AmapiSettings(read_timeout_s=30)
     channels = AmapiChannels(stored.load, TestBox(), settings)
     yield channels
     await channels.close()
@@ -50,7 +50,7 @@ async def test_it_works_from_sealed_credentials(google: Google, channels: AmapiC
     google.answers(json_answer(operation()))
     channel = await channels.channel(ORG, ENTERPRISE)
     assert channel is not None
-    assert isinstance(await channel.issue(device(), command(), {"duration": "1s"}), Taken)
+    assert isinstance(await channel.issue(device(), command(), {"duration": "1s"}, 30), Taken)
 
 
 async def test_it_fits_the_ports(channels: AmapiChannels) -> None:
@@ -135,7 +135,7 @@ async def test_new_credentials_or_address_replace_it_while_calls_in_flight_end(
     assert await new.operations(device()) == Operations([])
     assert google.asked[-1].path.startswith("/other/v1/enterprises/")
     # Whoever still holds the old one learns that nothing was sent.
-    assert isinstance(await old.issue(device(), command(), {"duration": "1s"}), NotTaken)
+    assert isinstance(await old.issue(device(), command(), {"duration": "1s"}, 30), NotTaken)
 
 
 async def test_the_base_address_of_the_settings_holds_where_the_enterprise_names_none(
@@ -146,6 +146,6 @@ async def test_the_base_address_of_the_settings_holds_where_the_enterprise_names
     channels = AmapiChannels(stored.load, TestBox(), AmapiSettings(base_url=await closed_port()))
     channel = await channels.channel(ORG, ENTERPRISE)
     assert channel is not None
-    assert await channel.issue(device(), command(), {"duration": "1s"}) == NotTaken("ConnectError")
+    assert await channel.issue(device(), command(), {"duration": "1s"}, 30) == NotTaken("ConnectError")
     await channels.close()
     assert google.asked == []

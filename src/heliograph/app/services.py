@@ -32,7 +32,9 @@ class Limits:
     backoff_first_s: float = 0.5
     backoff_cap_s: float = 30.0
     # How long an attempt without an answer must stay absent from the upstream's list before it is tried again.
-    uncertainty_window_s: float = 20.0
+    uncertainty_window_s: float = 30.0
+    # Nothing of an attempt is sent later than this after it was marked as begun.
+    issue_timeout_s: float = 10.0
     # The state of open operations is asked for with pauses that grow to this cap …
     look_up_cap_s: float = 30.0
     # … and further, so that all devices together cost at most so many requests a minute.
@@ -48,6 +50,22 @@ class Lifecycle:
     ending: bool = False
 
 
+@dataclass(slots=True)
+class Absences:
+    """For how long this process has seen attempts absent upstream, look by look, on a clock that nobody sets."""
+
+    _first: dict[tuple[str, int], int] = field(default_factory=dict)
+
+    def seen(self, command_id: str, attempt: int, elapsed: int) -> int:
+        """Note one more look without a trace of the attempt; answers for how many microseconds it has been so."""
+        return elapsed - self._first.setdefault((command_id, attempt), elapsed)
+
+    def forget(self, command_id: str) -> None:
+        """The attempt is decided, or was seen."""
+        for key in [key for key in self._first if key[0] == command_id]:
+            del self._first[key]
+
+
 @dataclass(frozen=True, slots=True)
 class Services:
     """The ports that use cases work with. Built once, by bootstrap."""
@@ -61,6 +79,7 @@ class Services:
     channels: Channels
     limits: Limits = field(default_factory=Limits)
     lifecycle: Lifecycle = field(default_factory=Lifecycle)
+    absences: Absences = field(default_factory=Absences)
 
     def end_waits(self) -> None:
         """Let everybody who waits for a record answer with what is known now."""

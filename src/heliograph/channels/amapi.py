@@ -46,7 +46,6 @@ class AmapiSettings:
     base_url: str = BASE_URL
     pubsub_url: str = PUBSUB_URL
     certs_url: str = CERTS_URL
-    issue_timeout_s: float = 10.0
     read_timeout_s: float = 2.0
     cancel_timeout_s: float = 2.0
     list_timeout_s: float = 60.0
@@ -60,7 +59,9 @@ class AmapiChannel:
         self._tokens, self._settings = tokens, settings
         self._http = Outbound(settings.base_url.rstrip("/"))
 
-    async def issue(self, device: Device, command: Command, params: Mapping[str, Any]) -> IssueAnswer:
+    async def issue(
+        self, device: Device, command: Command, params: Mapping[str, Any], deadline_s: float
+    ) -> IssueAnswer:
         """Hand over a command once."""
         path = _path(device.external_name, "devices")
         if path is None:
@@ -68,7 +69,7 @@ class AmapiChannel:
         body = _command_body(command, params)
         if body is None:
             return Refused("UNSUPPORTED_TYPE", f"{command.type} cannot be written as a command of Google's")
-        reply = await self._call("POST", f"{path}:issueCommand", _Deadline(self._settings.issue_timeout_s), json=body)
+        reply = await self._call("POST", f"{path}:issueCommand", _Deadline(deadline_s), json=body)
         return issue_answer(reply, secrets_in(params))
 
     async def operations(self, device: Device) -> Operations | Gone | Unreachable:
@@ -76,11 +77,15 @@ class AmapiChannel:
         path = _path(device.external_name, "devices")
         if path is None:
             return Gone("the device has no usable name at Google")
-        pages = await self._pages(f"{path}/operations", "operations", _Deadline(self._settings.read_timeout_s))
+        times: list[float] = []
+        deadline = _Deadline(self._settings.read_timeout_s)
+        pages = await self._pages(f"{path}/operations", "operations", deadline, times)
         if not isinstance(pages, list):
             return pages
         found = _all_or_none(usable_operation(raw) for raw in pages)
-        return Unreachable("a page that is no list of operations") if found is None else Operations(found)
+        if found is None:
+            return Unreachable("a page that is no list of operations")
+        return Operations(found, int(times[-1] * 1_000_000) if times else None)
 
     async def devices(self, enterprise: str) -> list[dict[str, Any]] | Gone | Unreachable:
         """All devices of an enterprise, as Google describes them."""
@@ -89,15 +94,20 @@ class AmapiChannel:
             return Gone("not the name of an enterprise")
         return await self._pages(f"{path}/devices", "devices", _Deadline(self._settings.list_timeout_s))
 
-    async def _pages(self, path: str, member: str, deadline: "_Deadline") -> list[Any] | Gone | Unreachable:
-        """The items of all pages of a list."""
+    async def _pages(
+        self, path: str, member: str, deadline: "_Deadline", times: list[float] | None = None
+    ) -> list[Any] | Gone | Unreachable:
+        """The items of all pages of a list. What time each answer says that it is goes to `times`."""
         items: list[Any] = []
         asked: set[str] = set()
         page_token = ""
         while page_token not in asked and len(asked) < MAX_PAGES:
             asked.add(page_token)
             query = {"pageSize": str(PAGE_SIZE)} | ({"pageToken": page_token} if page_token else {})
-            page = read_answer(await self._call("GET", path, deadline, params=query))
+            reply = await self._call("GET", path, deadline, params=query)
+            if times is not None and isinstance(reply, Reply) and reply.at_s is not None:
+                times.append(reply.at_s)
+            page = read_answer(reply)
             if not isinstance(page, dict):
                 return page
             listed, next_token = page.get(member, []), page.get("nextPageToken", "")

@@ -143,6 +143,10 @@ class Noted(Event):
     """Worth keeping, moves nothing (for example the upstream's answer to a cancel)."""
 
 
+class Strayed(Event):
+    """The upstream holds an operation of this command beside what the record says: it is being cancelled there."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Issued(Event):
     """On its way: accepted upstream (`receipt` = the operation's name), or its push was accepted (`push_id`)."""
@@ -276,6 +280,8 @@ def apply(command: Command, event: Event, *, now: int) -> Step:
     target = TRANSITIONS.get((command.rung, type(event)))
     if isinstance(event, Requested | IssueStarted | IssueRefused):
         return _note_attempt(command, event, now)
+    if isinstance(event, Strayed):
+        return _entered(command, event, now)
     if isinstance(event, Noted):
         return Step(command, None) if command.is_over else _entered(command, event, now)
     if target is None or not _may_move(command, event):

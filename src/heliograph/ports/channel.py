@@ -45,9 +45,13 @@ IssueAnswer = Taken | NotTaken | Refused | Uncertain
 
 @dataclass(frozen=True, slots=True)
 class Operations:
-    """The operations of one device as the upstream lists them, oldest first, secrets removed."""
+    """The operations of one device as the upstream lists them, oldest first, secrets removed.
+
+    `at`: the upstream's time of this answer in microseconds, to the second; None where it does not say.
+    """
 
     items: list[dict[str, Any]]
+    at: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,8 +125,12 @@ class Subscription(Protocol):
 class ManagementChannel(Protocol):
     """One enterprise at the upstream service."""
 
-    async def issue(self, device: Device, command: Command, params: Mapping[str, Any]) -> IssueAnswer:
-        """Hand over a command once; `params` holds public and secret parameters together."""
+    async def issue(
+        self, device: Device, command: Command, params: Mapping[str, Any], deadline_s: float
+    ) -> IssueAnswer:
+        """Hand over a command once; `params` holds public and secret parameters together. After `deadline_s` seconds
+        nothing of it is sent any more.
+        """
         ...
 
     async def operations(self, device: Device) -> Operations | Gone | Unreachable:

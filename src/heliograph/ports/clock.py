@@ -12,6 +12,10 @@ class Clock(Protocol):
         """Microseconds since the epoch (UTC)."""
         ...
 
+    def elapsed(self) -> int:
+        """Microseconds of a clock that nobody sets: for how long something has been so, in this process."""
+        ...
+
 
 class IdFactory(Protocol):
     """Mints record ids."""

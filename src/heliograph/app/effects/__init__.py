@@ -5,9 +5,12 @@ from heliograph.app.effects.cancel import cancel_upstream
 from heliograph.app.effects.issue import issue_command
 from heliograph.app.effects.look_up import look_up_device
 from heliograph.app.effects.push import deliver_push, revoke_push
+from heliograph.app.effects.strays import cancel_stray, watch_for_strays
 
 EFFECTS: dict[str, Effect] = {
     "issue": issue_command,
+    "watch": watch_for_strays,
+    "cancel_stray": cancel_stray,
     "cancel": cancel_upstream,
     "look_up": look_up_device,
     "push": deliver_push,

@@ -1,0 +1,125 @@
+"""Operations at Google that no record accounts for: an attempt that was taken for absent and came through after all.
+
+The record has moved on by then: cancelled, or issued once more. What strays is cancelled at Google as soon as it is
+seen, before an offline device can run it, and the record's history says so.
+"""
+
+from collections.abc import Mapping
+from functools import partial
+from typing import Any
+
+import structlog
+
+from heliograph.app.dispatch import backoff_s
+from heliograph.app.services import SECOND, Services, until_committed
+from heliograph.domain.ladder import Command, Issue, Strayed
+from heliograph.ports.changes import ChangeSet, OutboxItem
+from heliograph.ports.channel import CancelRefused, CancelTaken, Operations, Unreachable
+from heliograph.ports.store import UnitOfWork
+
+log = structlog.get_logger("heliograph.strays")
+
+_SOURCE = "amapi"
+_WATCH_S = 180
+_PAUSE_S = 5.0
+_MAX_CANCELS = 100
+_MAX_LIVE = 1_000
+# Google's clock to the second, and the time that its answer took to come.
+_SLACK_US = 3 * SECOND
+_UNKNOWN_SKEW_US = 600 * SECOND
+
+
+def owe_watch(s: Services, changes: ChangeSet, command: Command) -> None:
+    """Watch a device for an attempt of a command that was taken for absent."""
+    changes.owe(s.debt(command.organization_id, "watch", command.id, after_s=_PAUSE_S))
+
+
+def owe_stray_cancel(s: Services, changes: ChangeSet, name: str) -> None:
+    """Cancel an operation that no record accounts for."""
+    changes.owe(s.debt(changes.organization_id, "cancel_stray", name))
+
+
+async def watch_for_strays(s: Services, item: OutboxItem) -> None:
+    """Look for operations of an attempt that was taken for absent, for some minutes."""
+    work = s.store.unit_of_work(item.organization_id)
+    command = await work.commands.find(item.subject_id)
+    changes = ChangeSet(item.organization_id)
+    if command is None or s.clock.now() - (command.issue_at or 0) > _WATCH_S * SECOND:
+        changes.settle(item)
+        await work.commit(changes)
+        return
+    device = await work.devices.find("android", command.device_id)
+    channel = await s.channels.channel(command.organization_id, command.enterprise_id)
+    answer = None if device is None or channel is None else await channel.operations(device)
+    if isinstance(answer, Operations) and not await _is_being_issued(work, command):
+        found = await unbound(s, work, command, answer)
+        if found:
+            await until_committed(partial(_record, s, work, command.id, [str(op["name"]) for op in found]))
+    changes.put_off(item, s.later(_PAUSE_S))
+    await work.commit(changes)
+
+
+async def _is_being_issued(work: UnitOfWork, command: Command) -> bool:
+    """Whether an operation that is not bound yet may be that of an attempt under way."""
+    live = await work.commands.live_of_device(command.device_id, _MAX_LIVE)
+    return any(c.type == command.type and c.issue is Issue.OPEN for c in live)
+
+
+async def _record(s: Services, work: UnitOfWork, command_id: str, names: list[str]) -> None:
+    command = await work.commands.find(command_id)
+    if command is None:
+        return
+    changes = ChangeSet(work.organization_id)
+    known = {e.evidence.get("stray") for e in (await work.history.of([command_id])).get(command_id, [])}
+    for name in names:
+        if name not in known:
+            log.warning("command.stray", command=command_id, operation=name)
+            command = changes.move(command, Strayed(source=_SOURCE, evidence={"stray": name}), s.clock.now())
+            owe_stray_cancel(s, changes, name)
+    if changes:
+        await work.commit(changes)
+
+
+async def cancel_stray(s: Services, item: OutboxItem) -> None:
+    """Ask Google to cancel an operation that no record accounts for."""
+    work = s.store.unit_of_work(item.organization_id)
+    device = await work.devices.find_by_external_name(item.subject_id.partition("/operations/")[0])
+    channel = None
+    if device is not None and device.enterprise_id is not None:
+        channel = await s.channels.channel(item.organization_id, device.enterprise_id)
+    answer: CancelTaken | CancelRefused | Unreachable = Unreachable("no usable credentials")
+    if channel is not None:
+        answer = await channel.cancel(item.subject_id)
+    changes = ChangeSet(item.organization_id)
+    if isinstance(answer, Unreachable) and item.attempts < _MAX_CANCELS:
+        changes.put_off(item, s.later(backoff_s(s, item.attempts, answer.after_s)))
+    elif isinstance(answer, Unreachable):
+        changes.bury(item, answer.reason)
+    else:
+        changes.settle(item)
+    await work.commit(changes)
+
+
+async def unbound(s: Services, work: UnitOfWork, command: Command, listed: Operations) -> list[dict[str, Any]]:
+    """The operations of a command's type that were made since its attempt began and belong to no command."""
+    since = _began(s, command, listed)
+    fitting = [op for op in listed.items if _is_candidate(op, command.type, since)]
+    bound = await work.commands.bound_receipts([op["name"] for op in fitting])
+    return [op for op in fitting if op["name"] not in bound]
+
+
+def _began(s: Services, command: Command, listed: Operations) -> int:
+    """When the attempt began by Google's clock; earlier by what that cannot be told."""
+    began = command.issue_at or command.created_at
+    if listed.at is None:
+        return began - _UNKNOWN_SKEW_US
+    return began + (listed.at - s.clock.now()) - _SLACK_US
+
+
+def _is_candidate(operation: Mapping[str, Any], command_type: str, since: int) -> bool:
+    metadata = operation.get("metadata")
+    if not isinstance(metadata, dict) or metadata.get("type") != command_type:
+        return False
+    # An operation's id is its create time in epoch milliseconds (research: amapi.md 0.2).
+    last = str(operation.get("name", "")).rsplit("/", 1)[-1]
+    return not last.isdigit() or int(last) * 1000 >= since

@@ -1,0 +1,147 @@
+"""An attempt at Google that gave no answer: look for its operation, never repeat it blindly.
+
+Absence from a list proves nothing by itself: the request may still be on its way. It counts once this process has
+seen it, look by look on a clock that nobody sets, for longer than an attempt can be sent plus the window; and even
+then the device is watched for a while, and an operation that comes after all is cancelled at Google (`strays`).
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+from heliograph.app.dispatch import backoff_s
+from heliograph.app.effects.strays import owe_stray_cancel, owe_watch, unbound
+from heliograph.app.effects.upstream import owe_look_up, result_of
+from heliograph.app.services import SECOND, Services, until_committed
+from heliograph.domain.devices import Device
+from heliograph.domain.ladder import (
+    CancelRequested,
+    Command,
+    Failed,
+    Issue,
+    Issued,
+    IssueRefused,
+    Reason,
+    Rung,
+    Strayed,
+)
+from heliograph.ports.changes import ChangeSet, OutboxItem
+from heliograph.ports.channel import Gone, ManagementChannel, Operations, Unreachable
+from heliograph.ports.store import UnitOfWork
+
+_SOURCE = "amapi"
+_RECHECK_S = 1.0
+_LAST_HOPE_US = 24 * 3600 * SECOND
+
+
+def bind(s: Services, changes: ChangeSet, command: Command, operation: dict[str, Any]) -> None:
+    """Bind a command to its operation, take a result that it may already hold, and watch it from now on.
+
+    An operation of a command that is over, or bound to another, is a stray: it is cancelled at Google.
+    """
+    name = str(operation["name"])
+    if command.receipt == name:
+        return
+    if command.is_over or command.issue is Issue.BOUND:
+        changes.move(command, Strayed(source=_SOURCE, evidence={"stray": name}), s.clock.now())
+        owe_stray_cancel(s, changes, name)
+        return
+    s.absences.forget(command.id)
+    issued = Issued(source=_SOURCE, evidence={"name": name}, receipt=name, operation=operation)
+    after = changes.move(command, issued, s.clock.now())
+    result = result_of(s, after, operation)
+    if result is not None:
+        after = changes.move(after, result, s.clock.now())
+    if not after.is_over:
+        owe_look_up(s, changes, after)
+        if after.cancel_requested_at is not None:
+            changes.owe(s.debt(after.organization_id, "cancel", after.id))
+
+
+def retry_or_cancel(s: Services, changes: ChangeSet, item: OutboxItem, command: Command, after_s: float) -> None:
+    """A command that was not accepted can be cancelled with proof, if that was asked for; else it is tried again."""
+    if command.cancel_requested_at is not None:
+        changes.move(command, CancelRequested(source="dispatcher"), s.clock.now())
+        changes.settle(item)
+        changes.withdraw(f"cancel:{command.id}")
+    else:
+        changes.put_off(item, s.later(after_s))
+
+
+def unresolvable(s: Services, command: Command) -> Failed | None:
+    """Long after the command's time is over nobody will learn any more what became of the attempt."""
+    if s.clock.now() <= command.expires_at + _LAST_HOPE_US:
+        return None
+    reason = Reason("outcome_unknown", "the attempt was not answered and the operations cannot be listed")
+    return Failed(source=_SOURCE, reason=reason)
+
+
+async def resolve_attempt(
+    s: Services, work: UnitOfWork, item: OutboxItem, command: Command, device: Device, channel: ManagementChannel
+) -> None:
+    """Look once for the operation of an attempt, and decide if that can be."""
+    answer = await channel.operations(device)
+    search = _Search(s, work, item, command)
+    await until_committed(lambda: search.record(answer))
+
+
+@dataclass(frozen=True, slots=True)
+class _Search:
+    s: Services
+    work: UnitOfWork
+    item: OutboxItem
+    attempt: Command
+
+    async def record(self, answer: Operations | Gone | Unreachable) -> None:
+        command = await self.work.commands.find(self.attempt.id)
+        changes = ChangeSet(self.item.organization_id)
+        if command is None or command.rung is not Rung.QUEUED or command.issue is not Issue.OPEN:
+            changes.settle(self.item)
+        elif command.issue_at != self.attempt.issue_at:
+            changes.put_off(self.item, self.s.later(_RECHECK_S))  # what was seen says nothing of the new attempt
+        elif isinstance(answer, Unreachable):
+            self._wait_or_give_up(changes, command, answer)
+        else:
+            await self._decide(changes, command, answer)
+        await self.work.commit(changes)
+
+    def _wait_or_give_up(self, changes: ChangeSet, command: Command, answer: Unreachable) -> None:
+        lost = unresolvable(self.s, command)
+        if lost is None:
+            pause_s = backoff_s(self.s, self.item.attempts, answer.after_s)
+            changes.put_off(self.item, self.s.later(pause_s))
+        else:
+            changes.move(command, lost, self.s.clock.now())
+            changes.settle(self.item)
+
+    async def _decide(self, changes: ChangeSet, command: Command, answer: Operations | Gone) -> None:
+        """One unbound operation of the type = ours. Two = nobody can tell. None for long enough = not accepted."""
+        found = [] if isinstance(answer, Gone) else await unbound(self.s, self.work, command, answer)
+        if len(found) == 1:
+            bind(self.s, changes, command, found[0])
+            changes.settle(self.item)
+        elif found and self.s.clock.now() > command.expires_at:
+            self._fail(changes, command, "several operations may be the one that was issued")
+        elif found or not self._is_absent_for_long(command):
+            changes.put_off(self.item, self.s.later(_RECHECK_S))
+        elif isinstance(answer, Gone):
+            self._fail(changes, command, "the device left Google's list before the attempt was answered")
+        else:
+            self._refuse(changes, command)
+
+    def _is_absent_for_long(self, command: Command) -> bool:
+        limits = self.s.limits
+        absent_us = self.s.absences.seen(command.id, command.issue_at or 0, self.s.clock.elapsed())
+        return absent_us >= (limits.issue_timeout_s + limits.uncertainty_window_s) * SECOND
+
+    def _refuse(self, changes: ChangeSet, command: Command) -> None:
+        self.s.absences.forget(command.id)
+        evidence = {"reason": "absent from the list of operations, look by look"}
+        after = changes.move(command, IssueRefused(source=_SOURCE, evidence=evidence), self.s.clock.now())
+        owe_watch(self.s, changes, command)
+        retry_or_cancel(self.s, changes, self.item, after, 0.0)
+
+    def _fail(self, changes: ChangeSet, command: Command, why: str) -> None:
+        self.s.absences.forget(command.id)
+        reason = Reason("outcome_unknown", why)
+        changes.move(command, Failed(source=_SOURCE, reason=reason), self.s.clock.now())
+        changes.settle(self.item)
