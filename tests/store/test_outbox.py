@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from heliograph.domain.errors import Conflict
-from heliograph.ports.changes import OutboxItem, Settlement
+from heliograph.ports.changes import BACKGROUND, URGENT, OutboxItem, Settlement
 from heliograph.store import AnyStore
 from tests.store.world import LATER, NOW, SECOND, World, bare_set, new_world
 
@@ -292,3 +292,23 @@ async def test_a_clock_that_jumped_back(world: World, store: AnyStore) -> None:
     await world.claim(lease_until=NOW + 900)
     await store.clamp_outbox(NOW - 100, 30)
     assert [row[1:3] for row in await world.owed()] == [(NOW - 70, 0), (NOW - 70, NOW - 70)]
+
+
+async def test_what_is_urgent_goes_first_and_what_can_wait_last(world: World) -> None:
+    background = world.debt(due_at=NOW - 30, priority=BACKGROUND)
+    normal = world.debt(due_at=NOW - 20)
+    urgent = world.debt(due_at=NOW - 10, priority=URGENT)
+    await world.owe(background, normal, urgent)
+    assert [item.id for item in await world.claim(limit=2)] == [urgent.id, normal.id]
+    assert [item.id for item in await world.claim(limit=2)] == [background.id]
+
+
+async def test_a_full_pool_gives_only_what_is_urgent_and_a_closed_one_nothing(world: World) -> None:
+    await world.owe(world.debt(pool="a"), world.debt(pool="a", priority=URGENT), world.debt(pool="b"), world.debt())
+    claimed = await world.store.system.claim(NOW, LATER, 10, full=["b"], closed=["a"])
+    assert [item.pool for item in claimed] == [""]
+    assert await world.store.system.next_due(["b"], ["a"]) == LATER
+    claimed = await world.store.system.claim(NOW, LATER, 10, full=["a", "b"])
+    assert [(item.pool, item.priority) for item in claimed] == [("a", URGENT)]
+    assert await world.store.system.next_due(["a", "b"]) == LATER
+    assert [item.pool for item in await world.claim()] == ["a", "b"]

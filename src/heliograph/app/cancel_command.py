@@ -1,5 +1,6 @@
 """Cancel a command: proven at once where nobody was given it, else asked of the channel and awaited for a while."""
 
+from heliograph.app.effects.upstream import owe_cancel
 from heliograph.app.services import Services, until_committed
 from heliograph.app.waiting import wait_for_command
 from heliograph.domain.errors import NotFound, NotPending
@@ -53,6 +54,6 @@ async def _withdraw_effects(s: Services, work: UnitOfWork, changes: ChangeSet, c
 
 def _ask_channel(s: Services, changes: ChangeSet, command: Command) -> None:
     if command.platform == "android":
-        changes.owe(s.debt(command.organization_id, "cancel", command.id))
+        owe_cancel(s, changes, command)
     else:
         changes.wake_device(command.device_id)

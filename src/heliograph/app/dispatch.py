@@ -6,6 +6,7 @@ its token, so an effect whose lease ran out here cannot be settled here any more
 
 import asyncio
 import random
+from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 
@@ -14,6 +15,7 @@ import structlog
 from heliograph.app.services import SECOND, Services
 from heliograph.domain.errors import Conflict, StoreUnavailable
 from heliograph.ports.changes import ChangeSet, OutboxItem
+from heliograph.ports.clock import Waiter
 
 log = structlog.get_logger("heliograph.dispatch")
 
@@ -40,6 +42,7 @@ class Dispatcher:
         self._s = services
         self._effects = effects
         self._running: dict[asyncio.Task[None], OutboxItem] = {}
+        self._places: Counter[str] = Counter()
         self.last_round_at = 0
 
     async def run(self) -> None:
@@ -48,7 +51,7 @@ class Dispatcher:
         try:
             with self._s.wakeups.subscribe("outbox") as waiter:
                 while True:
-                    await waiter.wait(await self._round())
+                    await self._sleep(waiter, await self._round())
         finally:
             renewer.cancel()
             if self._running:
@@ -60,16 +63,19 @@ class Dispatcher:
         try:
             while free := s.limits.dispatch_concurrency - len(self._running):
                 now = s.clock.now()
-                items = await s.store.system.claim(now, now + int(s.limits.lease_s * SECOND), free)
+                # Few at a time, so that one pool cannot take every place before it is seen to be full.
+                limit = min(free, s.limits.pool_concurrency)
+                until = now + int(s.limits.lease_s * SECOND)
+                items = await s.store.system.claim(now, until, limit, *self._crowded())
                 self.last_round_at = now
                 for item in items:
                     self._start(item)
-                if len(items) < free:
+                if len(items) < limit:
                     break
             if len(self._running) >= s.limits.dispatch_concurrency:
                 await asyncio.wait(self._running, return_when=asyncio.FIRST_COMPLETED)
                 return 0.0
-            due = await s.store.system.next_due()
+            due = await s.store.system.next_due(*self._crowded())
         except StoreUnavailable as error:
             log.warning("dispatcher.store_unavailable", error=str(error))
             return _STORE_PAUSE_S
@@ -77,10 +83,34 @@ class Dispatcher:
             return _LONGEST_SLEEP_S
         return min(_LONGEST_SLEEP_S, max(0.001, (due - s.clock.now()) / SECOND))
 
+    def _crowded(self) -> tuple[list[str], list[str]]:
+        """The pools that have their share of places, and those where what is urgent has its own as well."""
+        share = self._s.limits.pool_concurrency
+        full = [pool for pool, places in self._places.items() if pool and share <= places < 2 * share]
+        return full, [pool for pool, places in self._places.items() if pool and places >= 2 * share]
+
+    async def _sleep(self, waiter: Waiter, seconds: float) -> None:
+        """Until something is owed, `seconds` are over, or a place is free in a pool that was full."""
+        if not any(self._crowded()):
+            await waiter.wait(seconds)
+            return
+        bell = asyncio.create_task(waiter.wait(seconds))
+        await asyncio.wait({bell, *self._running}, return_when=asyncio.FIRST_COMPLETED)
+        bell.cancel()
+
     def _start(self, item: OutboxItem) -> None:
+        if any(running.id == item.id for running in self._running.values()):
+            return  # our own claim ran out (this machine slept, or its clock was set) while we are still at it
         task = asyncio.create_task(self._pay(item))
         self._running[task] = item
-        task.add_done_callback(lambda done: self._running.pop(done, None))
+        self._places[item.pool] += 1
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: "asyncio.Task[None]") -> None:
+        pool = self._running.pop(task).pool
+        self._places[pool] -= 1
+        if not self._places[pool]:
+            del self._places[pool]
 
     async def _pay(self, item: OutboxItem) -> None:
         effect = self._effects.get(item.kind)

@@ -70,7 +70,7 @@ def new_push(s: Services, device: Device, app: str, target: ChosenTarget, messag
 def owe_push(s: Services, changes: ChangeSet, push: Push, source: str) -> Push:
     """Store a push together with the effect it owes."""
     push = changes.add_push(push, PushRequested(source=source), s.clock.now())
-    changes.owe(s.debt(push.organization_id, "push", push.id))
+    changes.owe(s.debt(push.organization_id, "push", push.id, pool=push.account_id))
     return push
 
 

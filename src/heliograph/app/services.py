@@ -8,7 +8,7 @@ import msgspec
 
 from heliograph.domain.errors import Conflict
 from heliograph.domain.ladder import Command, Failed, Reason
-from heliograph.ports.changes import Debt
+from heliograph.ports.changes import NORMAL, Debt
 from heliograph.ports.channel import Channels
 from heliograph.ports.clock import Clock, IdFactory, SecretBox, Wakeups
 from heliograph.ports.push import Providers
@@ -40,6 +40,8 @@ class Limits:
     # … and further, so that all devices together cost at most so many requests a minute.
     look_ups_per_minute: int = 120
     dispatch_concurrency: int = 64
+    # How many of these places what goes through one enterprise or account may take; what is urgent, twice as many.
+    pool_concurrency: int = 16
     sweep_pause_s: float = 1.0
 
 
@@ -101,9 +103,19 @@ class Services:
         return self.clock.now() + int(seconds * SECOND)
 
     def debt(
-        self, organization_id: str, kind: str, subject_id: str, *, after_s: float = 0, lane: str | None = None
+        self,
+        organization_id: str,
+        kind: str,
+        subject_id: str,
+        *,
+        after_s: float = 0,
+        lane: str | None = None,
+        pool: str | None = None,
+        priority: int = NORMAL,
     ) -> Debt:
-        """An effect to owe, at most one of a kind per subject, due `after_s` seconds from now."""
+        """An effect to owe, at most one of a kind per subject, due `after_s` seconds from now. `pool` = the enterprise
+        or account that it goes through.
+        """
         return Debt(
             id=self.new_id(),
             organization_id=organization_id,
@@ -112,6 +124,8 @@ class Services:
             due_at=self.later(after_s),
             lane=lane,
             key=f"{kind}:{subject_id}",
+            pool=pool or "",
+            priority=priority,
         )
 
 

@@ -11,13 +11,17 @@ from typing import Any
 from heliograph.domain.deliveries import Push, PushEvent, PushStep, apply_push
 from heliograph.domain.ladder import Command, Entry, Event, Step, apply
 
+URGENT, NORMAL, BACKGROUND = PRIORITIES = (0, 1, 2)
+"""URGENT: somebody waits for it, or it stops something. BACKGROUND: it can wait."""
+
 
 @dataclass(frozen=True, slots=True)
 class Debt:
     """An effect to be owed: becomes an outbox item in the transaction that makes it due.
 
     `key`: items with the same key are one (a second one only brings the due time forward). `lane`: items of a lane
-    are claimed one at a time in the order of their ids.
+    are claimed one at a time in the order of their ids. `pool`: what goes through the same enterprise or account; no
+    pool may take every place in a dispatcher. `priority`: URGENT goes first.
     """
 
     id: str
@@ -27,6 +31,8 @@ class Debt:
     due_at: int
     lane: str | None = None
     key: str | None = None
+    pool: str = ""
+    priority: int = NORMAL
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +50,8 @@ class OutboxItem:
     created_at: int
     lane: str | None = None
     key: str | None = None
+    pool: str = ""
+    priority: int = NORMAL
 
 
 @dataclass(frozen=True, slots=True)

@@ -256,16 +256,22 @@ class Directory(Protocol):
 class SystemWork(Protocol):
     """The cross-organization half: for dispatcher and sweeper only."""
 
-    async def claim(self, now: int, lease_until: int, limit: int) -> list[OutboxItem]:
-        """Claim due effects; each is claimed by one process until its lease runs out."""
+    async def claim(
+        self, now: int, lease_until: int, limit: int, full: Sequence[str] = (), closed: Sequence[str] = ()
+    ) -> list[OutboxItem]:
+        """Claim due effects by priority; each is claimed by one process until its lease runs out. Of `full` pools only
+        what is urgent, of `closed` ones nothing.
+        """
         ...
 
     async def renew(self, items: Sequence[OutboxItem], lease_until: int) -> None:
         """Prolong claims that still hold (the token is unchanged)."""
         ...
 
-    async def next_due(self) -> int | None:
-        """When the next effect is due or its lease runs out (microseconds), None when nothing is owed."""
+    async def next_due(self, full: Sequence[str] = (), closed: Sequence[str] = ()) -> int | None:
+        """When the next effect that `claim` would give is due or its lease runs out (microseconds), None when nothing
+        is owed.
+        """
         ...
 
     async def expired_commands(self, now: int, limit: int) -> list[Command]:

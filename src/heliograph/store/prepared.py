@@ -126,4 +126,6 @@ def _owed(debt: Debt, now: int) -> Row:
         now,
         debt.lane,
         debt.key,
+        debt.pool,
+        debt.priority,
     )

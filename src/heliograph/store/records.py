@@ -206,7 +206,7 @@ HISTORY = Table("history", Entry, {"seq": NUMBER, "at": TIME, "evidence": JSON})
 OUTBOX = Table(
     "outbox",
     OutboxItem,
-    dict.fromkeys(("due_at", "attempts", "token", "lease_until", "created_at"), NUMBER),
+    dict.fromkeys(("due_at", "attempts", "token", "lease_until", "created_at", "priority"), NUMBER),
 )
 
 ORGANIZATIONS = Table("organizations", Organization, _TIMES | {"features": _json(dict[str, bool])})

@@ -6,21 +6,24 @@ from collections.abc import Sequence
 
 from heliograph.domain.deliveries import Push
 from heliograph.domain.ladder import Command
-from heliograph.ports.changes import OutboxItem
+from heliograph.ports.changes import PRIORITIES, URGENT, OutboxItem
 from heliograph.store.commands import LIVE, OPEN_PUSH
-from heliograph.store.database import Database, statement
+from heliograph.store.database import Database, Dialect, statement
 from heliograph.store.records import COMMANDS, OUTBOX, PUSHES
 
 # An item of a lane waits while an older one is owed or any other is claimed.
-_CLAIM = """
-WITH due AS MATERIALIZED (
-    SELECT o.id FROM outbox o WHERE o.due_at <= $1 AND o.lease_until <= $1
+_DUE = """
+due_{priority} AS MATERIALIZED (
+    SELECT o.id, o.due_at FROM outbox o WHERE o.priority = {priority} AND o.due_at <= $1 AND o.lease_until <= $1
+    AND NOT ({shut})
     AND (o.lane IS NULL OR NOT EXISTS (
         SELECT 1 FROM outbox b WHERE b.lane = o.lane AND b.id <> o.id AND (b.id < o.id OR b.lease_until > $1)))
     ORDER BY o.due_at, o.id LIMIT $3 {skip_locked}
-)
+)"""
+_CLAIM = """
+WITH {due}
 UPDATE outbox SET lease_until = $2, token = token + 1, attempts = attempts + 1
-WHERE id IN (SELECT id FROM due) RETURNING {columns}
+WHERE id IN (SELECT id FROM ({all_due}) AS due ORDER BY priority, due_at, id LIMIT $3) RETURNING {columns}
 """
 # The pair is compared as text so that one statement, whatever the number of items, fits both databases.
 _RENEW = """
@@ -28,13 +31,14 @@ UPDATE outbox SET lease_until = $1
 WHERE {ids} AND {fences}
 """
 _NEXT_FREE = """
-SELECT o.due_at FROM outbox o WHERE o.lease_until = 0
+SELECT due_at FROM (SELECT o.due_at FROM outbox o WHERE o.priority = {priority} AND o.lease_until = 0
+AND NOT ({shut})
 AND (o.lane IS NULL OR NOT EXISTS (
     SELECT 1 FROM outbox b WHERE b.lane = o.lane AND b.id <> o.id AND (b.id < o.id OR b.lease_until > 0)))
-ORDER BY o.due_at LIMIT 1
+ORDER BY o.due_at LIMIT 1) AS free_{priority}
 """
 # What is claimed was due before: past the first that is free, no lease can end earlier than that one is due.
-_NEXT_LEASE = "SELECT min(lease_until) FROM outbox WHERE lease_until > 0 AND due_at <= $1"
+_NEXT_LEASE = "SELECT min(lease_until) FROM outbox WHERE lease_until > 0 AND priority IN (0, 1, 2) AND due_at <= $1"
 _NEVER = 2**63 - 1
 _EXPIRED_COMMANDS = f"""
 SELECT {COMMANDS.names} FROM commands
@@ -53,18 +57,34 @@ UNION ALL SELECT 'commands_live', count(*) FROM commands WHERE {LIVE}
 """
 
 
+def _outbox_statements(dialect: Dialect) -> tuple[str, str]:
+    """Claim and next due. Their last two parameters are the pools that are shut: to all, and to what is urgent."""
+
+    def shut(priority: int, first: int) -> str:
+        return dialect.among("o.pool", first + 1 if priority == URGENT else first)
+
+    due = ",".join(_DUE.format(priority=p, shut=shut(p, 4), skip_locked=dialect.skip_locked) for p in PRIORITIES)
+    all_due = " UNION ALL ".join(f"SELECT id, due_at, {p} AS priority FROM due_{p}" for p in PRIORITIES)
+    claim = _CLAIM.format(due=due, all_due=all_due, columns=OUTBOX.names)
+    return claim, " UNION ALL ".join(_NEXT_FREE.format(priority=p, shut=shut(p, 1)) for p in PRIORITIES)
+
+
 class System:
     """See ports.store.SystemWork."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._claim = _CLAIM.format(skip_locked=database.dialect.skip_locked, columns=OUTBOX.names)
+        self._claim, self._next_free = _outbox_statements(database.dialect)
 
-    async def claim(self, now: int, lease_until: int, limit: int) -> list[OutboxItem]:
-        """Claim due effects, in the order in which they are due."""
+    async def claim(
+        self, now: int, lease_until: int, limit: int, full: Sequence[str] = (), closed: Sequence[str] = ()
+    ) -> list[OutboxItem]:
+        """Claim due effects by priority, then in the order in which they are due."""
+        pack = self._database.dialect.pack
+        claim = statement(self._claim, now, lease_until, limit, pack([*full, *closed]), pack(closed))
         # One claim at a time: two that look at a lane in the same instant would each find it free.
-        [rows] = await self._database.write(statement(self._claim, now, lease_until, limit), alone="claim")
-        return sorted((OUTBOX.read(row) for row in rows), key=lambda item: (item.due_at, item.id))
+        [rows] = await self._database.write(claim, alone="claim")
+        return sorted((OUTBOX.read(row) for row in rows), key=lambda item: (item.priority, item.due_at, item.id))
 
     async def renew(self, items: Sequence[OutboxItem], lease_until: int) -> None:
         """Prolong claims that still hold."""
@@ -76,10 +96,11 @@ class System:
         fences = dialect.pack([f"{item.id} {item.token}" for item in items])
         await self._database.write(statement(sql, lease_until, ids, fences))
 
-    async def next_due(self) -> int | None:
+    async def next_due(self, full: Sequence[str] = (), closed: Sequence[str] = ()) -> int | None:
         """When the next effect is due or its lease runs out; what waits in a lane behind another does not count."""
-        free = await self._database.fetch(_NEXT_FREE)
-        first = free[0][0] if free else None
+        pack = self._database.dialect.pack
+        free = await self._database.fetch(self._next_free, pack([*full, *closed]), pack(closed))
+        first = min((row[0] for row in free), default=None)
         [[lease]] = await self._database.fetch(_NEXT_LEASE, _NEVER if first is None else first)
         return min((at for at in (first, lease) if at is not None), default=None)
 

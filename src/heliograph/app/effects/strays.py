@@ -13,7 +13,7 @@ import structlog
 from heliograph.app.dispatch import backoff_s
 from heliograph.app.services import SECOND, Services, until_committed
 from heliograph.domain.ladder import Command, Issue, Strayed
-from heliograph.ports.changes import ChangeSet, OutboxItem
+from heliograph.ports.changes import BACKGROUND, URGENT, ChangeSet, OutboxItem
 from heliograph.ports.channel import CancelRefused, CancelTaken, Operations, Unreachable
 from heliograph.ports.store import UnitOfWork
 
@@ -31,12 +31,21 @@ _UNKNOWN_SKEW_US = 600 * SECOND
 
 def owe_watch(s: Services, changes: ChangeSet, command: Command) -> None:
     """Watch a device for an attempt of a command that was taken for absent."""
-    changes.owe(s.debt(command.organization_id, "watch", command.id, after_s=_PAUSE_S))
+    changes.owe(
+        s.debt(
+            command.organization_id,
+            "watch",
+            command.id,
+            after_s=_PAUSE_S,
+            pool=command.enterprise_id,
+            priority=BACKGROUND,
+        )
+    )
 
 
 def owe_stray_cancel(s: Services, changes: ChangeSet, name: str) -> None:
     """Cancel an operation that no record accounts for."""
-    changes.owe(s.debt(changes.organization_id, "cancel_stray", name))
+    changes.owe(s.debt(changes.organization_id, "cancel_stray", name, priority=URGENT))
 
 
 async def watch_for_strays(s: Services, item: OutboxItem) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 from heliograph.app.dispatch import backoff_s
 from heliograph.app.effects.strays import owe_stray_cancel, owe_watch, unbound
-from heliograph.app.effects.upstream import owe_look_up, result_of
+from heliograph.app.effects.upstream import owe_cancel, owe_look_up, result_of
 from heliograph.app.services import SECOND, Services, until_committed
 from heliograph.domain.devices import Device
 from heliograph.domain.ladder import (
@@ -54,7 +54,7 @@ def bind(s: Services, changes: ChangeSet, command: Command, operation: dict[str,
     if not after.is_over:
         owe_look_up(s, changes, after)
         if after.cancel_requested_at is not None:
-            changes.owe(s.debt(after.organization_id, "cancel", after.id))
+            owe_cancel(s, changes, after)
 
 
 def retry_or_cancel(s: Services, changes: ChangeSet, item: OutboxItem, command: Command, after_s: float) -> None:

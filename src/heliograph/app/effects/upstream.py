@@ -7,7 +7,7 @@ from heliograph.app.services import SECOND, Services
 from heliograph.domain.catalog import TYPES
 from heliograph.domain.command_types import read_operation
 from heliograph.domain.ladder import Command, Event
-from heliograph.ports.changes import ChangeSet
+from heliograph.ports.changes import BACKGROUND, URGENT, ChangeSet
 
 _FIRST_PAUSE_S = 0.25
 
@@ -19,7 +19,22 @@ def result_of(s: Services, command: Command, operation: Mapping[str, Any]) -> Ev
 
 def owe_look_up(s: Services, changes: ChangeSet, command: Command) -> None:
     """Ask for the state of a device's open operations, one list for all of them."""
-    changes.owe(s.debt(command.organization_id, "look_up", command.device_id, after_s=_FIRST_PAUSE_S))
+    changes.owe(
+        s.debt(
+            command.organization_id,
+            "look_up",
+            command.device_id,
+            after_s=_FIRST_PAUSE_S,
+            pool=command.enterprise_id,
+            priority=BACKGROUND,
+        )
+    )
+
+
+def owe_cancel(s: Services, changes: ChangeSet, command: Command) -> None:
+    """Ask Google to cancel the operation of a command."""
+    debt = s.debt(command.organization_id, "cancel", command.id, pool=command.enterprise_id, priority=URGENT)
+    changes.owe(debt)
 
 
 def next_look_up_s(s: Services, newest_issue_at: int, owed: int) -> float:

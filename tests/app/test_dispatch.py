@@ -1,0 +1,84 @@
+"""The dispatcher: nobody takes all its places, and nothing is begun twice."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from dataclasses import replace
+
+from heliograph.app.dispatch import Dispatcher
+from heliograph.app.services import Services
+from heliograph.ports.changes import URGENT, ChangeSet, OutboxItem
+from tests.app.conftest import Desk
+
+
+class Payments:
+    """Effects that last until they are released, by pool."""
+
+    def __init__(self) -> None:
+        self.under_way: Counter[str] = Counter()
+        self.paid: list[str] = []
+        self.releases: dict[str, asyncio.Event] = {"hangs": asyncio.Event()}
+        self.changed = asyncio.Condition()
+
+    async def pay(self, s: Services, item: OutboxItem) -> None:
+        self.under_way[item.pool] += 1
+        await self._tell()
+        if item.pool in self.releases and item.priority != URGENT:
+            await self.releases[item.pool].wait()
+        changes = ChangeSet(item.organization_id)
+        changes.settle(item)
+        await s.store.unit_of_work(item.organization_id).commit(changes)
+        self.under_way[item.pool] -= 1
+        self.paid.append(item.subject_id)
+        await self._tell()
+
+    async def _tell(self) -> None:
+        async with self.changed:
+            self.changed.notify_all()
+
+    async def until(self, paid: set[str]) -> None:
+        async with asyncio.timeout(20), self.changed:
+            await self.changed.wait_for(lambda: paid <= set(self.paid))
+
+
+async def owe(desk: Desk, pool: str, subjects: list[str], priority: int = 1) -> None:
+    changes = ChangeSet(desk.organization.id)
+    for subject in subjects:
+        changes.owe(desk.services.debt(desk.organization.id, "test", subject, pool=pool, priority=priority))
+    await desk.work.commit(changes)
+
+
+async def test_an_account_that_hangs_does_not_keep_the_others_waiting(desk: Desk) -> None:
+    payments = Payments()
+    limits = replace(desk.services.limits, dispatch_concurrency=12, pool_concurrency=3)
+    services = replace(desk.services, limits=limits)
+    hanging = [f"h{n}" for n in range(40)]
+    await owe(desk, "hangs", hanging)
+    running = asyncio.create_task(Dispatcher(services, {"test": payments.pay}).run())
+    await owe(desk, "works", ["a", "b"])
+    await owe(desk, "hangs", ["stop it"], URGENT)
+    await payments.until({"a", "b", "stop it"})
+    assert payments.under_way["hangs"] <= 2 * limits.pool_concurrency
+    payments.releases["hangs"].set()
+    await payments.until(set(hanging))
+    assert len(payments.paid) == 43
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+
+
+async def test_what_is_under_way_here_is_not_begun_again_when_its_lease_seems_over(desk: Desk) -> None:
+    payments = Payments()
+    await owe(desk, "hangs", ["once"])
+    running = asyncio.create_task(Dispatcher(desk.services, {"test": payments.pay}).run())
+    async with asyncio.timeout(10), payments.changed:
+        await payments.changed.wait_for(lambda: payments.under_way["hangs"] == 1)
+    desk.clock.jump(3600)
+    await owe(desk, "works", ["another"])
+    await payments.until({"another"})
+    assert payments.under_way["hangs"] == 1
+    payments.releases["hangs"].set()
+    await payments.until({"once"})
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+    assert sorted(payments.paid) == ["another", "once"]
