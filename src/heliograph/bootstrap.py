@@ -5,6 +5,7 @@ import gc
 import os
 import secrets
 import socket
+import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
@@ -72,7 +73,8 @@ async def open_node(settings: Settings) -> AsyncIterator[Node]:
         high_water = await store.high_water()
         clock = SystemClock(high_water)
         limits = _limits(settings)
-        await store.clamp_outbox(clock.now(), int(limits.backoff_cap_s * 1_000_000))
+        if high_water > time.time_ns() // 1000:  # the wall clock is behind what was written before
+            await store.clamp_outbox(clock.now(), int(limits.backoff_cap_s * 1_000_000))
         box = AesGcmBox(key)
         providers = ProviderRegistry(discover(), lambda org, id_: store.unit_of_work(org).setup.account(id_), box)
         amapi = AmapiSettings(settings.amapi_url, settings.pubsub_url, settings.google_certs_url)
@@ -116,6 +118,7 @@ def _limits(settings: Settings) -> Limits:
         lease_s=settings.lease_s,
         backoff_cap_s=settings.backoff_cap_s,
         uncertainty_window_s=settings.uncertainty_window_s,
+        retry_after_cap_s=settings.retry_after_cap_s,
         look_up_cap_s=settings.look_up_cap_s,
         look_ups_per_minute=settings.look_ups_per_minute,
         dispatch_concurrency=settings.dispatch_concurrency,

@@ -40,9 +40,9 @@ async def test_retry_after_is_honoured(desk: Desk) -> None:
     desk.google.answers = [NotTaken("quota", after_s=60.0)]
     await desk.command({"type": "LOCK"})
     await desk.pay()
-    desk.clock.advance(59)
+    desk.clock.advance(44)
     assert await desk.pay() == []
-    desk.clock.advance(2)
+    desk.clock.advance(2)  # but nothing is stopped for hours by one header
     assert await desk.pay() == ["issue"]
 
 
@@ -52,6 +52,19 @@ async def test_a_final_refusal_fails_the_command_and_a_missing_device_makes_it_u
     await desk.pay()
     assert (await desk.now(first)).rung is Rung.FAILED
     assert (await desk.now(second)).rung is Rung.UNDELIVERABLE
+
+
+async def test_an_operation_of_a_shape_that_nobody_knows_keeps_no_results_from_us(desk: Desk) -> None:
+    odd = await desk.command({"type": "CLEAR_APP_DATA", "clearAppsDataParams": {"packageNames": ["a.b"]}})
+    plain = await desk.command({"type": "LOCK"})
+    await desk.pay()
+    metadata = {"type": "CLEAR_APP_DATA", "clearAppsDataStatus": {"results": ["not", "an", "object"]}}
+    desk.google.finish((await desk.now(odd)).receipt or "", metadata=metadata)
+    desk.google.finish((await desk.now(plain)).receipt or "")
+    desk.clock.advance(1)
+    await desk.pay()
+    assert (await desk.now(plain)).rung is Rung.SUCCEEDED
+    assert (await desk.now(odd)).rung is Rung.ISSUED
 
 
 async def test_an_attempt_without_an_answer_is_found_and_never_repeated(desk: Desk) -> None:

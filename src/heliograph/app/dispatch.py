@@ -26,13 +26,14 @@ _STORE_PAUSE_S = 0.5
 
 
 def backoff_s(s: Services, attempts: int, after_s: float | None = None) -> float:
-    """How long to wait before attempt number `attempts` + 1: exponential with full jitter, capped; `after_s` rules.
+    """How long to wait before attempt number `attempts` + 1: exponential with full jitter, capped.
 
-    A Retry-After beyond the cap is honoured as well.
+    `after_s` (Retry-After) goes before it, up to a cap of its own: what is owed must go on within a minute of a fault's
+    end, and one wrong header must not stop it for hours.
     """
     ceiling = min(s.limits.backoff_cap_s, s.limits.backoff_first_s * 2.0 ** min(attempts - 1, 16))
     jittered = ceiling * (0.5 + random.random() / 2)  # noqa: S311 (spreads load, guards nothing)
-    return max(after_s or 0, jittered)
+    return max(min(after_s or 0, s.limits.retry_after_cap_s), jittered)
 
 
 class Dispatcher:

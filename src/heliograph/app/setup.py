@@ -40,12 +40,11 @@ async def create_organization(s: Services, slug: str, name: str = "") -> Organiz
         raise InvalidInput.of("slug", "must be 3 to 64 letters, digits or hyphens, and not look like an id")
     now = s.clock.now()
     organization = Organization(s.new_id(), slug, name or slug, {}, now, now)
+    enterprise = Enterprise(s.new_id(), organization.id, "aosp", "aosp", now)
     try:
-        await s.store.directory.add_organization(organization)
+        await s.store.directory.add_organization(organization, enterprise)
     except Conflict:
         raise InvalidInput.of("slug", "is taken by another organization") from None
-    enterprise = Enterprise(s.new_id(), organization.id, "aosp", "aosp", now)
-    await s.store.unit_of_work(organization.id).setup.add_enterprise(enterprise)
     return organization
 
 

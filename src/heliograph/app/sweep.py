@@ -41,7 +41,7 @@ async def sweep_forever(s: Services) -> None:
     """Sweep until cancelled."""
     while True:
         try:
-            busy = await sweep_once(s) == _BATCH
+            busy = await sweep_once(s) >= _BATCH
         except StoreUnavailable:
             busy = False
         await asyncio.sleep(0 if busy else s.limits.sweep_pause_s)

@@ -236,8 +236,8 @@ class Directory(Protocol):
         """All organizations, oldest first (operators only)."""
         ...
 
-    async def add_organization(self, organization: Organization) -> None:
-        """Store an organization; Conflict when its slug is taken."""
+    async def add_organization(self, organization: Organization, enterprise: Enterprise | None = None) -> None:
+        """Store an organization, with an enterprise of its own in the same transaction. Conflict: its slug is taken."""
         ...
 
     async def device_by_secret(self, secret_hash: bytes) -> Device | None:

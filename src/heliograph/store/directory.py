@@ -45,10 +45,13 @@ class SqlDirectory:
         """All organizations, oldest first."""
         return [ORGANIZATIONS.read(row) for row in await self._database.fetch(_ORGANIZATIONS)]
 
-    async def add_organization(self, organization: Organization) -> None:
-        """Store an organization."""
+    async def add_organization(self, organization: Organization, enterprise: Enterprise | None = None) -> None:
+        """Store an organization, with an enterprise of its own."""
+        rows = [statement(insert_of(ORGANIZATIONS), *ORGANIZATIONS.row(organization))]
+        if enterprise is not None:
+            rows.append(statement(insert_of(ENTERPRISES), *ENTERPRISES.row(enterprise)))
         try:
-            await self._database.write(statement(insert_of(ORGANIZATIONS), *ORGANIZATIONS.row(organization)))
+            await self._database.write(*rows)
         except Conflict:
             raise Conflict("An organization with this slug exists") from None
 

@@ -3,18 +3,29 @@
 from collections.abc import Mapping
 from typing import Any
 
+import structlog
+
 from heliograph.app.services import SECOND, Services
 from heliograph.domain.catalog import TYPES
 from heliograph.domain.command_types import read_operation
 from heliograph.domain.ladder import Command, Event
 from heliograph.ports.changes import BACKGROUND, URGENT, ChangeSet
 
+log = structlog.get_logger("heliograph.amapi")
+
 _FIRST_PAUSE_S = 0.25
 
 
 def result_of(s: Services, command: Command, operation: Mapping[str, Any]) -> Event | None:
-    """The result that an operation holds, or None while it is open."""
-    return read_operation(TYPES[command.type], operation, now=s.clock.now(), expires_at=command.expires_at)
+    """The result that an operation holds, or None while it is open or cannot be read."""
+    try:
+        return read_operation(TYPES[command.type], operation, now=s.clock.now(), expires_at=command.expires_at)
+    except (AttributeError, LookupError, TypeError, ValueError) as error:
+        # One operation of a shape that nobody knows must not keep the results of the others from us.
+        log.warning(
+            "operation.unreadable", command=command.id, operation=operation.get("name"), error=repr(error)[:200]
+        )
+        return None
 
 
 def owe_look_up(s: Services, changes: ChangeSet, command: Command) -> None:
