@@ -18,6 +18,7 @@ from heliograph.app.access import KEYS_TOPIC, Access
 from heliograph.app.dispatch import Dispatcher
 from heliograph.app.effects import EFFECTS
 from heliograph.app.listening import listen_forever
+from heliograph.app.quota import Quota
 from heliograph.app.services import Limits, Services
 from heliograph.app.sweep import sweep_forever
 from heliograph.channels import AmapiChannels, AmapiSettings
@@ -82,7 +83,8 @@ async def open_node(settings: Settings) -> AsyncIterator[Node]:
         stack.push_async_callback(providers.close)
         stack.push_async_callback(channels.close)
         minter = IdMinter(lambda: clock.now() / 1e6, secrets.token_bytes, not_before=high_water // 1_000_000)
-        services = Services(store, clock, minter, hub, box, providers, channels, limits)
+        quota = Quota(store.system, clock, settings.amapi_requests_per_minute)
+        services = Services(store, clock, minter, hub, box, providers, channels, limits, quota=quota)
         access = Access(services)
         yield Node(settings, services, access)
 

@@ -29,6 +29,8 @@ class Settings(BaseSettings):
     pubsub_url: str = "https://pubsub.googleapis.com"
     google_certs_url: str = "https://www.googleapis.com/oauth2/v3/certs"
     """Where the keys lie that sign the tokens of pushed notifications."""
+    amapi_requests_per_minute: int = Field(600, ge=0)
+    """Per Google project, all processes together; 0 = no limit."""
     look_up_cap_s: float = Field(30.0, gt=0)
     look_ups_per_minute: int = Field(120, gt=0)
     cancel_wait_s: float = Field(2.0, ge=0, le=3.5)

@@ -74,6 +74,7 @@ class Clock:
 class Google:
     """A management channel that holds operations and answers from a script."""
 
+    project: str = "p"
     answers: list[IssueAnswer] = field(default_factory=list)
     operations_now: dict[str, dict[str, Any]] = field(default_factory=dict)
     issued: list[tuple[str, dict[str, Any]]] = field(default_factory=list)

@@ -305,10 +305,10 @@ async def test_what_is_urgent_goes_first_and_what_can_wait_last(world: World) ->
 
 async def test_a_full_pool_gives_only_what_is_urgent_and_a_closed_one_nothing(world: World) -> None:
     await world.owe(world.debt(pool="a"), world.debt(pool="a", priority=URGENT), world.debt(pool="b"), world.debt())
-    claimed = await world.store.system.claim(NOW, LATER, 10, full=["b"], closed=["a"])
+    claimed = await world.store.system.claim(NOW, LATER, 10, [["a"], ["a", "b"], ["a", "b"]])
     assert [item.pool for item in claimed] == [""]
-    assert await world.store.system.next_due(["b"], ["a"]) == LATER
-    claimed = await world.store.system.claim(NOW, LATER, 10, full=["a", "b"])
+    assert await world.store.system.next_due([["a"], ["a", "b"], ["a", "b"]]) == LATER
+    claimed = await world.store.system.claim(NOW, LATER, 10, [[], ["a", "b"], []])
     assert [(item.pool, item.priority) for item in claimed] == [("a", URGENT)]
-    assert await world.store.system.next_due(["a", "b"]) == LATER
+    assert await world.store.system.next_due([[], ["a", "b"], []]) == LATER
     assert [item.pool for item in await world.claim()] == ["a", "b"]

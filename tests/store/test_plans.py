@@ -135,7 +135,7 @@ async def test_claim(world: World) -> None:
     await fill(world)
     sql = world.store.system._claim
     none = world.store.dialect.pack([])
-    arguments = (NOW, LATER, 10, none, none)
+    arguments = (NOW, LATER, 10, none, none, none)
     if isinstance(world.store, SqliteStore):
         rows = world.store._reader().execute(f"EXPLAIN QUERY PLAN {sql}", _named(arguments)).fetchall()
         plan = "\n".join(row[3] for row in rows)

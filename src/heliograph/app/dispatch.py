@@ -23,6 +23,7 @@ Effect = Callable[[Services, OutboxItem], Awaitable[None]]
 
 _LONGEST_SLEEP_S = 5.0  # a wake-up from another process may be lost: look again
 _STORE_PAUSE_S = 0.5
+_SHARES = (2.0, 1.5, 1.0)  # of a pool's places, for each priority: what can wait leaves room for the others
 
 
 def backoff_s(s: Services, attempts: int, after_s: float | None = None) -> float:
@@ -67,7 +68,7 @@ class Dispatcher:
                 # Few at a time, so that one pool cannot take every place before it is seen to be full.
                 limit = min(free, s.limits.pool_concurrency)
                 until = now + int(s.limits.lease_s * SECOND)
-                items = await s.store.system.claim(now, until, limit, *self._crowded())
+                items = await s.store.system.claim(now, until, limit, self._crowded())
                 self.last_round_at = now
                 for item in items:
                     self._start(item)
@@ -76,7 +77,7 @@ class Dispatcher:
             if len(self._running) >= s.limits.dispatch_concurrency:
                 await asyncio.wait(self._running, return_when=asyncio.FIRST_COMPLETED)
                 return 0.0
-            due = await s.store.system.next_due(*self._crowded())
+            due = await s.store.system.next_due(self._crowded())
         except StoreUnavailable as error:
             log.warning("dispatcher.store_unavailable", error=str(error))
             return _STORE_PAUSE_S
@@ -84,11 +85,10 @@ class Dispatcher:
             return _LONGEST_SLEEP_S
         return min(_LONGEST_SLEEP_S, max(0.001, (due - s.clock.now()) / SECOND))
 
-    def _crowded(self) -> tuple[list[str], list[str]]:
-        """The pools that have their share of places, and those where what is urgent has its own as well."""
+    def _crowded(self) -> list[list[str]]:
+        """For each priority, the pools that have their share of places."""
         share = self._s.limits.pool_concurrency
-        full = [pool for pool, places in self._places.items() if pool and share <= places < 2 * share]
-        return full, [pool for pool, places in self._places.items() if pool and places >= 2 * share]
+        return [[pool for pool, n in self._places.items() if pool and n >= share * part] for part in _SHARES]
 
     async def _sleep(self, waiter: Waiter, seconds: float) -> None:
         """Until something is owed, `seconds` are over, or a place is free in a pool that was full."""

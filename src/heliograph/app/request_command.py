@@ -12,7 +12,7 @@ from heliograph.domain.devices import COMMAND_APP, Device
 from heliograph.domain.errors import InvalidInput, NotFound
 from heliograph.domain.fields import Fields
 from heliograph.domain.ladder import Command, Entry, Requested
-from heliograph.ports.changes import NORMAL, URGENT, ChangeSet
+from heliograph.ports.changes import BACKGROUND, NORMAL, URGENT, ChangeSet
 from heliograph.ports.push import PushMessage
 from heliograph.ports.store import UnitOfWork
 
@@ -108,7 +108,8 @@ async def request_android_command(
     command = changes.add_command(command, Requested(source=source), s.clock.now())
     # One attempt per device and type at a time: an uncertain one must be told from the next.
     lane = f"issue:{device.id}:{command.type}"
-    priority = URGENT if request.type.danger else NORMAL
+    is_bulk = s.pace.is_bulk(source, s.clock.now())
+    priority = BACKGROUND if is_bulk else URGENT if request.type.danger else NORMAL
     changes.owe(
         s.debt(command.organization_id, "issue", command.id, lane=lane, pool=command.enterprise_id, priority=priority)
     )

@@ -6,6 +6,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from heliograph.app.quota import Pace, Quota
 from heliograph.domain.errors import Conflict
 from heliograph.domain.ladder import Command, Failed, Reason
 from heliograph.ports.changes import NORMAL, Debt
@@ -42,7 +43,7 @@ class Limits:
     # … and further, so that all devices together cost at most so many requests a minute.
     look_ups_per_minute: int = 120
     dispatch_concurrency: int = 64
-    # How many of these places what goes through one enterprise or account may take; what is urgent, twice as many.
+    # How many of these places what can wait may take in one enterprise or account; what is urgent, twice as many.
     pool_concurrency: int = 16
     sweep_pause_s: float = 1.0
 
@@ -84,6 +85,8 @@ class Services:
     limits: Limits = field(default_factory=Limits)
     lifecycle: Lifecycle = field(default_factory=Lifecycle)
     absences: Absences = field(default_factory=Absences)
+    quota: Quota | None = None  # None = no limit
+    pace: Pace = field(default_factory=Pace)
 
     def end_waits(self) -> None:
         """Let everybody who waits for a record answer with what is known now."""

@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 
 from heliograph.app.access import hash_secret, new_agent_secret, new_api_key
+from heliograph.app.google_channel import google
 from heliograph.app.google_devices import take_over
 from heliograph.app.services import SECOND, Services, until_committed
 from heliograph.domain.devices import PLATFORMS, ApiKey, Device, Enterprise, Organization, ProviderAccount
@@ -15,6 +16,7 @@ from heliograph.domain.errors import Conflict, InvalidInput, NotFound
 from heliograph.domain.fields import Fields
 from heliograph.domain.ids import is_id
 from heliograph.domain.permissions import FEATURES, is_grant
+from heliograph.ports.changes import NORMAL
 from heliograph.ports.channel import Gone, Unreachable
 
 _SLUG = r"[a-zA-Z0-9-]{3,64}"
@@ -210,7 +212,7 @@ async def import_from_google(s: Services, organization: Organization, reference:
     named = [e for e in await work.setup.enterprises() if e.platform == "android" and reference in (e.id, e.name)]
     if not named:
         raise InvalidInput.of("enterprise", "is not connected to this organization: heliograph enterprise add")
-    channel = await s.channels.channel(organization.id, named[0].id)
+    channel = await google(s, organization.id, named[0].id, NORMAL)
     if channel is None:
         raise InvalidInput.of("enterprise", "has no usable credentials: heliograph enterprise add --credentials FILE")
     listed = await channel.devices(named[0].name)

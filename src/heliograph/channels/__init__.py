@@ -107,7 +107,9 @@ class AmapiChannels:
             return unusable
         settings = replace(self._settings, base_url=enterprise.api_url or self._settings.base_url)
         tokens = TokenSource(account, timeout_s=settings.token_timeout_s)
-        return _Built(credentials, enterprise.api_url, AmapiChannel(tokens, settings), tokens)
+        return _Built(
+            credentials, enterprise.api_url, AmapiChannel(tokens, settings, str(account.get("project_id", ""))), tokens
+        )
 
     async def _drop(self, enterprise_id: str) -> None:
         built = self._built.pop(enterprise_id, None)

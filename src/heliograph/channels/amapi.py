@@ -55,8 +55,8 @@ class AmapiSettings:
 class AmapiChannel:
     """One enterprise at Google. Implements `ports.channel.ManagementChannel`."""
 
-    def __init__(self, tokens: TokenSource, settings: AmapiSettings) -> None:
-        self._tokens, self._settings = tokens, settings
+    def __init__(self, tokens: TokenSource, settings: AmapiSettings, project: str = "") -> None:
+        self._tokens, self._settings, self.project = tokens, settings, project
         self._http = Outbound(settings.base_url.rstrip("/"))
 
     async def issue(

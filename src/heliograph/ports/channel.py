@@ -125,6 +125,11 @@ class Subscription(Protocol):
 class ManagementChannel(Protocol):
     """One enterprise at the upstream service."""
 
+    @property
+    def project(self) -> str:
+        """Whose quota its requests count against."""
+        ...
+
     async def issue(
         self, device: Device, command: Command, params: Mapping[str, Any], deadline_s: float
     ) -> IssueAnswer:

@@ -19,7 +19,7 @@ from heliograph.domain.devices import (
     PushTarget,
 )
 from heliograph.domain.ladder import Command, Entry
-from heliograph.ports.changes import ChangeSet, OutboxItem
+from heliograph.ports.changes import PRIORITIES, ChangeSet, OutboxItem
 
 T = TypeVar("T")
 
@@ -253,14 +253,30 @@ class Directory(Protocol):
         ...
 
 
+NONE_SHUT: Sequence[Sequence[str]] = tuple(() for _ in PRIORITIES)
+
+
+@dataclass(frozen=True, slots=True)
+class TokenOrder:
+    """Tokens that are asked of a project's bucket. `left` and `most` (what must stay in it, what it can hold) in
+    millionths of a token; it is filled with `per_minute` tokens a minute.
+    """
+
+    project: str
+    wanted: int
+    left: int
+    most: int
+    per_minute: int
+
+
 class SystemWork(Protocol):
     """The cross-organization half: for dispatcher and sweeper only."""
 
     async def claim(
-        self, now: int, lease_until: int, limit: int, full: Sequence[str] = (), closed: Sequence[str] = ()
+        self, now: int, lease_until: int, limit: int, shut: Sequence[Sequence[str]] = NONE_SHUT
     ) -> list[OutboxItem]:
-        """Claim due effects by priority; each is claimed by one process until its lease runs out. Of `full` pools only
-        what is urgent, of `closed` ones nothing.
+        """Claim due effects by priority; each is claimed by one process until its lease runs out. `shut` = for each
+        priority the pools of which nothing is wanted.
         """
         ...
 
@@ -268,7 +284,7 @@ class SystemWork(Protocol):
         """Prolong claims that still hold (the token is unchanged)."""
         ...
 
-    async def next_due(self, full: Sequence[str] = (), closed: Sequence[str] = ()) -> int | None:
+    async def next_due(self, shut: Sequence[Sequence[str]] = NONE_SHUT) -> int | None:
         """When the next effect that `claim` would give is due or its lease runs out (microseconds), None when nothing
         is owed.
         """
@@ -288,6 +304,14 @@ class SystemWork(Protocol):
 
     async def owed(self, kind: str) -> int:
         """How many effects of a kind are owed."""
+        ...
+
+    async def take_tokens(self, order: TokenOrder, now: int) -> int:
+        """How many of the wanted tokens were there; one process at a time takes them."""
+        ...
+
+    async def ahead_in_pool(self, pool: str, key: str) -> int | None:
+        """How many effects of a pool go before the one with this key; None when it is not owed any more."""
         ...
 
     async def counts(self) -> dict[str, int]:

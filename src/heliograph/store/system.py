@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 from heliograph.domain.deliveries import Push
 from heliograph.domain.ladder import Command
-from heliograph.ports.changes import PRIORITIES, URGENT, OutboxItem
+from heliograph.ports.changes import PRIORITIES, OutboxItem
+from heliograph.ports.store import NONE_SHUT, TokenOrder
 from heliograph.store.commands import LIVE, OPEN_PUSH
 from heliograph.store.database import Database, Dialect, statement
 from heliograph.store.records import COMMANDS, OUTBOX, PUSHES
@@ -55,18 +56,40 @@ SELECT 'outbox_' || kind, count(*) FROM outbox GROUP BY kind
 UNION ALL SELECT 'dead_letters', count(*) FROM dead_letters
 UNION ALL SELECT 'commands_live', count(*) FROM commands WHERE {LIVE}
 """
+# A bucket begins full. `granted` is only there to be returned.
+_FILL = (
+    """INSERT INTO quotas (project, tokens, at, granted) VALUES ($1, $2, $3, 0) ON CONFLICT (project) DO NOTHING""",
+    """
+UPDATE quotas SET at = CASE WHEN at > $2 THEN at ELSE $2 END, tokens = CASE
+    WHEN at > $2 THEN tokens
+    WHEN $2 - at > 60000000 OR tokens + ($2 - at) * $3 / 60 > $4 THEN $4
+    ELSE tokens + ($2 - at) * $3 / 60 END
+WHERE project = $1
+""",
+)
+_TAKEN = """CASE WHEN tokens - $2 < 1000000 THEN 0
+    WHEN (tokens - $2) / 1000000 > $3 THEN $3 ELSE (tokens - $2) / 1000000 END"""
+_TAKE = f"""
+UPDATE quotas SET granted = {_TAKEN}, tokens = tokens - 1000000 * {_TAKEN} WHERE project = $1 RETURNING granted
+"""
+_AHEAD = """
+SELECT (SELECT count(*) FROM outbox o WHERE o.pool = m.pool AND o.id <> m.id AND o.kind = m.kind
+    AND (o.priority < m.priority OR (o.priority = m.priority AND (o.due_at, o.id) < (m.due_at, m.id))))
+FROM outbox m WHERE m.pool = $1 AND m.key = $2
+"""
 
 
 def _outbox_statements(dialect: Dialect) -> tuple[str, str]:
-    """Claim and next due. Their last two parameters are the pools that are shut: to all, and to what is urgent."""
-
-    def shut(priority: int, first: int) -> str:
-        return dialect.among("o.pool", first + 1 if priority == URGENT else first)
-
-    due = ",".join(_DUE.format(priority=p, shut=shut(p, 4), skip_locked=dialect.skip_locked) for p in PRIORITIES)
+    """Claim and next due. Their last parameters are the pools that are shut to each priority."""
+    due = ",".join(
+        _DUE.format(priority=p, shut=dialect.among("o.pool", 4 + p), skip_locked=dialect.skip_locked)
+        for p in PRIORITIES
+    )
     all_due = " UNION ALL ".join(f"SELECT id, due_at, {p} AS priority FROM due_{p}" for p in PRIORITIES)
     claim = _CLAIM.format(due=due, all_due=all_due, columns=OUTBOX.names)
-    return claim, " UNION ALL ".join(_NEXT_FREE.format(priority=p, shut=shut(p, 1)) for p in PRIORITIES)
+    return claim, " UNION ALL ".join(
+        _NEXT_FREE.format(priority=p, shut=dialect.among("o.pool", 1 + p)) for p in PRIORITIES
+    )
 
 
 class System:
@@ -77,11 +100,11 @@ class System:
         self._claim, self._next_free = _outbox_statements(database.dialect)
 
     async def claim(
-        self, now: int, lease_until: int, limit: int, full: Sequence[str] = (), closed: Sequence[str] = ()
+        self, now: int, lease_until: int, limit: int, shut: Sequence[Sequence[str]] = NONE_SHUT
     ) -> list[OutboxItem]:
         """Claim due effects by priority, then in the order in which they are due."""
         pack = self._database.dialect.pack
-        claim = statement(self._claim, now, lease_until, limit, pack([*full, *closed]), pack(closed))
+        claim = statement(self._claim, now, lease_until, limit, *(pack(pools) for pools in shut))
         # One claim at a time: two that look at a lane in the same instant would each find it free.
         [rows] = await self._database.write(claim, alone="claim")
         return sorted((OUTBOX.read(row) for row in rows), key=lambda item: (item.priority, item.due_at, item.id))
@@ -96,10 +119,10 @@ class System:
         fences = dialect.pack([f"{item.id} {item.token}" for item in items])
         await self._database.write(statement(sql, lease_until, ids, fences))
 
-    async def next_due(self, full: Sequence[str] = (), closed: Sequence[str] = ()) -> int | None:
+    async def next_due(self, shut: Sequence[Sequence[str]] = NONE_SHUT) -> int | None:
         """When the next effect is due or its lease runs out; what waits in a lane behind another does not count."""
         pack = self._database.dialect.pack
-        free = await self._database.fetch(self._next_free, pack([*full, *closed]), pack(closed))
+        free = await self._database.fetch(self._next_free, *(pack(pools) for pools in shut))
         first = min((row[0] for row in free), default=None)
         [[lease]] = await self._database.fetch(_NEXT_LEASE, _NEVER if first is None else first)
         return min((at for at in (first, lease) if at is not None), default=None)
@@ -121,6 +144,22 @@ class System:
         """How many effects of a kind are owed."""
         [[count]] = await self._database.fetch(_OWED, kind)
         return int(count)
+
+    async def take_tokens(self, order: TokenOrder, now: int) -> int:
+        """How many of the wanted tokens were there."""
+        begin, fill = _FILL
+        *_, [[granted]] = await self._database.write(
+            statement(begin, order.project, order.most, now),
+            statement(fill, order.project, now, order.per_minute, order.most),
+            statement(_TAKE, order.project, order.left, order.wanted),
+            alone="quota",
+        )
+        return int(granted)
+
+    async def ahead_in_pool(self, pool: str, key: str) -> int | None:
+        """How many effects of a pool go before the one with this key."""
+        rows = await self._database.fetch(_AHEAD, pool, key)
+        return int(rows[0][0]) if rows else None
 
     async def counts(self) -> dict[str, int]:
         """Figures for the metrics."""

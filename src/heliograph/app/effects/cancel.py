@@ -6,6 +6,7 @@ from functools import partial
 from heliograph.app.dispatch import backoff_s
 from heliograph.app.effects.look_up import record_result
 from heliograph.app.effects.upstream import result_of
+from heliograph.app.google_channel import google
 from heliograph.app.services import Services, until_committed
 from heliograph.domain.ladder import Command, Issue, Noted
 from heliograph.ports.changes import ChangeSet, OutboxItem
@@ -26,7 +27,7 @@ async def cancel_upstream(s: Services, item: OutboxItem) -> None:
         changes.settle(item)
         await work.commit(changes)
         return
-    channel = await s.channels.channel(command.organization_id, command.enterprise_id)
+    channel = await google(s, command.organization_id, command.enterprise_id, item.priority)
     answer: CancelTaken | CancelRefused | Unreachable = Unreachable("no usable credentials")
     if channel is not None:
         answer = await channel.cancel(command.receipt or "")

@@ -9,6 +9,7 @@ from typing import Any
 
 from heliograph.app.dispatch import backoff_s
 from heliograph.app.effects.uncertain import bind, resolve_attempt, retry_or_cancel, unresolvable
+from heliograph.app.google_channel import MeteredChannel, google
 from heliograph.app.services import SECOND, Services, secret_lost, until_committed
 from heliograph.domain.devices import Device
 from heliograph.domain.errors import Conflict
@@ -25,11 +26,12 @@ from heliograph.domain.ladder import (
     Undeliverable,
 )
 from heliograph.ports.changes import ChangeSet, OutboxItem
-from heliograph.ports.channel import IssueAnswer, ManagementChannel, NotTaken, Refused, Taken, Uncertain
+from heliograph.ports.channel import IssueAnswer, NotTaken, Refused, Taken, Uncertain
 from heliograph.ports.store import UnitOfWork
 
 _SOURCE = "amapi"
 _RECHECK_S = 1.0
+_QUOTA_PAUSE_S = 0.5
 _LATE_US = 60 * SECOND  # from here on a command is sent with what is left of its life
 
 
@@ -41,7 +43,7 @@ async def issue_command(s: Services, item: OutboxItem) -> None:
         await _settle(work, item)
         return
     device = await work.devices.find("android", command.device_id)
-    channel = await s.channels.channel(command.organization_id, command.enterprise_id)
+    channel = await google(s, command.organization_id, command.enterprise_id, item.priority)
     if command.issue is Issue.IDLE and command.expires_at <= s.clock.now():
         await _end(s, work, item, command, Expired(source="dispatcher"))
     elif device is None or channel is None or not device.external_name:
@@ -53,11 +55,14 @@ async def issue_command(s: Services, item: OutboxItem) -> None:
 
 
 async def _issue(
-    s: Services, work: UnitOfWork, item: OutboxItem, command: Command, device: Device, channel: ManagementChannel
+    s: Services, work: UnitOfWork, item: OutboxItem, command: Command, device: Device, channel: MeteredChannel
 ) -> None:
     params = s.open_params(command)
     if params is None:
         await _end(s, work, item, command, secret_lost("dispatcher"))
+        return
+    if not await channel.prepare():
+        await _retry(s, work, item, _QUOTA_PAUSE_S)  # the queue is long; what is more urgent goes first
         return
     began = s.clock.elapsed()
     changes = ChangeSet(work.organization_id)

@@ -5,6 +5,7 @@ from typing import Any
 
 from heliograph.app.dispatch import backoff_s
 from heliograph.app.effects.upstream import next_look_up_s, result_of
+from heliograph.app.google_channel import google
 from heliograph.app.services import Services, until_committed
 from heliograph.domain.ladder import Command, Event, Failed, Issue, Reason, Succeeded
 from heliograph.ports.changes import ChangeSet, OutboxItem
@@ -25,7 +26,7 @@ async def look_up_device(s: Services, item: OutboxItem) -> None:
         await work.commit(changes)
         return
     device = await work.devices.find("android", item.subject_id)
-    channel = await s.channels.channel(item.organization_id, waiting[0].enterprise_id)
+    channel = await google(s, item.organization_id, waiting[0].enterprise_id, item.priority)
     answer: Operations | Gone | Unreachable = Unreachable("no usable credentials")
     if device is not None and channel is not None:
         answer = await channel.operations(device)

@@ -11,6 +11,7 @@ from typing import Any
 import structlog
 
 from heliograph.app.dispatch import backoff_s
+from heliograph.app.google_channel import google
 from heliograph.app.services import SECOND, Services, until_committed
 from heliograph.domain.ladder import Command, Issue, Strayed
 from heliograph.ports.changes import BACKGROUND, URGENT, ChangeSet, OutboxItem
@@ -58,7 +59,7 @@ async def watch_for_strays(s: Services, item: OutboxItem) -> None:
         await work.commit(changes)
         return
     device = await work.devices.find("android", command.device_id)
-    channel = await s.channels.channel(command.organization_id, command.enterprise_id)
+    channel = await google(s, command.organization_id, command.enterprise_id, item.priority)
     answer = None if device is None or channel is None else await channel.operations(device)
     if isinstance(answer, Operations) and not await _is_being_issued(work, command):
         found = await unbound(s, work, command, answer)
@@ -95,7 +96,7 @@ async def cancel_stray(s: Services, item: OutboxItem) -> None:
     device = await work.devices.find_by_external_name(item.subject_id.partition("/operations/")[0])
     channel = None
     if device is not None and device.enterprise_id is not None:
-        channel = await s.channels.channel(item.organization_id, device.enterprise_id)
+        channel = await google(s, item.organization_id, device.enterprise_id, item.priority)
     answer: CancelTaken | CancelRefused | Unreachable = Unreachable("no usable credentials")
     if channel is not None:
         answer = await channel.cancel(item.subject_id)

@@ -1,0 +1,114 @@
+"""The share of a Google project's quota: one token bucket for each project, for all processes on one database.
+
+A request takes a token. The bucket holds a 25th of a minute's requests and is filled with the rest, so no minute
+has more. What is urgent may take the last token, what is normal leaves a quarter and what can wait a half: a fan-out
+to a whole fleet takes what nobody else wants. Each process hands its tokens to its most urgent waiter.
+"""
+
+import asyncio
+import heapq
+import itertools
+from dataclasses import dataclass, field
+
+from heliograph.domain.errors import StoreUnavailable
+from heliograph.ports.changes import BACKGROUND, NORMAL, URGENT
+from heliograph.ports.clock import Clock
+from heliograph.ports.store import SystemWork, TokenOrder
+
+_SHORTEST_S = 0.02
+_LONGEST_S = 5.0
+_AT_ONCE_S = 0.25  # tokens for so much time are fetched together
+_BURST = 25  # the bucket holds this fraction of a minute's requests
+_LEFT = {URGENT: 0.0, NORMAL: 0.25, BACKGROUND: 0.5}  # of a full bucket, for those before
+_MICRO = 1_000_000
+_MINUTE_US = 60_000_000
+PATIENCE_S = 10.0
+
+_Ticket = tuple[int, int, "asyncio.Future[None]"]
+
+
+@dataclass(slots=True)
+class _Line:
+    """Who waits for one project's tokens in this process, and the task that fetches them."""
+
+    waiting: list[_Ticket] = field(default_factory=list)
+    fetcher: "asyncio.Task[None] | None" = None
+
+
+class Quota:
+    """Tokens of all projects; `per_minute` 0 = no limit."""
+
+    def __init__(self, system: SystemWork, clock: Clock, per_minute: int) -> None:
+        self._system, self._clock, self.per_minute = system, clock, per_minute
+        self._lines: dict[str, _Line] = {}
+        self._numbers = itertools.count()
+
+    async def take(self, project: str, priority: int, patience_s: float = PATIENCE_S) -> bool:
+        """A token, or False when none came within `patience_s`."""
+        if self.per_minute <= 0:
+            return True
+        line = self._lines.setdefault(project, _Line())
+        ticket = (priority, next(self._numbers), asyncio.get_running_loop().create_future())
+        heapq.heappush(line.waiting, ticket)
+        if line.fetcher is None or line.fetcher.done():
+            line.fetcher = asyncio.create_task(self._fetch(project, line))
+        try:
+            async with asyncio.timeout(patience_s):
+                await ticket[2]
+        except TimeoutError:
+            return False
+        return True
+
+    def expected_s(self, position: int) -> float:
+        """How long what stands at a position of the queue waits, by the rate alone."""
+        return 0.0 if self.per_minute <= 0 else position * 60 / self.per_minute
+
+    def _order(self, project: str, priority: int, wanted: int) -> TokenOrder:
+        burst = max(4.0, self.per_minute / _BURST)
+        return TokenOrder(
+            project=project,
+            wanted=wanted,
+            left=int(burst * _LEFT[priority] * _MICRO),
+            most=int(burst * _MICRO),
+            per_minute=max(1, int(self.per_minute - burst)) if self.per_minute > 4 else self.per_minute,
+        )
+
+    async def _fetch(self, project: str, line: _Line) -> None:
+        while _settle(line):
+            priority = line.waiting[0][0]
+            rate_s = self.per_minute / 60
+            wanted = min(sum(p == priority for p, *_ in line.waiting), max(1, int(rate_s * _AT_ONCE_S)))
+            try:
+                granted = await self._system.take_tokens(self._order(project, priority, wanted), self._clock.now())
+            except StoreUnavailable:
+                granted = 0
+            for _ in range(granted):
+                if _settle(line):  # one who gave up meanwhile costs a token at the worst
+                    heapq.heappop(line.waiting)[2].set_result(None)
+            if not granted:
+                await asyncio.sleep(min(_LONGEST_S, max(_SHORTEST_S, 0.5 / rate_s)))
+
+
+def _settle(line: _Line) -> bool:
+    """Drop who has given up; whether anybody is left."""
+    while line.waiting and line.waiting[0][2].done():
+        heapq.heappop(line.waiting)
+    return bool(line.waiting)
+
+
+class Pace:
+    """Tells who sends many commands at a time: what goes beyond `per_minute` for one key can wait."""
+
+    def __init__(self, per_minute: int = 60, most: int = 10_000) -> None:
+        self._per_minute, self._most = per_minute, most
+        self._minutes: dict[str, tuple[int, int]] = {}
+
+    def is_bulk(self, source: str, now: int) -> bool:
+        """Count one more of a source; whether it is beyond what a person or a script in the foreground sends."""
+        minute = now // _MINUTE_US
+        if len(self._minutes) >= self._most:
+            self._minutes.clear()
+        began, count = self._minutes.get(source, (minute, 0))
+        count = count + 1 if began == minute else 1
+        self._minutes[source] = (minute, count)
+        return count > self._per_minute

@@ -1,0 +1,108 @@
+"""The quota of a Google project: shared, kept, used to the full, and first for who is urgent."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+
+import pytest
+
+from heliograph.app.quota import Pace, Quota
+from heliograph.domain.ladder import Issue, Rung
+from heliograph.ports.changes import BACKGROUND, NORMAL, URGENT, OutboxItem
+from heliograph.ports.store import TokenOrder
+from tests.app.conftest import Desk
+
+MICRO = 1_000_000
+
+
+async def test_a_bucket_begins_full_is_filled_with_time_and_never_holds_more(desk: Desk) -> None:
+    order = TokenOrder("p", wanted=100, left=0, most=10 * MICRO, per_minute=60)
+    take, now = desk.services.store.system.take_tokens, desk.clock.now()
+    assert await take(order, now) == 10
+    assert await take(order, now) == 0
+    assert await take(order, now - 3600 * MICRO) == 0  # a clock that goes back fills nothing
+    assert await take(order, now + 3 * MICRO) == 3
+    assert await take(order, now + 3600 * MICRO) == 10
+    assert await take(replace(order, project="other"), now) == 10
+
+
+async def test_what_can_wait_leaves_tokens_for_who_cannot(desk: Desk) -> None:
+    take, now = desk.services.store.system.take_tokens, desk.clock.now()
+    order = TokenOrder("p", wanted=100, left=5 * MICRO, most=10 * MICRO, per_minute=60)
+    assert await take(order, now) == 5
+    assert await take(order, now) == 0
+    assert await take(replace(order, left=0, wanted=2), now) == 2
+
+
+async def test_no_minute_has_more_than_the_quota(desk: Desk) -> None:
+    quota = Quota(desk.services.store.system, desk.clock, 600)
+    granted = 0
+    for _ in range(60):
+        order = quota._order("p", BACKGROUND, 1000)
+        granted += await desk.services.store.system.take_tokens(order, desk.clock.now())
+        order = quota._order("p", URGENT, 1000)
+        granted += await desk.services.store.system.take_tokens(order, desk.clock.now())
+        desk.clock.advance(1)
+    assert 570 <= granted <= 600
+
+
+async def test_the_most_urgent_waiter_goes_first(desk: Desk) -> None:
+    quota = Quota(desk.services.store.system, desk.clock, 60_000)
+    line: list[str] = []
+
+    async def wait(name: str, priority: int) -> None:
+        assert await quota.take("p", priority)
+        line.append(name)
+
+    slow = [asyncio.create_task(wait("slow", BACKGROUND)) for _ in range(3)]
+    await asyncio.gather(*slow, wait("urgent", URGENT), wait("normal", NORMAL))
+    assert line[:2] == ["urgent", "normal"]
+
+
+async def test_who_waits_too_long_is_told(desk: Desk) -> None:
+    quota = Quota(desk.services.store.system, desk.clock, 1)
+    await desk.services.store.system.take_tokens(quota._order("p", URGENT, 100), desk.clock.now())
+    assert not await quota.take("p", URGENT, patience_s=0.05)
+    assert await Quota(desk.services.store.system, desk.clock, 0).take("p", BACKGROUND)
+
+
+async def test_a_command_without_quota_waits_and_nothing_is_begun(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    quota = Quota(desk.services.store.system, desk.clock, 60)
+    monkeypatch.setattr(quota, "take", _never)
+    desk.services = replace(desk.services, quota=quota)
+    command = await desk.command({"type": "LOCK"})
+    assert await desk.pay(times=1) == ["issue"]
+    waiting = await desk.now(command)
+    assert (waiting.rung, waiting.issue, waiting.entries) == (Rung.QUEUED, Issue.IDLE, 1)
+    assert desk.google.issued == []
+    monkeypatch.undo()
+    desk.clock.advance(1)
+    await desk.pay()
+    assert (await desk.now(command)).rung is Rung.ISSUED
+
+
+async def _never(*_: object) -> bool:
+    return False
+
+
+def test_who_sends_many_at_a_time_is_told_from_the_others() -> None:
+    pace, minute = Pace(per_minute=3), 60 * MICRO
+    assert [pace.is_bulk("key:a", n) for n in range(5)] == [False, False, False, True, True]
+    assert not pace.is_bulk("key:b", 5)
+    assert not pace.is_bulk("key:a", minute)
+
+
+async def test_the_commands_of_a_bulk_wait_behind_those_of_others(desk: Desk) -> None:
+    desk.services.pace._per_minute = 2
+    bulk = [await desk.command({"type": "LOCK"}) for _ in range(4)]
+    items = {item.subject_id: item.priority for item in await _claimed(desk)}
+    # One attempt per device and type at a time: only the first of the lane is claimed.
+    assert items == {bulk[0].id: NORMAL}
+    danger = await desk.command({"type": "REBOOT"})
+    assert {item.subject_id: item.priority for item in await _claimed(desk)} == {danger.id: BACKGROUND}
+
+
+async def _claimed(desk: Desk) -> list[OutboxItem]:
+    now = desk.clock.now()
+    return list(await desk.services.store.system.claim(now, now + 15 * MICRO, 100))
