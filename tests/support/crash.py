@@ -70,7 +70,7 @@ class Refused(AssertionError):
 
     def __init__(self, answer: httpx2.Response) -> None:
         super().__init__(f"{answer.request.method} {answer.request.url.path}: {answer.status_code} {answer.text}")
-        self.status = answer.status_code
+        self.answer, self.status = answer, answer.status_code
 
 
 class Client:
