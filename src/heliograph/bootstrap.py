@@ -134,9 +134,9 @@ async def background(coroutines: list[Any]) -> AsyncIterator[None]:
     def ended(task: "asyncio.Task[Any]") -> None:
         error = None if task.cancelled() else task.exception()
         if error is not None and owner is not None:
-            log.error("background.broke", error=repr(error))
             broken.append(error)
             owner.cancel()
+            log.error("background.broke", error=repr(error))
 
     tasks = [asyncio.create_task(coroutine) for coroutine in coroutines]
     for task in tasks:
