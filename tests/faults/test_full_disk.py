@@ -39,7 +39,7 @@ async def test_under_load(small: Rig) -> None:
     rig, pid = small, small.server.pid
     units = await rig.add("android", 3) + await rig.add("aosp", 3) + await rig.add("aosp", 1, "pushy")
     async with rig.client() as client, rig.lab_client() as lab:
-        load = Load(client, units, random.Random(SEED))
+        load = Load(client, units, random.Random(SEED), pace_s=0.3)
         sending = asyncio.create_task(load.run())
 
         await load.accepted()
@@ -49,7 +49,7 @@ async def test_under_load(small: Rig) -> None:
                 answer = await client.http.get("/readyz")
                 assert (answer.status_code, "store" in answer.json()["faults"]) == (503, True)
                 assert (await client.http.get("/healthz")).status_code == 200
-                assert await client.records(units[0])  # what is there can be read
+                await client.command(*load.commands[0])  # what is there can be read
                 for answer in load.refused:
                     assert_unavailable(answer)
             await load.accepted()

@@ -45,7 +45,7 @@ async def test_under_load(pair: Pair) -> None:
     rig, pid = pair.rig, pair.rig.server.pid
     units = await rig.add("android", 3) + await rig.add("aosp", 3) + await rig.add("aosp", 1, "pushy")
     async with rig.client() as client, rig.lab_client() as lab:
-        load = Load(client, units, random.Random(SEED))
+        load = Load(client, units, random.Random(SEED), pace_s=0.3)
         sending = asyncio.create_task(load.run())
 
         await load.accepted()

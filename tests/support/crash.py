@@ -209,10 +209,11 @@ async def until(holds: Callable[[], Awaitable[Any]], what: str, seconds: float =
 
 @dataclass
 class Rig:
-    """The lab, one server on it (`serve all`), an organization with a key, and the fleet so far."""
+    """The lab, one server on it (`serve all` or another part), an organization with a key, and the fleet so far."""
 
     folder: Path
     database: str | None
+    part: str = "all"
     env: dict[str, str] = field(default_factory=lambda: dict(QUICK))
     units: list[Unit] = field(default_factory=list)
     specs: list[Json] = field(default_factory=list)
@@ -235,7 +236,7 @@ class Rig:
             [*LAB, "--state-dir", str(self.folder / "lab"), "--ready-file", str(ready)],
             ready=ready,
         )
-        self.server = self.node("server", "all", "--port", str(self.port), data_dir=self.data_dir)
+        self.server = self.node("server", self.part, "--port", str(self.port), data_dir=self.data_dir)
         self._numbers = itertools.count(1)
 
     def node(self, name: str, part: str, *arguments: str, data_dir: Path, **env: str) -> Child:
@@ -372,9 +373,9 @@ class Rig:
 
 
 @contextlib.contextmanager
-def running_rig(folder: Path, database: str | None, **env: str) -> Iterator[Rig]:
+def running_rig(folder: Path, database: str | None, part: str = "all", **env: str) -> Iterator[Rig]:
     """A rig for a block. What its processes complained about is shown after a failure."""
-    rig = Rig(folder, database, {**QUICK, **env})
+    rig = Rig(folder, database, part, {**QUICK, **env})
     try:
         rig.start()
         yield rig

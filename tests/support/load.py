@@ -31,8 +31,8 @@ SEED = int(os.environ.get("HELIOGRAPH_TEST_SEED") or random.randrange(1_000_000)
 class Load:
     """Sends commands and pushes until told to stop, and remembers what was answered 200."""
 
-    def __init__(self, client: Client, units: list[Unit], dice: random.Random) -> None:
-        self.client, self.units, self.dice = client, units, dice
+    def __init__(self, client: Client, units: list[Unit], dice: random.Random, *, pace_s: float = 0.1) -> None:
+        self.client, self.units, self.dice, self.pace_s = client, units, dice, pace_s
         self.commands: list[tuple[Unit, str]] = []
         self.pushes: dict[str, tuple[Unit, list[str]]] = {unit.id: (unit, []) for unit in units}
         self.refused: list[httpx2.Response] = []
@@ -45,6 +45,11 @@ class Load:
     async def accepted(self) -> None:
         """Return once some more commands have been accepted."""
         await _grows(self.commands, "commands are accepted")
+
+    async def carried_out(self) -> None:
+        """Return once a command that was accepted from now on has run."""
+        await self.accepted()
+        await self.client.over(*self.commands[-1])
 
     async def turned_away(self) -> None:
         """Return once some more requests have been refused."""
@@ -64,7 +69,7 @@ class Load:
                 if refused.status != 503:
                     raise
                 self.refused.append(refused.answer)
-            await asyncio.sleep(self.dice.random() * 0.1)
+            await asyncio.sleep(self.dice.random() * self.pace_s)
 
 
 async def _grows(items: Sized, what: str) -> None:
