@@ -11,7 +11,7 @@ import contextlib
 import itertools
 import secrets
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -214,6 +214,7 @@ class Rig:
     folder: Path
     database: str | None
     part: str = "all"
+    program: Sequence[str] = SERVER
     env: dict[str, str] = field(default_factory=lambda: dict(QUICK))
     units: list[Unit] = field(default_factory=list)
     specs: list[Json] = field(default_factory=list)
@@ -243,7 +244,7 @@ class Rig:
         """A server process `heliograph serve PART` on this rig's database, not started."""
         listens = part != "dispatcher"
         ready = self.folder / f"{name}.json" if listens else None
-        command = [*SERVER, "serve", part, "--data-dir", str(data_dir), *arguments]
+        command = [*self.program, "serve", part, "--data-dir", str(data_dir), *arguments]
         command += ["--database", self.database] if self.database else []
         command += ["--ready-file", str(ready)] if ready else []
         return Child(name, self.folder, command, ready=ready, **{**self.env, **env})
@@ -373,9 +374,11 @@ class Rig:
 
 
 @contextlib.contextmanager
-def running_rig(folder: Path, database: str | None, part: str = "all", **env: str) -> Iterator[Rig]:
+def running_rig(
+    folder: Path, database: str | None, part: str = "all", program: Sequence[str] = SERVER, **env: str
+) -> Iterator[Rig]:
     """A rig for a block. What its processes complained about is shown after a failure."""
-    rig = Rig(folder, database, part, {**QUICK, **env})
+    rig = Rig(folder, database, part, program, {**QUICK, **env})
     try:
         rig.start()
         yield rig
