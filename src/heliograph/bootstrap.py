@@ -63,10 +63,13 @@ async def open_node(settings: Settings) -> AsyncIterator[Node]:
         except OSError as error:
             raise StartRefused(f"{settings.data_dir} cannot be the data directory: {error.strerror}") from None
         key_text = settings.secret_key.get_secret_value() if settings.secret_key else None
+        key_file = settings.data_dir / "secret.key"
         try:
-            key = load_secret_key(key_text, settings.data_dir / "secret.key")
-        except (ValueError, OSError) as error:
+            key = load_secret_key(key_text, key_file)
+        except ValueError as error:
             raise StartRefused(str(error)) from None
+        except OSError as error:
+            raise StartRefused(f"{key_file} cannot be read or made: {error.strerror}") from None
         store, hub = await _open_store(settings, stack)
         await migrate(store)
         await _check_key(store, key)

@@ -7,14 +7,24 @@ from __future__ import annotations
 
 import asyncio
 import random
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import psutil
 import pytest
 
 from tests.support.crash import Rig, running_rig
 from tests.support.load import SEED, Load, assert_unavailable, assert_whole, check
+
+ON_A_FULL_DISK = """
+import resource
+resource.setrlimit(resource.RLIMIT_FSIZE, (0, resource.RLIM_INFINITY))
+from heliograph.__main__ import main
+main()
+"""
 
 
 @pytest.fixture(scope="module")
@@ -71,3 +81,20 @@ async def test_a_refused_request_has_left_nothing(small: Rig) -> None:
             assert_unavailable(await client.call("POST", unit.path, json={"command": "REBOOT"}))
         assert [record["id"] for record in await client.records(unit)] == [command["id"]]
         await client.over(unit, (await client.create(unit))["id"])
+
+
+def test_a_start_says_so(tmp_path: Path) -> None:
+    """In one line, whether it is the first start or a later one."""
+    data = tmp_path / "data"
+    arguments = ["serve", "all", "--port", "0", "--data-dir", str(data)]
+    first = subprocess.run(
+        [sys.executable, "-c", ON_A_FULL_DISK, *arguments], capture_output=True, text=True, check=False
+    )
+    [line] = first.stderr.splitlines()
+    assert (first.returncode, line) == (1, f"heliograph: {data / 'secret.key'} cannot be read or made: File too large")
+    (data / "secret.key").write_text("1f" * 32)
+    later = subprocess.run(
+        [sys.executable, "-c", ON_A_FULL_DISK, *arguments], capture_output=True, text=True, check=False
+    )
+    [line] = later.stderr.splitlines()
+    assert (later.returncode, line) == (3, f"heliograph: The data directory {data} cannot be used: File too large")
