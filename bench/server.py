@@ -13,7 +13,7 @@ import msgspec
 
 from bench.processes import start, stop, wait_for_file
 
-PROGRAM = [sys.executable, "-c", "from heliograph.cli.main import main; main()"]
+PROGRAM = [sys.executable, "-m", "heliograph"]
 START_S = 30
 
 

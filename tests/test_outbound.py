@@ -110,6 +110,15 @@ async def test_no_connection_in_time_is_not_sent() -> None:
         assert await outbound.exchange("GET", "/", deadline_s=0.01) == NotSent("no connection in time")
 
 
+@pytest.mark.parametrize("left_s", [0, -3.5])
+async def test_no_time_left_is_not_sent(wire: Wire, left_s: float) -> None:
+    """Also on a connection that is open already, where nothing makes the request pause before it is written."""
+    wire.answers += [Answer(200, b"{}", keep=True), Answer(200, b"{}")]
+    async with client(wire.url) as outbound:
+        await outbound.exchange("GET", "/", deadline_s=30)
+        assert await outbound.exchange("GET", "/", deadline_s=left_s) == NotSent("no time left")
+
+
 async def test_nobody_listening_is_not_sent() -> None:
     assert await ask(await closed_port()) == NotSent("ConnectError")
 

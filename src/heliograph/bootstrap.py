@@ -64,10 +64,13 @@ async def open_node(settings: Settings) -> AsyncIterator[Node]:
         except OSError as error:
             raise StartRefused(f"{settings.data_dir} cannot be the data directory: {error.strerror}") from None
         key_text = settings.secret_key.get_secret_value() if settings.secret_key else None
+        key_file = settings.data_dir / "secret.key"
         try:
-            key = load_secret_key(key_text, settings.data_dir / "secret.key")
-        except (ValueError, OSError) as error:
+            key = load_secret_key(key_text, key_file)
+        except ValueError as error:
             raise StartRefused(str(error)) from None
+        except OSError as error:
+            raise StartRefused(f"{key_file} cannot be read or made: {error.strerror}") from None
         store, hub = await _open_store(settings, stack)
         await migrate(store)
         await _check_key(store, key)
@@ -136,9 +139,9 @@ async def background(coroutines: list[Any]) -> AsyncIterator[None]:
     def ended(task: "asyncio.Task[Any]") -> None:
         error = None if task.cancelled() else task.exception()
         if error is not None and owner is not None:
-            log.error("background.broke", error=repr(error))
             broken.append(error)
             owner.cancel()
+            log.error("background.broke", error=repr(error))
 
     tasks = [asyncio.create_task(coroutine) for coroutine in coroutines]
     for task in tasks:

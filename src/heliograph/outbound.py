@@ -182,6 +182,8 @@ class Outbound:
         """One request, ended after `deadline_s` seconds at the latest. Raises nothing but cancellation."""
         if self._closing:
             return NotSent("the client was closed")
+        if deadline_s <= 0:
+            return NotSent("no time left")
         progress = _Progress()
         try:
             request = self._client.build_request(

@@ -72,7 +72,7 @@ def plain_environment(**more: str) -> dict[str, str]:
 
 def command(*arguments: object) -> list[str]:
     """The command line of a process of its own."""
-    return [sys.executable, "-c", "from heliograph.cli.main import main; main()", *(str(a) for a in arguments)]
+    return [sys.executable, "-m", "heliograph", *(str(a) for a in arguments)]
 
 
 def outside(*arguments: object, folder: Path, text: str = "", **environment: str) -> Result:

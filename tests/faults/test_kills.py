@@ -4,55 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import random
 
 import pytest
 
-from tests.support.crash import GONE, Client, LabClient, Refused, Rig, Unit, fault, until
-from tests.support.truth import compared, settled, shown_once
-
-SEED = int(os.environ.get("HELIOGRAPH_TEST_SEED") or random.randrange(1_000_000))
-
-
-class Load:
-    """Sends commands and pushes until told to stop, and remembers what was answered 200."""
-
-    def __init__(self, client: Client, units: list[Unit], dice: random.Random) -> None:
-        self.client, self.units, self.dice = client, units, dice
-        self.commands: list[tuple[Unit, str]] = []
-        self.pushes: dict[str, tuple[Unit, list[str]]] = {unit.id: (unit, []) for unit in units}
-        self.going = True
-
-    async def run(self) -> None:
-        """One sender for each device."""
-        await asyncio.gather(*(self._send_to(unit) for unit in self.units))
-
-    async def _send_to(self, unit: Unit) -> None:
-        while self.going:
-            # The server is away now and then; what it does not answer is not counted.
-            try:
-                if self.dice.random() < 0.3:
-                    self.pushes[unit.id][1].append((await self.client.send(unit))["id"])
-                else:
-                    self.commands.append((unit, (await self.client.create(unit))["id"]))
-            except GONE:
-                pass
-            except Refused as refused:
-                if refused.status != 503:
-                    raise
-            await asyncio.sleep(self.dice.random() * 0.1)
-
-
-async def check(client: Client, lab: LabClient, units: list[Unit], load: Load) -> None:
-    """Everything answered is there, is over, ran once, and was shown once."""
-    await settled(client, units)
-    for unit, command_id in load.commands:
-        assert (await client.command(unit, command_id))["status"] == "DONE"
-    found = await compared(client, lab, units)
-    assert found.lies == []
-    for unit, push_ids in load.pushes.values():
-        assert await shown_once(client, lab, unit, push_ids) == []
+from tests.support.crash import Refused, Rig, fault, until
+from tests.support.load import SEED, Load, check
+from tests.support.truth import compared, settled
 
 
 async def kill_under_load(rig: Rig, kills: int) -> None:

@@ -13,8 +13,8 @@ import pytest
 from heliograph.domain.errors import Conflict, InvalidInput, StoreUnavailable
 from heliograph.store import Hub, PostgresHub, PostgresStore, migrate, postgres_batch, postgres_writer
 from heliograph.store.prepared import Prepared
-from tests.store.restartable import RestartablePostgres, restartable
 from tests.store.world import LATER, NOW, World, bare_set, new_id, new_world
+from tests.support.restartable import RestartablePostgres, restartable
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ from tests.support.postgres import end_with_parent
 
 START_S = 60
 STOP_S = 30
-SERVER = (sys.executable, "-c", "from heliograph.cli.main import main; main()")
+SERVER = (sys.executable, "-m", "heliograph")
 LAB = (sys.executable, "-m", "heliograph_lab")
 AGENT = (sys.executable, "-m", "heliograph_agent")
 

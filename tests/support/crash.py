@@ -11,7 +11,7 @@ import contextlib
 import itertools
 import secrets
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -70,7 +70,7 @@ class Refused(AssertionError):
 
     def __init__(self, answer: httpx2.Response) -> None:
         super().__init__(f"{answer.request.method} {answer.request.url.path}: {answer.status_code} {answer.text}")
-        self.status = answer.status_code
+        self.answer, self.status = answer, answer.status_code
 
 
 class Client:
@@ -209,10 +209,12 @@ async def until(holds: Callable[[], Awaitable[Any]], what: str, seconds: float =
 
 @dataclass
 class Rig:
-    """The lab, one server on it (`serve all`), an organization with a key, and the fleet so far."""
+    """The lab, one server on it (`serve all` or another part), an organization with a key, and the fleet so far."""
 
     folder: Path
     database: str | None
+    part: str = "all"
+    program: Sequence[str] = SERVER
     env: dict[str, str] = field(default_factory=lambda: dict(QUICK))
     units: list[Unit] = field(default_factory=list)
     specs: list[Json] = field(default_factory=list)
@@ -235,14 +237,14 @@ class Rig:
             [*LAB, "--state-dir", str(self.folder / "lab"), "--ready-file", str(ready)],
             ready=ready,
         )
-        self.server = self.node("server", "all", "--port", str(self.port), data_dir=self.data_dir)
+        self.server = self.node("server", self.part, "--port", str(self.port), data_dir=self.data_dir)
         self._numbers = itertools.count(1)
 
     def node(self, name: str, part: str, *arguments: str, data_dir: Path, **env: str) -> Child:
         """A server process `heliograph serve PART` on this rig's database, not started."""
         listens = part != "dispatcher"
         ready = self.folder / f"{name}.json" if listens else None
-        command = [*SERVER, "serve", part, "--data-dir", str(data_dir), *arguments]
+        command = [*self.program, "serve", part, "--data-dir", str(data_dir), *arguments]
         command += ["--database", self.database] if self.database else []
         command += ["--ready-file", str(ready)] if ready else []
         return Child(name, self.folder, command, ready=ready, **{**self.env, **env})
@@ -372,9 +374,11 @@ class Rig:
 
 
 @contextlib.contextmanager
-def running_rig(folder: Path, database: str | None, **env: str) -> Iterator[Rig]:
+def running_rig(
+    folder: Path, database: str | None, part: str = "all", program: Sequence[str] = SERVER, **env: str
+) -> Iterator[Rig]:
     """A rig for a block. What its processes complained about is shown after a failure."""
-    rig = Rig(folder, database, {**QUICK, **env})
+    rig = Rig(folder, database, part, program, {**QUICK, **env})
     try:
         rig.start()
         yield rig

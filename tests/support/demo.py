@@ -32,7 +32,7 @@ from tests.support.postgres import Postgres, end_with_parent
 STORES = ("sqlite", "postgres")
 START_S = 60
 STOP_S = 30
-PROGRAM = [sys.executable, "-c", "from heliograph.cli.main import main; main()"]
+PROGRAM = [sys.executable, "-m", "heliograph"]
 
 
 class Server:

@@ -5,7 +5,7 @@ import os
 import signal
 import sys
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -65,7 +65,8 @@ async def _pass_on(process: asyncio.subprocess.Process, tail: list[str]) -> None
     async for raw in process.stderr:
         line = raw.decode(errors="replace").rstrip()
         tail[:] = [*tail[-9:], line]
-        sys.stderr.write(f"lab: {line}\n")
+        with suppress(OSError):  # to be read on is what the lab needs
+            sys.stderr.write(f"lab: {line}\n")
 
 
 async def _wait_ready(process: asyncio.subprocess.Process, ready: Path, tail: list[str]) -> dict[str, str]:

@@ -119,8 +119,3 @@ def _misused(error: TyperException) -> int:
         return ExitCode.USAGE  # the help has been shown
     hint = f" (see: {context.command_path} --help)" if context is not None else ""
     return _failed(Failure(ExitCode.USAGE, error.format_message().rstrip(".") + hint))
-
-
-def main() -> None:
-    """Entry point."""
-    sys.exit(run())

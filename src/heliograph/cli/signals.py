@@ -1,25 +1,46 @@
-"""A process that serves until it is told to stop."""
+"""A process that serves until it is told to stop, which it may be at any moment of its life, and more than once."""
 
-import asyncio
+import os
 import signal
 from collections.abc import Coroutine
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from types import FrameType
+
+_NUMBERS = (signal.SIGINT, signal.SIGTERM)
+
+
+def end_when_signalled() -> None:
+    """From now on SIGINT and SIGTERM end this process at once, with exit code 0: it has not begun anything yet."""
+    for number in _NUMBERS:
+        signal.signal(number, lambda *_: os._exit(0))
 
 
 async def until_signalled(main: Coroutine[Any, Any, None]) -> None:
-    """Run `main` until it ends, or until SIGINT or SIGTERM asks it to, which is a normal end."""
+    """Run `main` until it ends, or until SIGINT or SIGTERM asks it to, which is a normal end.
+
+    After that both are ignored, until the process is gone: being asked twice changes nothing.
+    """
+    import asyncio
+
+    loop = asyncio.get_running_loop()
     task = asyncio.ensure_future(main)
-    signalled = asyncio.Event()
+    signalled = False
 
-    def stop() -> None:
-        if not signalled.is_set():
-            signalled.set()
-            task.cancel()
+    def stop(_number: int, _frame: "FrameType | None") -> None:
+        nonlocal signalled
+        if not signalled:
+            signalled = True
+            loop.call_soon_threadsafe(task.cancel)
 
-    for number in (signal.SIGINT, signal.SIGTERM):
-        asyncio.get_running_loop().add_signal_handler(number, stop)
+    # Not the loop's own handlers: those are taken away when it closes, and the process lives on for a moment.
+    before = [signal.signal(number, stop) for number in _NUMBERS]
     try:
         await task
     except asyncio.CancelledError:
-        if not signalled.is_set():
+        if not signalled:
             raise
+    finally:
+        for number, handler in zip(_NUMBERS, before, strict=True):
+            signal.signal(number, signal.SIG_IGN if signalled else handler)

@@ -1,11 +1,13 @@
 """What both stores have in common: the ports, put together over one database."""
 
+# ruff: noqa: S608 - made of our own conditions
+
 from abc import ABC, abstractmethod
 from typing import Any
 
 from heliograph.domain.ids import id_seconds
 from heliograph.ports.changes import ChangeSet
-from heliograph.store.commands import Commands, History, Pushes
+from heliograph.store.commands import LIVE, OPEN_PUSH, Commands, History, Pushes
 from heliograph.store.database import Dialect, LookUp, Rows, Statement, statement
 from heliograph.store.devices import Devices
 from heliograph.store.directory import SqlDirectory
@@ -16,9 +18,13 @@ from heliograph.store.system import System
 _SECOND = 1_000_000
 
 _NEWEST_IDS = """
-SELECT (SELECT max(c.id) FROM commands c WHERE c.organization_id = o.id),
-       (SELECT max(p.id) FROM pushes p WHERE p.organization_id = o.id)
-FROM organizations o
+SELECT (SELECT max(c.id) FROM commands c WHERE c.organization_id = o.id) FROM organizations o
+UNION ALL SELECT (SELECT max(p.id) FROM pushes p WHERE p.organization_id = o.id) FROM organizations o
+UNION ALL SELECT max(id) FROM outbox
+"""
+# Of what is over, nothing more is written as a rule; and only what is live has an index of its own.
+_LAST_CHANGES = f"""
+SELECT max(updated_at) FROM commands WHERE {LIVE} UNION ALL SELECT max(updated_at) FROM pushes WHERE {OPEN_PUSH}
 """
 
 _KEEP_FINGERPRINT = "INSERT INTO secret_key (id, fingerprint) VALUES (1, $1) ON CONFLICT (id) DO NOTHING"
@@ -41,9 +47,13 @@ class SqlStore(ABC):
         await self.write(statement("UPDATE heartbeat SET beats = beats + 1 WHERE id = 1"))
 
     async def high_water(self) -> int:
-        """The latest second (in microseconds) in which an id of a command or push was minted; 0 if there is none."""
-        ids = [record_id for row in await self.fetch(_NEWEST_IDS) for record_id in row if record_id is not None]
-        return id_seconds(max(ids)) * _SECOND if ids else 0
+        """The time (in microseconds) before which nothing is to be written any more; 0 in an empty database.
+
+        It is past the second of the newest id, and not before the last change of anything that is not over.
+        """
+        ids = [str(row[0]) for row in await self.fetch(_NEWEST_IDS) if row[0] is not None]
+        changes = [int(row[0]) for row in await self.fetch(_LAST_CHANGES) if row[0] is not None]
+        return max([(id_seconds(max(ids)) + 1) * _SECOND if ids else 0, *changes])
 
     async def fingerprint(self, mine: str) -> str:
         """The fingerprint of the key that seals this database's secrets; on first use it becomes `mine`."""

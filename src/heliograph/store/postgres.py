@@ -33,6 +33,8 @@ _SETTINGS = {
     "enable_hashjoin": "off",
     "enable_mergejoin": "off",
     "enable_seqscan": "off",
+    # A process that was stopped in the middle of a claim holds the lock on claims; the others must not wait for it.
+    "idle_in_transaction_session_timeout": "5s",
     "jit": "off",
     "plan_cache_mode": "force_generic_plan",
     "timezone": "UTC",

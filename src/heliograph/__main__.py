@@ -1,0 +1,20 @@
+"""Entry point. Imports next to nothing before it is settled what a signal means: the server's imports take a second."""
+
+import sys
+
+from heliograph.cli.signals import end_when_signalled
+
+_SERVING = ("up", "serve")
+
+
+def main() -> None:
+    """Carry out the command line of this process."""
+    if sys.argv[1:2] and sys.argv[1] in _SERVING:
+        end_when_signalled()
+    from heliograph.cli.main import run
+
+    sys.exit(run())
+
+
+if __name__ == "__main__":
+    main()
