@@ -10,6 +10,9 @@ PERMISSIONS = (
     "mdm.android.command.get",
     "mdm.android.command.create",
     "mdm.android.command.cancel",
+    # On top of `create`, for these types (domain/catalog).
+    "mdm.android.command.wipe",
+    "mdm.android.command.requestDeviceInfo",
     "mdm.android.device.list",
     "mdm.android.device.get",
     "mdm.aosp.command.list",
