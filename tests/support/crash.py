@@ -302,8 +302,13 @@ class Rig:
             "provider.add", self.organization, provider="pushy", name="lab", config=config, default=True
         )
 
-    async def add(self, platform: str, count: int, provider: str = "builtin", *, online: bool = True) -> list[Unit]:
-        """New devices, in the server's books and in the lab. Those that are online have registered."""
+    async def add(
+        self, platform: str, count: int, provider: str = "builtin", *, online: bool = True, **amapi: Any
+    ) -> list[Unit]:
+        """New devices, in the server's books and in the lab. Those that are online have registered.
+
+        `amapi` = what Google knows of them besides; the server's books say nothing of that.
+        """
         names = [f"{platform}-{provider}-{next(self._numbers)}" for _ in range(count)]
         wanted = [{"platform": platform, "name": name} for name in names]
         if platform == "android":
@@ -311,7 +316,7 @@ class Rig:
         made = (await self.operator("device.import", self.organization, devices=wanted))["items"]
         new = [Unit(m["name"], platform, provider, m["id"], m["agentSecret"], m["externalName"]) for m in made]
         self.units += new
-        self.specs += [self._spec(unit, online) for unit in new]
+        self.specs += [self._spec(unit, online, amapi) for unit in new]
         lab = LabClient(self.urls)
         try:
             await lab.ask("PUT", "/fleet", self.specs)
@@ -333,7 +338,7 @@ class Rig:
             return False
         return True
 
-    def _spec(self, unit: Unit, online: bool) -> Json:
+    def _spec(self, unit: Unit, online: bool, more: Json) -> Json:
         android = unit.platform == "android"
         amapi = {"name": unit.external, "ownership": "COMPANY_OWNED", "managementMode": "DEVICE_OWNER", "apiLevel": 36}
         return {
@@ -346,7 +351,7 @@ class Rig:
             "secret": unit.secret,
             "apps": ["mdmAgent"],
             "serverUrl": self.url,
-            "amapi": amapi if android else None,
+            "amapi": {**amapi, **more} if android else None,
             "pushy": {"apiKey": self.pushy_key} if unit.provider == "pushy" else None,
         }
 
