@@ -43,10 +43,11 @@ def on_terminal(*arguments: object, folder: Path, typed: str = "", **environment
     ("typed", "code", "words"), [("n\n", 1, "nothing was done"), ("\n", 1, "nothing was done"), ("y\n", 0, "queued")]
 )
 def test_what_destroys_asks(site: Site, tmp_path: Path, typed: str, code: int, words: str) -> None:
-    asked = ["command", "send", "P1", "RELINQUISH_OWNERSHIP", *site.http]
-    result = on_terminal(*asked, folder=tmp_path, typed=typed)
-    assert (result.code, words in result.out) == (code, True)
-    assert "RELINQUISH_OWNERSHIP for phone (android, serial P1) cannot be undone. Go on? [y/N]" in result.out
+    for kind in ("RELINQUISH_OWNERSHIP", "WIPE"):
+        asked = ["command", "send", "P1", kind, *site.http]
+        result = on_terminal(*asked, folder=tmp_path, typed=typed)
+        assert (result.code, words in result.out) == (code, True)
+        assert f"{kind} for phone (android, serial P1) cannot be undone. Go on? [y/N]" in result.out
 
 
 def test_colours_are_for_terminals_that_want_them(site: Site, tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """Accept a command: validate, then command, history and the effect owed in one transaction."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 import msgspec
@@ -12,6 +13,8 @@ from heliograph.domain.devices import COMMAND_APP, Device
 from heliograph.domain.errors import InvalidInput, NotFound
 from heliograph.domain.fields import Fields
 from heliograph.domain.ladder import Command, Entry, Requested
+from heliograph.domain.management import refusal_of
+from heliograph.domain.permissions import allows
 from heliograph.ports.changes import BACKGROUND, NORMAL, URGENT, ChangeSet
 from heliograph.ports.push import PushMessage
 from heliograph.ports.store import UnitOfWork
@@ -39,9 +42,16 @@ class Accepted:
     history: list[Entry]
 
 
-def read_android_request(body: Fields) -> CommandRequest:
-    """The command that a request body asks of an Android device; raises InvalidInput naming every wrong field."""
+def read_android_request(body: Fields, granted: Collection[str] = ()) -> CommandRequest:
+    """The command that a request body asks of an Android device; raises InvalidInput naming every wrong field.
+
+    `granted` = what the caller's key holds. Some types need more than the right to create commands; without it nothing
+    else is said of the body.
+    """
     found = android_type(body)
+    if found and found[1].permission and not allows(granted, found[1].permission):
+        # As for a type that is not offered: to this key it is not.
+        raise InvalidInput.of("type", f"{found[0].name} needs a key that holds {found[1].permission} by name")
     params = found[1].parse(body) if found else Params()
     text = body.text("duration", pattern=_DURATION, meaning="must be seconds such as 3600s") or ""
     seconds, _, fraction = text.rstrip("s").partition(".")
@@ -102,7 +112,15 @@ def _history_of(command: Command, changes: ChangeSet) -> list[Entry]:
 async def request_android_command(
     s: Services, work: UnitOfWork, device: Device, request: CommandRequest, source: str
 ) -> Accepted:
-    """Store a command for an Android device; the dispatcher will issue it. `source` = who asks (`key:…`)."""
+    """Store a command for an Android device; the dispatcher will issue it. `source` = who asks (`key:…`).
+
+    Raises InvalidInput where the device is known to be one on which the command cannot work.
+    """
+    form = request.type.amapi
+    params = request.params.public | request.params.secret
+    refusal = refusal_of(request.type.name, form.works, form.limits, params, device) if form else None
+    if refusal is not None:
+        raise InvalidInput.of(refusal.member, refusal.reason)
     command = _new_command(s, device, request)
     changes = ChangeSet(work.organization_id)
     command = changes.add_command(command, Requested(source=source), s.clock.now())

@@ -38,6 +38,8 @@ class Limits:
     uncertainty_window_s: float = 30.0
     # Nothing of an attempt is sent later than this after it was marked as begun.
     issue_timeout_s: float = 10.0
+    # How long Google must not know a device before its absence counts as the end of a WIPE or RELINQUISH_OWNERSHIP.
+    absence_window_s: float = 5.0
     # The state of open operations is asked for with pauses that grow to this cap …
     look_up_cap_s: float = 30.0
     # … and further, so that all devices together cost at most so many requests a minute.

@@ -25,6 +25,7 @@ _STATES = ("ACTIVE", "DISABLED", "DELETED", "PROVISIONING", "LOST")
 _MODES = ("DEVICE_OWNER", "PROFILE_OWNER")
 _OWNERSHIPS = ("COMPANY_OWNED", "PERSONALLY_OWNED")
 _ENTERPRISE = r"enterprises/[A-Za-z0-9_-]{1,64}"
+_MAX_API_LEVEL = 10_000  # as Google counts previews of a version
 _EXTERNAL_NAME = r"enterprises/[^/\s]+/devices/[^/\s]+"
 
 
@@ -122,7 +123,7 @@ async def add_device(s: Services, organization: Organization, raw: dict[str, Any
     """A new device from an operator's description; answers it with its agent's secret.
 
     Members: platform, name, enterprise (id or name), externalName, serialNumber, imei, enrollmentSpecificId, state,
-    managementMode, ownership, providerAccount.
+    managementMode, ownership, apiLevel, providerAccount.
     """
     fields = Fields(raw)
     platform = fields.text("platform", required=True, choices=PLATFORMS) or ""
@@ -133,6 +134,9 @@ async def add_device(s: Services, organization: Organization, raw: dict[str, Any
     external_name = fields.text("externalName", pattern=_EXTERNAL_NAME, meaning="must be enterprises/…/devices/…")
     management_mode = fields.text("managementMode", choices=_MODES)
     ownership = fields.text("ownership", choices=_OWNERSHIPS)
+    api_level = fields.number("apiLevel", minimum=1, maximum=_MAX_API_LEVEL)
+    if api_level is not None and not api_level.is_integer():
+        fields.wrong("apiLevel", "must be a whole number")
     account_id = fields.text("providerAccount")
     name = fields.text("name") or serial_number or platform
     state = fields.text("state", choices=_STATES) or "ACTIVE"
@@ -164,6 +168,7 @@ async def add_device(s: Services, organization: Organization, raw: dict[str, Any
         management_mode=management_mode,
         ownership=ownership,
         provider_account_id=account_id.lower() if account_id else None,
+        facts={} if api_level is None else {"apiLevel": int(api_level)},
     )
     secret = new_agent_secret()
     await work.setup.add_device(device, hash_secret(secret))

@@ -238,7 +238,7 @@ async def test_provider(s: Services, organization: Organization, body: Fields) -
 
 _DEVICE_MEMBERS = (
     "platform", "name", "enterprise", "externalName", "serialNumber", "imei", "enrollmentSpecificId", "state",
-    "managementMode", "ownership", "providerAccount",
+    "managementMode", "ownership", "apiLevel", "providerAccount",
 )  # fmt: skip
 
 VERBS = {

@@ -33,6 +33,7 @@ class Description:
     state: Annotated[str | None, typer.Option(help="ACTIVE without it.")] = None
     management_mode: Annotated[str | None, typer.Option(help="DEVICE_OWNER or PROFILE_OWNER.")] = None
     ownership: Annotated[str | None, typer.Option(help="COMPANY_OWNED or PERSONALLY_OWNED.")] = None
+    api_level: Annotated[int | None, typer.Option(help="Its Android API level, such as 34.")] = None
     provider_account: Annotated[str | None, typer.Option(help="Id of the push account that reaches it.")] = None
 
 

@@ -31,6 +31,8 @@ class EmmCommandCreate(msgspec.Struct, kw_only=True, omit_defaults=True, rename=
     clear_apps_data_params: dict[str, Any] | None = None
     add_esim_params: dict[str, Any] | None = None
     remove_esim_params: dict[str, Any] | None = None
+    wipe_params: dict[str, Any] | None = None
+    request_device_info_params: dict[str, Any] | None = None
 
 
 async def _shown(call: Call, command: Command) -> EmmCommand:
@@ -39,7 +41,7 @@ async def _shown(call: Call, command: Command) -> EmmCommand:
 
 
 async def create(call: Call) -> EmmCommand:
-    request = read_android_request(call.body)
+    request = read_android_request(call.body, call.principal.permissions)
     device = await find_device(call, "android", "emmDeviceId", aliases=True)
     accepted = await request_android_command(call.services, call.work, device, request, call.source)
     return emm_command(accepted.command, accepted.history)

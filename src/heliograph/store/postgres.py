@@ -39,7 +39,7 @@ _SETTINGS = {
     "plan_cache_mode": "force_generic_plan",
     "timezone": "UTC",
 }
-_LOCKS = {"migrate": 0x68656C_01, "claim": 0x68656C_02}
+_LOCKS = {"migrate": 0x68656C_01, "claim": 0x68656C_02, "quota": 0x68656C_03}
 _STATEMENT_TIMEOUT_S = 30.0
 _CONNECT_TIMEOUT_S = 10.0
 
