@@ -14,6 +14,7 @@ import msgspec
 import uvloop
 
 from heliograph_lab.amapi import AmapiEmulator
+from heliograph_lab.amapi.side import add_routes
 from heliograph_lab.control import control_app
 from heliograph_lab.devices import Devices
 from heliograph_lab.fleet import Fleet
@@ -63,8 +64,10 @@ class Lab:
         except BaseException:
             self.kernel.close()
             raise
+        control = control_app(self.kernel, self.fleet, self.devices.settled)
+        add_routes(control, self.amapi)
         apps: dict[str, ASGIApp] = {
-            "control": LoopbackNames(control_app(self.kernel, self.fleet, self.devices.settled)),
+            "control": LoopbackNames(control),
             "amapi": self.amapi.app,
             "pushy": self.pushy.app,
         }

@@ -116,8 +116,15 @@ class Executor:
         try:
             while (slot := self._next(device)) is not None:
                 await self._run(slot)
+            await self._wipe(device)
         finally:
             self._busy.discard(device)
+
+    async def _wipe(self, name: str) -> None:
+        # Deleted by the API, the device erases itself once it hears of that; there is no operation for it.
+        device = self._fleet.by_amapi_name(name)
+        if device is not None and device.online and self._registry.to_be_wiped(name):
+            await self._registry.wiped(name, entry(device.spec.device_id, "executed", type="WIPE"))
 
     def _next(self, name: str) -> Slot | None:
         device = self._fleet.by_amapi_name(name)
@@ -152,13 +159,14 @@ class Executor:
         outcome = device.outcome if device.outcome.result != "never" else Outcome(statuses=device.outcome.statuses)
         return decide(slot.record.command, slot.record.weak_password, amapi_of(device), outcome)
 
-    async def _end(self, slot: Slot, verdict: Verdict, *journal: Entry) -> None:
+    async def _end(self, slot: Slot, verdict: Verdict, *journal: Entry, expired: bool = False) -> None:
         record = msgspec.structs.replace(
             slot.record,
             command={**slot.record.command, **verdict.fields},
             done=True,
             error=verdict.error,
             effect=verdict.effect,
+            expired=expired,
             ended_at=self._kernel.clock.now(),
         )
         await self._book.commit(slot, record, journal)
@@ -181,7 +189,7 @@ class Executor:
         if self._book.claim(slot):
             code = self._settings.expiry_code
             error = {} if code is None else {"code": code, "message": self._settings.expiry_message}
-            await self._end(slot, Verdict(error=error))
+            await self._end(slot, Verdict(error=error), expired=True)
 
     def _await_settlement(self, slot: Slot) -> None:
         now = self._kernel.clock.now()
