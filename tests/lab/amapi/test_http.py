@@ -210,6 +210,38 @@ async def test_no_secret_in_what_is_shown_logged_or_kept(rig: Rig, caplog: pytes
     assert "activationState" in texts[1]
 
 
+async def test_the_log_has_no_secret_of_enrolment_but_the_record_of_requests_has(
+    rig: Rig, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    grant = {"grant_type": GRANT, "assertion": _assertion()}
+    bearer = (await rig.client.post("/token", data=grant)).json()["access_token"]
+    rig.client.headers["authorization"] = f"Bearer {bearer}"
+    signup = await rig.ask("POST", "signupUrls", projectId="p", callbackUrl="https://emm.example/")
+    landing = (await rig.client.get(signup["url"])).headers["location"]
+    enterprise_token = landing.rpartition("=")[2]
+    query: dict[str, Any] = {"projectId": "p", "signupUrlName": signup["name"], "enterpriseToken": enterprise_token}
+    name = (await rig.ask("POST", "enterprises", {}, **query))["name"]
+    token = (await rig.ask("POST", f"{name}/enrollmentTokens", {"additionalData": "s3cr3t-unit"}))["value"]
+    await rig.emulator.enrolment.enrol({"enrollmentToken": token})
+    await rig.issue(body={"type": "RESET_PASSWORD", "newPassword": "s3cr3t-pass"})
+    assert "devices.issueCommand" in caplog.text  # it does log
+    for secret in (bearer, enterprise_token, token, "s3cr3t-unit", "s3cr3t-pass"):
+        assert secret not in caplog.text
+    seen = str(rig.kernel.requests.items("amapi"))
+    for secret in (bearer, enterprise_token, "s3cr3t-unit", "s3cr3t-pass"):
+        assert secret in seen
+
+
+@pytest.mark.parametrize("echoed", [True, False])
+async def test_the_password_is_echoed_only_where_that_is_asked_for(rig: Rig, echoed: bool) -> None:
+    await rig.kernel.settings.change({"amapi": {"echoNewPassword": echoed}})
+    issued = await rig.issue(body={"type": "RESET_PASSWORD", "newPassword": "12345"})
+    shown = (await rig.done(issued["name"]))["metadata"]
+    assert shown.get("newPassword") == issued["metadata"].get("newPassword") == ("12345" if echoed else None)
+    assert shown["errorCode"] == "INVALID_VALUE"  # too weak for Android 14, echoed or not
+
+
 def test_error_shapes() -> None:
     for status in (400, 401, 403, 404, 409, 418, 429, 500, 501, 502, 503, 504):
         error = json.loads(error_body(status))["error"]
