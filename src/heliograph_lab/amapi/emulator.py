@@ -13,7 +13,7 @@ from heliograph_lab.amapi.devices import Registry
 from heliograph_lab.amapi.discovery import Method, match
 from heliograph_lab.amapi.enrolment import Enrolment
 from heliograph_lab.amapi.enterprises import Enterprises
-from heliograph_lab.amapi.errors import NOT_FOUND_PAGE, ApiError, Violations, encode, error_json
+from heliograph_lab.amapi.errors import NOT_FOUND_PAGE, ApiError, Unmodelled, Violations, encode, error_json
 from heliograph_lab.amapi.execution import Executor
 from heliograph_lab.amapi.handlers import Handlers
 from heliograph_lab.amapi.methods import bound
@@ -108,6 +108,8 @@ class AmapiEmulator:
             # Shielded: what was taken in is seen through even when the client has gone away.
             return 200, await asyncio.shield(self._executor.spawn(_run(handler, call))), []
         except ApiError as error:
+            if isinstance(error, Unmodelled):
+                _log.error("501: %s Whoever needs it has to add it: %s", error, method.id)
             after = [] if error.retry_after is None else [(b"retry-after", b"%d" % error.retry_after)]
             return error.status, error.body, after
         except Exception:  # noqa: BLE001 - whatever it was, the client gets Google's shape
@@ -117,8 +119,7 @@ class AmapiEmulator:
     def _handler(self, method: Method) -> Handler:
         handler = self._methods.get(method.id)
         if handler is None:
-            _log.error("501: the emulator does not model %s; whoever needs it has to add it", method.id)
-            raise ApiError(501, f"The emulator does not model {method.id}.")
+            raise Unmodelled(method.id)
         return handler
 
     def _project(self, scope: Scope, query: list[tuple[str, str]]) -> str:
@@ -139,8 +140,7 @@ async def _run(handler: Handler, call: Call) -> dict[str, Any]:
 def _checked_query(method: Method, query: list[tuple[str, str]]) -> dict[str, Any]:
     for name, value in query:
         if name in _UNMODELLED_PARAMETERS or (name.removeprefix("$") == "alt" and value != "json"):
-            _log.error("501: the emulator does not model the parameter %s", name)
-            raise ApiError(501, f"The emulator does not model the parameter {name}={value}.")
+            raise Unmodelled(f"the parameter {name}")
     found = Violations()
     values = parse_query(method, query, found)
     found.raise_if_any()

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from heliograph_lab.amapi.discovery import field_names, snake
-from heliograph_lab.amapi.errors import ApiError, Violations
+from heliograph_lab.amapi.errors import ApiError, Unmodelled, Violations
 from heliograph_lab.amapi.settings import EmulatorSettings
 from heliograph_lab.amapi.signup import Signups
 from heliograph_lab.amapi.validate import output_only, parse_message, without_defaults
@@ -130,7 +130,7 @@ def _parsed(body: Any, mask: str | None, before: dict[str, Any]) -> dict[str, An
     found.raise_if_any()
     fields = _masked(mask, given)
     if "signinDetails" in fields and given.get("signinDetails"):
-        raise ApiError(501, "The emulator does not model signinDetails.")
+        raise Unmodelled("signinDetails")
     _check({name: given[name] for name in fields if name in given}, found)
     kept = {name: value for name, value in before.items() if name not in fields}
     return without_defaults("Enterprise", kept | {name: given[name] for name in fields if name in given})

@@ -63,6 +63,13 @@ class ApiError(Exception):
         self.body = error_json(status, message, rpc=rpc, details=details)
 
 
+class Unmodelled(ApiError):
+    """501: Google has it, and the emulator has not. Logged as an error, for whoever needs it has to add it."""
+
+    def __init__(self, what: str) -> None:
+        super().__init__(501, f"The emulator does not model {what}.")
+
+
 def error_json(
     status: int, message: str | None = None, *, rpc: str | None = None, details: list[dict[str, Any]] | None = None
 ) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from heliograph_lab.amapi.calls import Call, answered, page
 from heliograph_lab.amapi.commands import accept, stamped
 from heliograph_lab.amapi.devices import Registry, amapi_of, user_of
 from heliograph_lab.amapi.enterprises import Enterprises
-from heliograph_lab.amapi.errors import ApiError
+from heliograph_lab.amapi.errors import ApiError, Unmodelled
 from heliograph_lab.amapi.execution import Executor
 from heliograph_lab.amapi.operations import Book, Record
 from heliograph_lab.amapi.pages import make_token, page_size, read_token
@@ -69,7 +69,7 @@ class Handlers:
     async def list_operations(self, call: Call) -> dict[str, Any]:
         """operations.list, oldest first."""
         if call.query.get("filter"):
-            raise ApiError(501, "The emulator does not model filters of operations.list.")
+            raise Unmodelled("filters of operations.list")
         device = call.name.removesuffix("/operations")
         self._registry.require(device)
         settings = self._settings

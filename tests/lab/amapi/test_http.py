@@ -45,7 +45,7 @@ async def test_documented_but_unmodelled_is_501_and_logged(rig: Rig, caplog: pyt
     await rig.ask("GET", f"{D1}/operations", status=501, filter="done=true")
     logged = [record for record in caplog.records if record.levelno >= logging.ERROR]
     assert "enterprises.policies.list" in logged[0].getMessage()
-    assert len(logged) == 3
+    assert len(logged) == 4
 
 
 async def test_foreign_enterprise_and_missing_device(rig: Rig) -> None:
