@@ -62,6 +62,7 @@ class AmapiEmulator:
             Administration(self.enterprises, self._signups, tokens, self.registry, self.settings),
         )
         fleet.subscribe(self._executor.device_changed)
+        kernel.clock.on_settle(self._executor.settled)
         self.app: ASGIApp = kernel.service(SERVICE, self._serve, error_json)
 
     async def start(self) -> None:

@@ -19,6 +19,7 @@ from heliograph_lab.kernel import Kernel
 from heliograph_lab.state import Entry, Event, entry
 
 _log = logging.getLogger("heliograph_lab.amapi")
+_MOST_ROUNDS = 100
 _LEAVES = ("WIPE", "RELINQUISH_OWNERSHIP")
 T = TypeVar("T")
 
@@ -57,6 +58,13 @@ class Executor:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def settled(self) -> None:
+        """Return once everything that is due has happened, and what follows from it; under load, after a while."""
+        for _ in range(_MOST_ROUNDS):
+            if not self._running or not (self._timeline.run_due() or self._tasks):
+                return
+            await asyncio.gather(*self._tasks, return_exceptions=True)
 
     def spawn(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
         """Run apart from the caller, who may go away; ended by `stop`."""

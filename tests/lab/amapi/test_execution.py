@@ -116,6 +116,19 @@ async def test_expiry_has_the_code_that_was_asked_for(rig: Rig, code: int | None
     assert rig.executed() == [long, endless]
 
 
+async def test_what_falls_due_has_happened_when_the_clock_has_moved(rig: Rig) -> None:
+    await rig.kernel.settings.change({"amapi": {"purgeAfter": 100}})
+    await rig.set(online=False)
+    expiring = [(await rig.issue(body={"type": "LOCK", "duration": "60s"}))["name"] for _ in range(50)]
+    cancelled = (await rig.issue(body={"type": "LOCK", "duration": "3600s"}))["name"]
+    await rig.cancel(cancelled)
+    await rig.kernel.clock.advance(61)
+    codes = [(await rig.get(name))["error"]["code"] for name in [*expiring, cancelled]]
+    assert codes == [4] * 50 + [1]
+    await rig.kernel.clock.advance(100)
+    assert await rig.ask("GET", f"{ENTERPRISE}/devices/d1/operations") == {}
+
+
 async def test_a_command_that_expired_unnoticed_is_not_run(rig: Rig) -> None:
     await rig.set(online=False)
     name = (await rig.issue(body={"type": "LOCK", "duration": "1s"}))["name"]
