@@ -123,12 +123,14 @@ class _Control:
 def shown(device: DeviceState) -> dict[str, Any]:
     """A device as the control API shows it."""
     spec = device.spec
+    at_google = {"amapiName": spec.amapi.name} if spec.amapi is not None else {}
     return {
         "deviceId": spec.device_id,
         "name": spec.name,
         "platform": spec.platform,
         "provider": spec.provider,
         "apps": spec.apps,
+        **at_google,
         "online": device.online,
         "latencyMs": device.latency_ms,
         "outcome": {

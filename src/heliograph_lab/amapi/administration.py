@@ -65,10 +65,10 @@ class Administration:
         self._enterprises.require(call.name)
         if not self._enterprises.may_be_deleted(call.name):
             answered(self._settings.delete_customer_managed, "Only EMM-managed enterprises can be deleted.")
-        await self._enterprises.delete(call.name)
         await self._tokens.drop(call.name)
         for device in self._registry.after(call.name, ""):
             await self._registry.drop(amapi_of(device).name)
+        await self._enterprises.delete(call.name)  # last: whoever is cut off before that can delete it again
         return {}
 
     async def create_token(self, call: Call) -> dict[str, Any]:

@@ -140,9 +140,10 @@ class Registry:
         return name in self._leaving or self.dropped(name)
 
     def dropped(self, name: str) -> bool:
-        """Whether Google has forgotten the device."""
+        """Whether Google has forgotten the device, or all of its enterprise."""
         overlay = self._overlays.get(name)
-        return overlay is not None and overlay.dropped
+        gone = overlay is not None and overlay.dropped
+        return gone or self._enterprises.deleted(name.partition("/devices/")[0])
 
     def admit(self, name: str, enrolled: Enrolled, old: str) -> tuple[list[Put], list[Key]]:
         """A device has come in, perhaps one that had another name; returns what has to go to disk with it."""

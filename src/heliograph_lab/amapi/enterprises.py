@@ -54,6 +54,11 @@ class Enterprises:
         if name not in self.names():
             raise ApiError(403)
 
+    def deleted(self, name: str) -> bool:
+        """Whether it was there once."""
+        held = self._held.get(name)
+        return held is not None and held.deleted
+
     def resource(self, name: str) -> dict[str, Any]:
         """The Enterprise as the API shows it."""
         held = self._held.get(name, Held())

@@ -39,6 +39,7 @@ class Executor:
         self._busy: set[str] = set()
         self._online_since: dict[str, datetime] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
+        self._background: set[asyncio.Task[Any]] = set()  # those of them that answer no request
         self._running = False
 
     async def start(self) -> None:
@@ -62,9 +63,9 @@ class Executor:
     async def settled(self) -> None:
         """Return once everything that is due has happened, and what follows from it; under load, after a while."""
         for _ in range(_MOST_ROUNDS):
-            if not self._running or not (self._timeline.run_due() or self._tasks):
+            if not self._running or not (self._timeline.run_due() or self._background):
                 return
-            await asyncio.gather(*self._tasks, return_exceptions=True)
+            await asyncio.gather(*self._background, return_exceptions=True)
 
     def spawn(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
         """Run apart from the caller, who may go away; ended by `stop`."""
@@ -218,7 +219,10 @@ class Executor:
         self._timeline.at(since + timedelta(seconds=seconds), lambda: self._start(action(argument)))
 
     def _start(self, work: Coroutine[Any, Any, None]) -> None:
-        self.spawn(work).add_done_callback(_report)
+        task = self.spawn(work)
+        self._background.add(task)
+        task.add_done_callback(self._background.discard)
+        task.add_done_callback(_report)
 
 
 def _report(task: asyncio.Task[Any]) -> None:

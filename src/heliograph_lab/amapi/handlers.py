@@ -89,9 +89,9 @@ class Handlers:
         if call.body not in (None, {}):
             raise ApiError(400, "Invalid JSON payload received. operations.cancel takes no body.")
         settings = self._settings
-        if call.name.partition("/devices/")[0] not in self._enterprises.names():
-            return answered(settings.cancel_foreign, _NOT_CANCELLABLE)
         device = self._registry.find(call.name.partition("/operations/")[0])
+        if device is None and call.name.partition("/devices/")[0] not in self._enterprises.names():
+            return answered(settings.cancel_foreign, _NOT_CANCELLABLE)
         slot = self._book.find(call.name)
         if device is None or slot is None or slot.published is None:
             return answered(settings.cancel_unknown, _NOT_CANCELLABLE)

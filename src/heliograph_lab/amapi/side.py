@@ -9,8 +9,8 @@ def add_routes(router: Router, emulator: AmapiEmulator) -> None:
     """Enrolment, and what has become of the quota."""
 
     async def enrol(request: Request) -> Reply:
-        device, name = await emulator.enrolment.enrol(request.json())
-        return Reply({**shown(device), "amapiName": name})
+        device, _ = await emulator.enrolment.enrol(request.json())
+        return Reply(shown(device))
 
     async def quota(_request: Request) -> Reply:
         return Reply(emulator.quota.shown())

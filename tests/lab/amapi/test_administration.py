@@ -9,7 +9,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from tests.lab.amapi.rig import ENTERPRISE, Json, Rig, running
+from tests.lab.amapi.rig import ENTERPRISE, Json, Rig, device, running
 
 TOKENS = f"{ENTERPRISE}/enrollmentTokens"
 TOPIC = "projects/alpha/topics/devices"
@@ -130,6 +130,18 @@ async def test_deleting_an_enterprise_that_its_customer_manages(rig: Rig, answer
     await rig.ask("GET", f"{ENTERPRISE}/devices/d1", status=200 if status != 200 else 403)
     names = [item["name"] for item in (await rig.ask("GET", "enterprises", projectId="p")).get("enterprises", [])]
     assert (ENTERPRISE in names) == (status != 200)
+
+
+async def test_a_fleet_brings_no_deleted_enterprise_back(tmp_path: Path) -> None:
+    async with running(tmp_path) as rig:
+        await rig.kernel.settings.change({"amapi": {"deleteCustomerManaged": "ok"}})
+        await rig.ask("DELETE", ENTERPRISE)
+    async with running(tmp_path) as rig:  # which puts its fleet again
+        await rig.fleet.put_all([device("late")])
+        for path in (ENTERPRISE, f"{ENTERPRISE}/devices", f"{ENTERPRISE}/devices/late"):
+            await rig.ask("GET", path, status=403)
+        await rig.issue("late", status=403)
+        await rig.cancel(f"{ENTERPRISE}/devices/late/operations/1", status=403)
 
 
 async def test_the_list_is_the_projects_and_basic(rig: Rig) -> None:

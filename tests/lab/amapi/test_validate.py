@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Callable
 from functools import cache
 from typing import Any, NamedTuple
@@ -140,6 +141,7 @@ _WRONG: dict[str, list[Any]] = {
     "google-duration": ["5", "s", "-1s", "0s", "1.1234567890s", "99999999999999s", 5, {}, []],
     "google-datetime": ["yesterday", "2026-13-01T00:00:00Z", "2026-01-01", 5, []],
     "boolean": ["true", 1, {}, []],
+    "byte": ["x", "a b=", "é", 5, {}, []],
     "int32": _NO_NUMBER,
     "int64": _NO_NUMBER,
     "number": ["many", True, {}, []],
@@ -215,6 +217,7 @@ _PLAIN: dict[str, st.SearchStrategy[Any]] = {
     "integer": st.integers(0, 0xFFFFFF),
     "number": st.integers(0, 0xFFFFFF),
     "int64": st.integers(0, 2**63 - 1) | st.integers(0, 2**63 - 1).map(str),
+    "byte": st.binary().map(lambda data: base64.urlsafe_b64encode(data).decode().rstrip("=")),
     "google-duration": DURATIONS,
     "google-datetime": st.datetimes().map(lambda at: f"{at:%Y-%m-%dT%H:%M:%S}Z".rjust(20, "0")),
 }
