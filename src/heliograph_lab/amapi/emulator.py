@@ -110,7 +110,7 @@ class AmapiEmulator:
             return 200, await asyncio.shield(self._executor.spawn(_run(handler, call))), []
         except ApiError as error:
             if isinstance(error, Unmodelled):
-                _log.error("501: %s Whoever needs it has to add it: %s", error, method.id)
+                _log.error("501 to %s: %s", method.id, error)
             after = [] if error.retry_after is None else [(b"retry-after", b"%d" % error.retry_after)]
             return error.status, error.body, after
         except Exception:  # noqa: BLE001 - whatever it was, the client gets Google's shape

@@ -124,12 +124,14 @@ class Tokens:
 
     def use(self, token: Token) -> list[Put]:
         """What has to go to disk with the device that comes in by this token; `used` follows once that is done."""
-        return [(_NAMESPACE, token.name, _after_use(token))]
+        if not token.fields.get("oneTimeOnly"):
+            return []  # nothing changes, and one that is deleted meanwhile must not come back
+        return [(_NAMESPACE, token.name, msgspec.structs.replace(token, used=True))]
 
     def used(self, token: Token) -> None:
         """The use of a token is on disk."""
-        if token.name in self._tokens:
-            self._tokens[token.name] = _after_use(token)
+        if token.fields.get("oneTimeOnly") and token.name in self._tokens:
+            self._tokens[token.name] = msgspec.structs.replace(token, used=True)
 
     async def delete(self, name: str) -> None:
         """enrollmentTokens.delete."""
@@ -176,10 +178,6 @@ def policy_name(enterprise: str, given: str, found: Violations) -> str:
     if head != f"{enterprise}/policies" or not last:
         found.add("policy_name", f"The policy must be one of {enterprise}.")
     return name
-
-
-def _after_use(token: Token) -> Token:
-    return msgspec.structs.replace(token, used=bool(token.fields.get("oneTimeOnly")))
 
 
 def _later(now: datetime, duration: timedelta) -> datetime | None:

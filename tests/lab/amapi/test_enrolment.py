@@ -12,7 +12,7 @@ import pytest
 from heliograph_lab.amapi.enrolment import EnrolmentError
 from heliograph_lab.amapi.side import add_routes
 from heliograph_lab.control import control_app
-from heliograph_lab.fleet import DeviceSpec
+from heliograph_lab.fleet import DeviceSpec, DeviceState
 from tests.lab.amapi.rig import ENTERPRISE, FLEET, Json, Rig, running
 from tests.lab.serving import client_of
 
@@ -112,6 +112,25 @@ async def test_a_token_for_one_admits_one(rig: Rig) -> None:
     assert all(isinstance(result, str | EnrolmentError) for result in results)
     await rig.ask("GET", token["name"], status=404)
     assert await rig.ask("GET", TOKENS) == {}
+
+
+@pytest.mark.parametrize("once", [True, False])
+async def test_a_token_that_is_deleted_meanwhile_stays_deleted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, once: bool
+) -> None:
+    async with running(tmp_path) as rig:
+        token = await _token(rig, oneTimeOnly=once)
+        enrol = rig.fleet.enrol
+
+        async def slow(*arguments: Any) -> DeviceState:
+            await rig.ask("DELETE", token["name"])
+            return await enrol(*arguments)
+
+        monkeypatch.setattr(rig.fleet, "enrol", slow)
+        await _enrol(rig, token)
+    async with running(tmp_path) as rig:
+        await rig.ask("GET", token["name"], status=404)
+        assert await rig.ask("GET", TOKENS) == {}
 
 
 async def test_tokens_that_admit_nobody(rig: Rig) -> None:
