@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import sys
 from collections.abc import Callable, Iterable, Iterator
@@ -24,6 +25,9 @@ from heliograph.domain.ladder import TRANSITIONS, Rung
 from heliograph.http import metrics as figures
 from heliograph.http.app import OPERATIONS
 from heliograph.http.wire import STATUS
+from heliograph_lab.amapi import EmulatorSettings
+from heliograph_lab.amapi.methods import MODELLED, UNMODELLED
+from heliograph_lab.settings import described
 
 DOCS = Path(__file__).parents[1] / "docs"
 PANEL = "Where it goes"
@@ -111,6 +115,17 @@ def metrics() -> str:
     return table(("Metric", "Type", "Labels", "Meaning"), rows)
 
 
+def amapi_methods(ids: Iterable[str]) -> str:
+    """Methods of Google's API, by id without what all ids begin with."""
+    return code(method.removeprefix("androidmanagement.") for method in ids) + "\n"
+
+
+def amapi_settings() -> str:
+    """Every setting of the emulator of AMAPI."""
+    rows = [(f"`{name}`", f"`{json.dumps(value)}`", text) for name, value, text in described(EmulatorSettings)]
+    return table(("Setting", "Default", "What it decides, and why it is so"), rows)
+
+
 def exit_codes() -> str:
     """What a command ends with."""
     return table(("Code", "Means"), [(str(int(code)), meaning) for code, meaning in TABLE.items()])
@@ -167,6 +182,9 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "operations": operations,
     "setup-operations": setup_operations,
     "metrics": metrics,
+    "amapi-modelled": lambda: amapi_methods(MODELLED),
+    "amapi-unmodelled": lambda: amapi_methods(UNMODELLED),
+    "amapi-settings": amapi_settings,
     "exit-codes": exit_codes,
     "command-line": command_line,
 }

@@ -2,6 +2,7 @@
 
 import argparse
 import asyncio
+import contextlib
 import logging
 import os
 import signal
@@ -14,6 +15,7 @@ import msgspec
 import uvloop
 
 from heliograph_lab.amapi import AmapiEmulator
+from heliograph_lab.amapi.side import add_routes
 from heliograph_lab.control import control_app
 from heliograph_lab.devices import Devices
 from heliograph_lab.fleet import Fleet
@@ -38,6 +40,7 @@ class LabOptions:
     pushy_port: int = 0
     ready_file: Path | None = None
     with_parent: int | None = None
+    announce: bool = False
 
 
 class Lab:
@@ -63,8 +66,10 @@ class Lab:
         except BaseException:
             self.kernel.close()
             raise
+        control = control_app(self.kernel, self.fleet, self.devices.settled)
+        add_routes(control, self.amapi)
         apps: dict[str, ASGIApp] = {
-            "control": LoopbackNames(control_app(self.kernel, self.fleet, self.devices.settled)),
+            "control": LoopbackNames(control),
             "amapi": self.amapi.app,
             "pushy": self.pushy.app,
         }
@@ -101,8 +106,19 @@ async def run(options: LabOptions) -> None:
     await lab.start()
     if options.ready_file is not None:
         write_ready_file(options.ready_file, {**lab.urls, "pid": os.getpid()})
+    if options.announce:
+        announce(lab.urls)
     await ended.wait()
     await lab.stop()
+
+
+def announce(urls: dict[str, str]) -> None:
+    """Say on standard output what is where; a reader that has gone away is no reason to end."""
+    named = {"Android Management API": "amapiUrl", "Pushy": "pushyUrl", "control API": "controlUrl"}
+    lines = [f"  {name:24}{urls[key]}" for name, key in named.items()]
+    with contextlib.suppress(OSError):
+        sys.stdout.write("\n".join(["The lab is up; Ctrl-C ends it.", *lines]) + "\n")
+        sys.stdout.flush()
 
 
 async def _open(options: LabOptions) -> Lab:
@@ -132,6 +148,7 @@ def parse(arguments: list[str] | None = None) -> LabOptions:
     for service in ("control", "amapi", "pushy"):
         parser.add_argument(f"--{service}-port", type=int, default=0, help="0 = that of the last start, or any")
     parser.add_argument("--ready-file", type=Path, help="written once everything listens")
+    parser.add_argument("--announce", action="store_true", help="say what is where, once everything listens")
     parser.add_argument("--with-parent", type=int, metavar="PID", help="end when this process, the parent, ends")
     return LabOptions(**vars(parser.parse_args(arguments)))
 

@@ -52,6 +52,39 @@ def test_the_clock(cli: Cli, lab: dict[str, Any]) -> None:
     assert cli("lab", "clock", "advance", 1, *lab["where"]).out.startswith("now")
 
 
+def test_an_enrolled_device(cli: Cli, lab: dict[str, Any]) -> None:
+    headers = {"authorization": "Bearer any"}
+    with httpx2.Client(base_url=lab["amapiUrl"], headers=headers, trust_env=False) as google:
+        body = {"enterpriseDisplayName": "Acme", "contactInfo": {"contactEmail": "it@acme.example"}}
+        query = {"projectId": "p", "agreementAccepted": "true"}
+        name = google.post("/v1/enterprises", json=body, params=query).json()["name"]
+        token = google.post(f"/v1/{name}/enrollmentTokens", json={}).json()["value"]
+        options = ["--name", "phone", "--serial", "S1", "--api-level", 30, "--personal", "--offline"]
+        first = cli.ok("lab", "device", "enroll", token, *options, *lab["where"])
+        assert (first["name"], first["online"]) == ("phone", False)
+        shown = google.get(f"/v1/{first['amapiName']}").json()
+        assert (shown["apiLevel"], shown["ownership"]) == (30, "PERSONALLY_OWNED")
+    assert name in cli("lab", "device", "enroll", token, "--serial", "S1", *lab["where"]).out
+    assert "is gone" in cli("lab", "device", "remove", "phone", *lab["where"]).out
+    assert cli("lab", "device", "enroll", "none", *lab["where"]).code == 2
+    assert "unknown" in cli("lab", "quota", *lab["where"]).out  # the project of a token from elsewhere
+    assert cli.ok("lab", "quota", *lab["where"])["limit"] is None
+
+
+def test_settings(cli: Cli, lab: dict[str, Any]) -> None:
+    changed = cli.ok("lab", "settings", "set", '{"amapi":{"expiryCode":13,"quotaLimit":600}}', *lab["where"])
+    assert changed["amapi"]["expiryCode"] == 13
+    assert "600 in 60 s" in cli("lab", "quota", *lab["where"]).out
+    assert "expiryCode" in cli("lab", "settings", "get", *lab["where"]).out
+    assert cli.ok("lab", "settings", "reset", *lab["where"])["amapi"]["expiryCode"] == 4
+
+
+def test_it_says_what_is_where(lab: dict[str, Any]) -> None:
+    said = (lab["folder"] / "stdout").read_text()
+    assert "Ctrl-C" in said
+    assert all(lab[name] in said for name in ("amapiUrl", "pushyUrl", "controlUrl"))
+
+
 def test_the_lab_is_found(cli: Cli, lab: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HELIOGRAPH_LAB_URL", lab["controlUrl"])
     assert cli("lab", "device", "list").code == 0
@@ -80,6 +113,8 @@ def test_a_lab_of_its_own_is_found_by_its_directory(cli: Cli, tmp_path: Path) ->
         (["device", "set", "d1", "--outcome", '{"result":"maybe"}'], 2, "result"),
         (["device", "journal", "nobody"], 5, "device-1"),
         (["faults", "put", "[{}]"], 2, "service"),
+        (["settings", "set", '{"amapi":{"expiryCode":99}}'], 2, "expiryCode"),
+        (["settings", "set", "expiryCode"], 2, "JSON"),
         (["faults", "put", "@missing"], 2, "missing"),
     ],
 )

@@ -30,6 +30,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, rena
     done: bool = False
     error: dict[str, Any] | None = None
     effect: bool = False
+    expired: bool = False
     ended_at: datetime | None = None
 
     @property
