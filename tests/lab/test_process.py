@@ -89,6 +89,9 @@ async def test_ends_cleanly(lab: Process, number: signal.Signals) -> None:
         assert (await client.get(f"{ready['controlUrl']}/health")).json() == {"status": "ok"}
         assert (await client.get(f"{ready['pushyUrl']}/topics?api_key=k")).json() == {"topics": []}
         assert (await client.get(f"{ready['amapiUrl']}/v1/enterprises/x/devices")).status_code == 401
+        assert (await client.get(f"{ready['pubsubUrl']}/v1/projects/p1/topics")).json() == {}
+        (recorded,) = (await client.get(f"{ready['controlUrl']}/requests?service=pubsub")).json()["items"]
+        assert recorded["path"] == "/v1/projects/p1/topics"
         (recorded,) = (await client.get(f"{ready['controlUrl']}/requests?service=amapi")).json()["items"]
         assert recorded["path"] == "/v1/enterprises/x/devices"
     process.send_signal(number)

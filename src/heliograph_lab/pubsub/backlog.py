@@ -46,7 +46,7 @@ class Backlog:
     def add(self, message: Message, deliveries: int) -> None:
         """One more message."""
         pending = self._pending[message.id] = Pending(message, deliveries)
-        self._oldest.append((message.published_at, message.id))
+        self._oldest.append((message.due, message.id))
         self._queue_up(pending)
 
     def take(self, now: datetime, most: int, until: datetime) -> list[Pending]:
@@ -92,10 +92,10 @@ class Backlog:
         if pending is not None and pending.attempts == 0:
             self._put(pending, now)
 
-    def forget_before(self, published: datetime) -> list[str]:
-        """Drop what is past its retention."""
+    def forget_before(self, due: datetime) -> list[str]:
+        """Drop what is past its retention, which begins when a message may first be handed out."""
         gone: list[str] = []
-        while self._oldest and (self._oldest[0][0] <= published or self._oldest[0][1] not in self._pending):
+        while self._oldest and (self._oldest[0][0] <= due or self._oldest[0][1] not in self._pending):
             _, message_id = self._oldest.popleft()
             if self._pending.pop(message_id, None) is not None:
                 gone.append(message_id)

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.lab.pubsub.rig import Endpoint, Rig, endpoint, running
+from tests.lab.pubsub.world import World, furnish, lab
 
 
 @pytest.fixture
@@ -20,3 +21,10 @@ async def rig(tmp_path: Path) -> AsyncIterator[Rig]:
 async def target() -> AsyncIterator[Endpoint]:
     async with endpoint() as target:
         yield target
+
+
+@pytest.fixture
+async def world(tmp_path: Path) -> AsyncIterator[World]:
+    async with lab(tmp_path / "lab") as world:
+        await furnish(world)
+        yield world
