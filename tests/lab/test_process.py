@@ -156,6 +156,23 @@ async def test_what_is_under_way_ends_quietly(lab: Process) -> None:
     assert lab.stderr.read_text() == ""
 
 
+async def test_a_waiting_pull_ends_quietly(lab: Process) -> None:
+    process, ready = await lab.start()
+    subscription = "/v1/projects/p1/subscriptions/waiting"
+    async with httpx2.AsyncClient(base_url=ready["pubsubUrl"], trust_env=False, timeout=60) as client:
+        await client.put("/v1/projects/p1/topics/amapi", json={})
+        await client.put(subscription, json={"topic": "projects/p1/topics/amapi"})
+        waiting = asyncio.create_task(client.post(f"{subscription}:pull", json={"maxMessages": 1}))
+        async with httpx2.AsyncClient(base_url=ready["controlUrl"], trust_env=False) as control:
+            while len((await control.get("/requests?service=pubsub")).json()["items"]) < 3:  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+        process.terminate()
+        with pytest.raises(httpx2.TransportError):
+            await waiting
+    assert ended(process) == 0
+    assert lab.stderr.read_text() == ""
+
+
 async def test_foreign_names_are_refused(lab: Process) -> None:
     _, ready = await lab.start()
     async with httpx2.AsyncClient(trust_env=False, base_url=ready["controlUrl"]) as client:

@@ -74,7 +74,7 @@ class AmapiEmulator:
 
     def channel(self, enterprise: str) -> Channel | None:
         """Where the enterprise's notifications go; None when it has no topic."""
-        shown = self.enterprises.resource(enterprise) if enterprise in self.enterprises.names() else {}
+        shown = self.enterprises.resource(enterprise)  # of one that is deleted or unknown no more than a name
         topic = shown.get("pubsubTopic", "")
         return Channel(topic, frozenset(shown.get("enabledNotificationTypes", ()))) if topic else None
 

@@ -1,12 +1,14 @@
 """Which of the things that happen to devices and operations Google notifies of, and with what content."""
 
 import itertools
+from datetime import datetime
+from typing import Any
 
 from heliograph_lab.amapi.devices import Registry
 from heliograph_lab.amapi.events import Cause, Event, Outlet
 from heliograph_lab.amapi.operations import Record
 from heliograph_lab.amapi.settings import EmulatorSettings
-from heliograph_lab.amapi.wire import timestamp
+from heliograph_lab.amapi.wire import milliseconds, timestamp
 from heliograph_lab.clock import LabClock
 from heliograph_lab.fleet import DeviceState, Fleet
 from heliograph_lab.state import Put
@@ -44,6 +46,11 @@ class Notices:
     def published(self, record: Record) -> None:
         """The end is on disk."""
         self._outlet.pay(_key("COMMAND", record.name), leaving=leaves(record))
+        if record.effect and record.command["type"] == "START_LOST_MODE":
+            device = self._registry.find(record.device)
+            if device is not None:
+                logs = usage_logs(self._registry.resource(device), self._clock.now())
+                self._outlet.post(_event("USAGE_LOGS", record.device, record.device, logs, key=record.name))
 
     def left(self, record: Record) -> None:
         """The device of an operation that ended its management is gone."""
@@ -89,6 +96,18 @@ class Notices:
         shown = {**self._registry.resource(device), "lastStatusReportTime": timestamp(self._clock.now())}
         shown |= {"state": "DELETED", "appliedState": "DELETED"}
         return _event("STATUS_REPORT", name, name, shown, key=f"{name} DELETED")
+
+
+def usage_logs(device: dict[str, Any], at: datetime) -> dict[str, Any]:
+    """A BatchUsageLogEvents with one event: where the lost device is."""
+    event = {
+        "eventId": str(milliseconds(at)),
+        "eventTime": timestamp(at),
+        "eventType": "LOST_MODE_LOCATION",
+        "lostModeLocationEvent": {"location": {"latitude": 52.5163, "longitude": 13.3777}, "batteryLevel": 80},
+    }
+    shown = {"device": device["name"], "user": device.get("userName", ""), "retrievalTime": timestamp(at)}
+    return {**shown, "usageLogEvents": [event]}
 
 
 def leaves(record: Record) -> bool:

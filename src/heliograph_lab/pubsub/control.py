@@ -8,7 +8,7 @@ from uuid import uuid4
 import msgspec
 
 from heliograph_lab.amapi.events import Event, Source
-from heliograph_lab.amapi.wire import timestamp
+from heliograph_lab.amapi.notices import usage_logs
 from heliograph_lab.pubsub.chaos import Action, RuleError, check
 from heliograph_lab.pubsub.emulator import PubsubEmulator
 from heliograph_lab.pubsub.model import Message
@@ -141,18 +141,6 @@ class NotificationControl:
         if found is None:
             raise RuleError(f"name: {wanted.type} needs a resource, or the name of one that is there")
         return usage_logs(found, self._pubsub.store.now()) if wanted.type == "USAGE_LOGS" else found
-
-
-def usage_logs(device: dict[str, Any], at: datetime) -> dict[str, Any]:
-    """A BatchUsageLogEvents with one event: where the lost device is."""
-    event = {
-        "eventId": str(int(at.timestamp() * 1000)),
-        "eventTime": timestamp(at),
-        "eventType": "LOST_MODE_LOCATION",
-        "lostModeLocationEvent": {"location": {"latitude": 52.5163, "longitude": 13.3777}, "batteryLevel": 80},
-    }
-    shown = {"device": device["name"], "user": device.get("userName", ""), "retrievalTime": timestamp(at)}
-    return {**shown, "usageLogEvents": [event]}
 
 
 def _converted(body: Any, kind: Any) -> Any:

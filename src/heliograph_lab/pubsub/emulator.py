@@ -19,7 +19,7 @@ from heliograph_lab.pubsub.push import Pusher
 from heliograph_lab.pubsub.store import PubsubStore
 from heliograph_lab.pubsub.subscriptions import Subscriptions
 from heliograph_lab.pubsub.topics import Call, Handler, Topics
-from heliograph_lab.service import MOST_BODY, ASGIApp, Receive, Scope, Send
+from heliograph_lab.service import CUT, MOST_BODY, ASGIApp, Receive, Scope, Send
 
 _log = logging.getLogger("heliograph_lab.pubsub")
 _JSON = b"application/json; charset=UTF-8"
@@ -77,7 +77,13 @@ class PubsubEmulator:
         handler, name = found
         work = asyncio.ensure_future(self._answer(scope, body, handler, name))
         # Shielded, unless it may wait for long: what was taken in is seen through even when the client has gone.
-        answer = await (_unless_gone(receive, work) if _may_wait(scope) else asyncio.shield(work))
+        try:
+            answer = await (_unless_gone(receive, work) if _may_wait(scope) else asyncio.shield(work))
+        except asyncio.CancelledError:
+            # The lab is ending. No answer is the truth; the server would make it a 500.
+            if (cut := scope.get("extensions", {}).get(CUT)) is not None:
+                cut()
+            raise
         if answer is not None:
             await _respond(send, answer[0], encode(answer[1]), _JSON)
 

@@ -64,9 +64,10 @@ class PubsubStore:
         """The topic of this name."""
         return self._topics.get(name)
 
-    def topics(self, project: str) -> list[Topic]:
-        """The project's topics by name."""
-        return [self._topics[name] for name in sorted(self._topics) if name.startswith(f"{project}/topics/")]
+    def topics(self, project: str = "") -> list[Topic]:
+        """The topics by name, all or those of one project."""
+        prefix = f"{project}/topics/" if project else ""
+        return [self._topics[name] for name in sorted(self._topics) if name.startswith(prefix)]
 
     async def put_topic(self, topic: Topic) -> None:
         """Make a topic."""

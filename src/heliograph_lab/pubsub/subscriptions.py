@@ -27,7 +27,7 @@ from heliograph_lab.pubsub.model import (
 from heliograph_lab.pubsub.parse import parse, seconds
 from heliograph_lab.pubsub.retry import backoff
 from heliograph_lab.pubsub.store import PubsubStore
-from heliograph_lab.pubsub.topics import Call, check_id, page, shown
+from heliograph_lab.pubsub.topics import MOST_RESOURCES, Call, check_id, page, shown
 
 POLL = 20.0  # real seconds that a pull without messages may take; Google names no figure
 MOST_PULLED = 1000
@@ -86,6 +86,8 @@ class Subscriptions:
             raise not_found(subscription.topic)
         if self._store.subscription(call.name) is not None:
             raise exists(call.name)
+        if len(self._store.subscriptions()) >= MOST_RESOURCES:
+            raise ApiError(429, f"The lab holds no more than {MOST_RESOURCES} subscriptions.", details=[])
         await self._store.put_subscription(_checked(subscription))
         return self._shown(call.name)
 

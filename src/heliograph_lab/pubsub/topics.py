@@ -17,6 +17,8 @@ from heliograph_lab.pubsub.store import PubsubStore
 
 MOST_MESSAGES = 1000
 MOST_DATA = 10_000_000
+MOST_ATTRIBUTES = 100
+MOST_RESOURCES = 10_000  # topics, and subscriptions; Google's limit for a project
 _PAGE, _MOST_PAGE = 100, 1000
 _ID = re.compile(r"projects/[^/]+/(?:topics|subscriptions)/([A-Za-z][A-Za-z0-9._~%+-]{2,254})")
 
@@ -66,6 +68,8 @@ class Topics:
             seconds(topic.message_retention_duration, "message_retention_duration", 600, 2_678_400)
         if self._store.topic(call.name) is not None:
             raise exists(call.name)
+        if len(self._store.topics()) >= MOST_RESOURCES:
+            raise ApiError(429, f"The lab holds no more than {MOST_RESOURCES} topics.", details=[])
         topic = msgspec.structs.replace(topic, name=call.name, state="", satisfies_pzs=False)
         await self._store.put_topic(topic)
         return topic
@@ -135,9 +139,13 @@ class Topics:
         raw = decoded(message.data)
         if len(raw) > MOST_DATA:
             raise ApiError(400, "The value for message_data is too large.")
+        attributes = message.attributes or {}
+        if len(attributes) > MOST_ATTRIBUTES:
+            raise ApiError(400, f"The message has more than {MOST_ATTRIBUTES} attributes.")
+        if any(not 1 <= len(key) <= 256 or len(value) > 1024 for key, value in attributes.items()):
+            raise ApiError(400, "An attribute's key must have 1 to 256 characters, its value 1024 at most.")
         now = self._store.now()
         data = base64.b64encode(raw).decode()
-        attributes = message.attributes or {}
         return Message(
             id=self._store.new_id(), topic=topic, published_at=now, data=data, attributes=attributes, due=now
         )

@@ -91,6 +91,16 @@ async def test_a_device_that_leaves_says_so(world: World, kind: str, *, last: bo
     await world.nothing()
 
 
+async def test_a_lost_device_says_where_it_is(world: World) -> None:
+    message = {"lostMessage": {"defaultMessage": "Please return me"}}
+    await world.issue(kind="START_LOST_MODE", startLostModeParams=message)
+    command, logs = await world.received(2)
+    assert [command.kind, logs.kind] == ["COMMAND", "USAGE_LOGS"]
+    assert logs.resource["usageLogEvents"][0]["eventType"] == "LOST_MODE_LOCATION"
+    assert logs.resource["device"] == f"{ENTERPRISE}/devices/d1"
+    await world.nothing()
+
+
 async def test_a_deleted_device_says_so_once_it_knows(world: World) -> None:
     await world.google("DELETE", f"{ENTERPRISE}/devices/d2")
     await world.nothing()
