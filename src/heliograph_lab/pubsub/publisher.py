@@ -33,6 +33,7 @@ class Publisher:
         self.settings = kernel.settings.open("pubsub", settings or PublisherSettings())
         self.rules = pubsub.rules
         self._state = kernel.state
+        self._clock = kernel.clock
         self._store = pubsub.store
         self._log = pubsub.log
         self._source: Source | None = None
@@ -49,6 +50,12 @@ class Publisher:
         self._owed = {key: msgspec.convert(value, Event) for key, value in self._state.all(_NAMESPACE).items()}
         for event in sorted(self._owed.values(), key=self._order):
             self.pay(event.key)
+        self._clock.on_settle(self.settled)  # after the emulator's own, which makes the events
+
+    async def settled(self) -> None:
+        """Return once what was to be published is."""
+        while self._tasks:
+            await asyncio.gather(*self._tasks, return_exceptions=True)
 
     async def stop(self) -> None:
         """Stop at once; what is owed is on disk."""

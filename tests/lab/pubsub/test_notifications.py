@@ -165,6 +165,13 @@ async def test_no_answer_waits_for_a_device_that_is_away(world: World) -> None:
     await world.nothing()
 
 
+async def test_a_move_of_the_clock_returns_once_what_fell_due_is_published(world: World) -> None:
+    await world.issue("d2", duration="60s")
+    await world.control("PUT", "/clock", {"advanceSeconds": 61})
+    (published,) = await world.log()
+    assert (published["type"], published["fate"]) == ("COMMAND", "published")
+
+
 async def test_what_is_owed_is_published_after_a_kill(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async with lab(tmp_path / "lab") as world:
         await furnish(world)
