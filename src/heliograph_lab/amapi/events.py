@@ -43,8 +43,8 @@ class Outlet(Protocol):
         """Publish an event that no other commit depends on."""
         ...
 
-    async def answered(self, key: str) -> None:
-        """Wait, within bounds, until a subscriber has answered to the event, if answers shall wait for that."""
+    async def answered(self, key: str, enterprise: str) -> None:
+        """Wait, within bounds, until a subscriber has answered to a COMMAND, if answers shall wait for that."""
         ...
 
 
@@ -73,5 +73,5 @@ class Silent:
     def post(self, _event: Event) -> None:
         """Nobody wants it."""
 
-    async def answered(self, _key: str) -> None:
+    async def answered(self, _key: str, _enterprise: str) -> None:
         """Nobody answers."""

@@ -71,7 +71,7 @@ class Notices:
         """Wait for a subscriber's answer to the operation's end, if the API's answer shall come after it."""
         device = self._registry.find(record.device)
         if device is not None and device.online:
-            await self._outlet.answered(_key("COMMAND", record.name))
+            await self._outlet.answered(_key("COMMAND", record.name), record.device.partition("/devices/")[0])
 
     def _device_changed(self, device: DeviceState) -> None:
         if device.spec.amapi is None:

@@ -66,11 +66,10 @@ class Publisher:
 
     def owe(self, event: Event) -> Put | None:
         """The row that obliges; None when the enterprise wants no such notification."""
-        channel = self._source.channel(event.enterprise) if self._source is not None else None
         silent = (event.cause == "cancelled" and not self.settings.cancelled) or (
             event.cause == "expired" and not self.settings.expired
         )
-        if channel is None or silent or event.kind not in channel.types | ALWAYS:
+        if silent or not self._wants(event.enterprise, event.kind):
             return None
         self._owed[event.key] = event
         return (_NAMESPACE, event.key, event)
@@ -93,9 +92,9 @@ class Publisher:
             await self._state.put_many([put])
             self.pay(event.key)
 
-    async def answered(self, key: str) -> None:
-        """Wait until a subscriber has acknowledged or refused the event, if answers shall wait for that."""
-        if not self.settings.before_reply:
+    async def answered(self, key: str, enterprise: str) -> None:
+        """Wait until a subscriber has acknowledged or refused a COMMAND, if answers shall wait for that."""
+        if not self.settings.before_reply or not self._wants(enterprise, "COMMAND"):
             return
         answer = asyncio.Event()
         self._waiting[key] = answer
@@ -114,17 +113,24 @@ class Publisher:
         channel = self._source.channel(event.enterprise) if self._source is not None else None
         topic = channel.topic if channel is not None else ""
         fate = self._fate(topic)
-        ids: list[str] = []
+        messages: list[Message] = []
+        held = False
         if fate == "published":
             action = action or self.rules.action(event.kind, event.enterprise, at_push=False) or Action()
             messages = self._messages(topic, event, action)
-            ids = [message.id for message in messages]
-            fate = "published" if ids else "dropped"
-            self._expect(event.key, ids)
+            held = action.reorder
+            fate = "published" if messages else "dropped"
+        ids = [message.id for message in messages]
+        self._expect(event.key, ids)
+        if messages:
             await self._store.publish(messages)
-            self._reorder(event.enterprise, ids, held=action.reorder)
+            self._reorder(event.enterprise, ids, held=held)
         self._log.published(event.kind, event.enterprise, event.name, topic, fate, tuple(ids))
         return fate, ids
+
+    def _wants(self, enterprise: str, kind: str) -> bool:
+        channel = self._source.channel(enterprise) if self._source is not None else None
+        return channel is not None and kind in channel.types | ALWAYS
 
     def _messages(self, topic: str, event: Event, action: Action) -> list[Message]:
         now = self._store.now()
@@ -166,9 +172,14 @@ class Publisher:
             self._store.bring_forward(message_id)
 
     def _expect(self, key: str, ids: list[str]) -> None:
-        if key in self._waiting:
-            self._ids[key] = ids
-            self._waiting |= dict.fromkeys(ids, self._waiting[key])
+        """Whoever waits for an answer to the event waits for one to these messages; without any, for nothing."""
+        waiting = self._waiting.get(key)
+        if waiting is None:
+            return
+        if not ids:
+            waiting.set()
+        self._ids[key] = ids
+        self._waiting |= dict.fromkeys(ids, waiting)
 
     def _on_answer(self, message_id: str) -> None:
         if (waiting := self._waiting.get(message_id)) is not None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from heliograph_lab.pubsub import publisher
 from heliograph_lab.pubsub.publisher import Publisher
 from tests.lab.pubsub.rig import TOPIC, Endpoint
 from tests.lab.pubsub.world import ENTERPRISE, EVERY, World, device, furnish, lab
@@ -159,9 +160,16 @@ async def test_the_answer_waits_for_the_notification_if_asked_to(world: World, t
     await issuing
 
 
-async def test_no_answer_waits_for_a_device_that_is_away(world: World) -> None:
+async def test_no_answer_waits_for_what_cannot_come(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(publisher, "PATIENCE", 3600)  # more than the client's patience: to wait is to fail
     await world.control("PUT", "/settings", {"pubsub": {"beforeReply": True}})
-    await world.issue("d2")
+    await world.issue("d2")  # it is away
+    await world.control("PUT", "/notifications/rules", [{"action": {"drop": True}, "times": 1}])
+    await world.issue()
+    await world.enable("STATUS_REPORT")
+    await world.issue()
+    await world.enable(*EVERY, topic="projects/p1/topics/missing")
+    await world.issue()
     await world.nothing()
 
 
