@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+from msgspec import Struct
 from pictures import ladder_svg, moves_table, read_sequence, sequence_svg
 from prometheus_client.metrics import MetricWrapperBase
 from typer.main import get_command
@@ -27,6 +28,7 @@ from heliograph.http.app import OPERATIONS
 from heliograph.http.wire import STATUS
 from heliograph_lab.amapi import EmulatorSettings
 from heliograph_lab.amapi.methods import MODELLED, UNMODELLED
+from heliograph_lab.pubsub import PublisherSettings
 from heliograph_lab.settings import described
 
 DOCS = Path(__file__).parents[1] / "docs"
@@ -120,9 +122,9 @@ def amapi_methods(ids: Iterable[str]) -> str:
     return code(method.removeprefix("androidmanagement.") for method in ids) + "\n"
 
 
-def amapi_settings() -> str:
-    """Every setting of the emulator of AMAPI."""
-    rows = [(f"`{name}`", f"`{json.dumps(value)}`", text) for name, value, text in described(EmulatorSettings)]
+def lab_settings(kind: type[Struct]) -> str:
+    """Every setting of one of the lab's services."""
+    rows = [(f"`{name}`", f"`{json.dumps(value)}`", text) for name, value, text in described(kind)]
     return table(("Setting", "Default", "What it decides, and why it is so"), rows)
 
 
@@ -184,7 +186,8 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "metrics": metrics,
     "amapi-modelled": lambda: amapi_methods(MODELLED),
     "amapi-unmodelled": lambda: amapi_methods(UNMODELLED),
-    "amapi-settings": amapi_settings,
+    "amapi-settings": lambda: lab_settings(EmulatorSettings),
+    "pubsub-settings": lambda: lab_settings(PublisherSettings),
     "exit-codes": exit_codes,
     "command-line": command_line,
 }

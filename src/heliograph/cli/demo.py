@@ -312,7 +312,12 @@ def ready_document(plan: DemoPlan, lab: Lab, base_url: str) -> dict[str, Any]:
             }
             for d in plan.devices
         ],
-        "lab": {"controlUrl": lab.control_url, "amapiUrl": lab.amapi_url, "pushyUrl": lab.pushy_url},
+        "lab": {
+            "controlUrl": lab.control_url,
+            "amapiUrl": lab.amapi_url,
+            "pushyUrl": lab.pushy_url,
+            "pubsubUrl": lab.pubsub_url,
+        },
         "metricsUrl": f"{base_url}/metrics",
         "pids": {"server": os.getpid(), "lab": lab.pid},
     }

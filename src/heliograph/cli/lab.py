@@ -43,12 +43,14 @@ def up(
     control_port: Annotated[int, typer.Option(help="0 = that of the last start, or any.")] = 0,
     amapi_port: Annotated[int, typer.Option(help="0 = that of the last start, or any.")] = 0,
     pushy_port: Annotated[int, typer.Option(help="0 = that of the last start, or any.")] = 0,
+    pubsub_port: Annotated[int, typer.Option(help="0 = that of the last start, or any.")] = 0,
     ready_file: Annotated[Path | None, typer.Option(help="Written, as JSON, once it listens.")] = None,
 ) -> None:
     """Start the emulators without a server, for code of your own. Ctrl-C ends it."""
     state = data_dir / "lab"
     arguments = ["--announce", "--state-dir", str(state), "--ready-file", str(ready_file or state / _READY)]
-    for name, port in (("control", control_port), ("amapi", amapi_port), ("pushy", pushy_port)):
+    ports = {"control": control_port, "amapi": amapi_port, "pushy": pushy_port, "pubsub": pubsub_port}
+    for name, port in ports.items():
         arguments += [f"--{name}-port", str(port)]
     sys.stdout.flush()
     os.execv(sys.executable, [sys.executable, "-m", "heliograph_lab", *arguments])  # noqa: S606

@@ -14,6 +14,7 @@ from heliograph_lab.amapi.discovery import Method, match
 from heliograph_lab.amapi.enrolment import Enrolment
 from heliograph_lab.amapi.enterprises import Enterprises
 from heliograph_lab.amapi.errors import NOT_FOUND_PAGE, ApiError, Unmodelled, Violations, encode, error_json
+from heliograph_lab.amapi.events import Channel, Outlet, Silent
 from heliograph_lab.amapi.execution import Executor
 from heliograph_lab.amapi.handlers import Handlers
 from heliograph_lab.amapi.methods import bound
@@ -47,7 +48,9 @@ class AmapiEmulator:
     SIGKILL: `start` goes on where the last run ended.
     """
 
-    def __init__(self, kernel: Kernel, fleet: Fleet, settings: EmulatorSettings | None = None) -> None:
+    def __init__(
+        self, kernel: Kernel, fleet: Fleet, settings: EmulatorSettings | None = None, outlet: Outlet | None = None
+    ) -> None:
         self.settings = kernel.settings.open(SERVICE, settings or EmulatorSettings())
         self.book = Book(kernel)
         self.quota = Quota(kernel.clock, self.settings)
@@ -56,7 +59,7 @@ class AmapiEmulator:
         tokens = Tokens(kernel)
         self.registry = Registry(kernel, fleet, self.book, self.enterprises, self.settings)
         self.enrolment = Enrolment(kernel, fleet, tokens, self.registry, self.enterprises)
-        self._executor = Executor(kernel, fleet, self.book, self.registry, self.settings)
+        self._executor = Executor(kernel, fleet, self.book, self.registry, self.settings, outlet or Silent())
         self._methods = bound(
             Handlers(self.book, self.registry, self.enterprises, self._executor, self.settings),
             Administration(self.enterprises, self._signups, tokens, self.registry, self.settings),
@@ -68,6 +71,20 @@ class AmapiEmulator:
     async def start(self) -> None:
         """Load what is on disk and begin to run it."""
         await self._executor.start()
+
+    def channel(self, enterprise: str) -> Channel | None:
+        """Where the enterprise's notifications go; None when it has no topic."""
+        shown = self.enterprises.resource(enterprise)  # of one that is deleted or unknown no more than a name
+        topic = shown.get("pubsubTopic", "")
+        return Channel(topic, frozenset(shown.get("enabledNotificationTypes", ()))) if topic else None
+
+    def resource(self, name: str) -> dict[str, Any] | None:
+        """A device or an operation as the API shows it; None when there is none."""
+        if "/operations/" in name:
+            slot = self.book.find(name)
+            return slot.published.resource() if slot is not None and slot.published is not None else None
+        device = self.registry.find(name)
+        return self.registry.resource(device) if device is not None else None
 
     async def stop(self) -> None:
         """Stop running commands; everything is on disk already."""

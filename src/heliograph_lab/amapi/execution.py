@@ -10,7 +10,9 @@ from typing import Any, TypeVar
 import msgspec
 
 from heliograph_lab.amapi.devices import Registry, amapi_of
-from heliograph_lab.amapi.operations import Book, CancelFate, Slot
+from heliograph_lab.amapi.events import Outlet
+from heliograph_lab.amapi.notices import Notices, leaves
+from heliograph_lab.amapi.operations import Book, CancelFate, Record, Slot
 from heliograph_lab.amapi.outcomes import Verdict, decide
 from heliograph_lab.amapi.settings import EmulatorSettings
 from heliograph_lab.amapi.timeline import Timeline
@@ -20,7 +22,6 @@ from heliograph_lab.state import Entry, Event, entry
 
 _log = logging.getLogger("heliograph_lab.amapi")
 _MOST_ROUNDS = 100
-_LEAVES = ("WIPE", "RELINQUISH_OWNERSHIP")
 T = TypeVar("T")
 
 
@@ -28,13 +29,20 @@ class Executor:
     """One worker for each device that has something to do; operations of one device run in order."""
 
     def __init__(
-        self, kernel: Kernel, fleet: Fleet, book: Book, registry: Registry, settings: EmulatorSettings
+        self,
+        kernel: Kernel,
+        fleet: Fleet,
+        book: Book,
+        registry: Registry,
+        settings: EmulatorSettings,
+        outlet: Outlet,
     ) -> None:
         self._kernel = kernel
         self._fleet = fleet
         self._book = book
         self._registry = registry
         self._settings = settings
+        self.notices = Notices(kernel.clock, fleet, registry, settings, outlet)
         self._timeline = Timeline(kernel.clock)
         self._busy: set[str] = set()
         self._online_since: dict[str, datetime] = {}
@@ -134,6 +142,7 @@ class Executor:
         device = self._fleet.by_amapi_name(name)
         if device is not None and device.online and self._registry.to_be_wiped(name):
             await self._registry.wiped(name, entry(device.spec.device_id, "executed", type="WIPE"))
+            self.notices.wiped(device, name)
 
     def _next(self, name: str) -> Slot | None:
         device = self._fleet.by_amapi_name(name)
@@ -178,17 +187,22 @@ class Executor:
             expired=expired,
             ended_at=self._kernel.clock.now(),
         )
-        await self._book.commit(slot, record, journal)
+        await self._book.commit(slot, record, journal, self.notices.ended(record))
+        self.notices.published(record)
         self._after_end(slot)
 
     def _after_end(self, slot: Slot) -> None:
         record = slot.record
         ended = record.ended_at or self._kernel.clock.now()
-        if record.effect and record.command["type"] in _LEAVES:
+        if leaves(record):
             self._registry.leave(record.device)
-            self._at(ended, self._settings.drop_delay, self._registry.drop, record.device)
+            self._at(ended, self._settings.drop_delay, self._drop, record)
         elif self._settings.purge_after is not None:
             self._at(ended, self._settings.purge_after, self._book.purge, slot)
+
+    async def _drop(self, record: Record) -> None:
+        await self._registry.drop(record.device)
+        self.notices.left(record)
 
     def _await_expiry(self, slot: Slot) -> None:
         if slot.record.expires_at is not None:

@@ -56,6 +56,7 @@ class Handlers:
         slot = await self._book.add(spec.name, make)
         answer = slot.record.resource()
         self._executor.issued(slot)
+        await self._executor.notices.answered(slot.record)
         return answer
 
     async def get_operation(self, call: Call) -> dict[str, Any]:
@@ -125,7 +126,9 @@ class Handlers:
 
     async def patch_device(self, call: Call) -> dict[str, Any]:
         """devices.patch."""
-        return await self._registry.patch(call.name, call.body, call.query.get("updateMask"))
+        patched = await self._registry.patch(call.name, call.body, call.query.get("updateMask"))
+        self._executor.notices.reports(call.name)
+        return patched
 
     async def delete_device(self, call: Call) -> dict[str, Any]:
         """devices.delete: the record goes at once; the device wipes itself when it is online in the next 30 days."""

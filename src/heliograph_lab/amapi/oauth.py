@@ -10,7 +10,8 @@ import msgspec
 
 _GRANT = "urn:ietf:params:oauth:grant-type:jwt-bearer"
 SCOPE = "https://www.googleapis.com/auth/androidmanagement"
-_WIDER_SCOPE = "https://www.googleapis.com/auth/cloud-platform"
+# One token endpoint serves both APIs, as Google's does.
+_OTHER_SCOPES = ("https://www.googleapis.com/auth/pubsub", "https://www.googleapis.com/auth/cloud-platform")
 _TOKEN = "ya29.lab."  # noqa: S105 - the beginning of each; the project follows, so that a restart forgets none
 UNKNOWN_PROJECT = "unknown"
 _LONGEST_PROJECT = 100
@@ -40,7 +41,7 @@ def exchange(form: bytes, own_url: str) -> tuple[int, dict[str, Any]]:
         return _refused("invalid_grant", "Invalid JWT: audience must be Google's token endpoint or this one.")
     if not claims.get("iss") or not _lasts_an_hour(claims):
         return _refused("invalid_grant", "Invalid JWT: iss, iat and exp are required, at most one hour apart.")
-    if not {SCOPE, _WIDER_SCOPE}.intersection(str(claims.get("scope", "")).split()):
+    if not {SCOPE, *_OTHER_SCOPES}.intersection(str(claims.get("scope", "")).split()):
         return _refused("invalid_scope", f"Invalid OAuth scope: {SCOPE} is needed.")
     project = base64.urlsafe_b64encode(project_of_account(str(claims["iss"])).encode()).decode().rstrip("=")
     token = f"{_TOKEN}{project}.{secrets.token_urlsafe(32)}"
