@@ -13,6 +13,8 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any
 
+from heliograph.domain.attempts import Attempts, one_more
+
 
 class Rung(StrEnum):
     """Where a command is. The names are the vocabulary of the product for all platforms."""
@@ -79,7 +81,11 @@ class Reason:
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """One instruction to one device, with a life. `secret` is sealed (encrypted) and leaves once it is not needed."""
+    """One instruction to one device, with a life. `secret` is sealed (encrypted) and leaves once it is not needed.
+
+    `attempts` = the attempts to issue it that failed. `not_before` = when a deferred command may be claimed again,
+    `deferrals` = how often it was deferred.
+    """
 
     id: str
     organization_id: str
@@ -103,6 +109,9 @@ class Command:
     operation: dict[str, Any] | None = None
     reason: Reason | None = None
     push_id: str | None = None
+    attempts: Attempts | None = None
+    not_before: int | None = None
+    deferrals: int = 0
     entries: int = 0
     version: int = 1
 
@@ -136,7 +145,10 @@ class IssueStarted(Event):
 
 
 class IssueRefused(Event):
-    """The upstream answered in a way that proves it did not accept; another attempt will follow."""
+    """The upstream answered in a way that proves it did not accept; another attempt will follow.
+
+    All of them share one entry, with the last `evidence["reason"]`.
+    """
 
 
 class Noted(Event):
@@ -267,7 +279,10 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """What one event did: the command after it, and the entry to store (None = nothing new was learnt)."""
+    """What one event did: the command after it, and the entry to store (None = nothing new was learnt).
+
+    An entry whose number is below the count of the command before takes the place of that one.
+    """
 
     command: Command
     entry: Entry | None
@@ -338,10 +353,21 @@ def _note_attempt(command: Command, event: Event, now: int) -> Step:
     if command.rung is not Rung.QUEUED or command.issue is Issue.BOUND:
         return Step(command, None)
     if isinstance(event, IssueStarted):
+        if command.attempts is not None:  # the summary of the attempts counts this one
+            return Step(replace(command, issue=Issue.OPEN, issue_at=now, updated_at=now), None)
         return _entered(command, event, now, issue=Issue.OPEN, issue_at=now)
     if isinstance(event, IssueRefused):
-        return _entered(command, event, now, issue=Issue.IDLE)
+        return _refused(command, event, now)
     return _entered(command, event, now, rung_at=now)
+
+
+def _refused(command: Command, event: IssueRefused, now: int) -> Step:
+    reason = str(event.evidence.get("reason", ""))
+    attempts = one_more(command.attempts, seq=command.entries, reason=reason, uncertain=False, now=now)
+    entries = max(command.entries, attempts.seq + 1)
+    after = replace(command, issue=Issue.IDLE, attempts=attempts, entries=entries, updated_at=now)
+    evidence = event.evidence | attempts.evidence
+    return Step(after, Entry(command.id, attempts.seq, after.rung.value, attempts.first_at, event.source, evidence))
 
 
 def _request_cancel(command: Command, event: CancelRequested, now: int) -> Step:
