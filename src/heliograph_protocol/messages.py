@@ -71,13 +71,18 @@ class ReportError(Wire, frozen=True):
 
 
 class Report(Wire, frozen=True):
-    """One rung that a claimed command has reached on the device."""
+    """One rung that a claimed command has reached on the device.
+
+    `retry_after_seconds`, with `deferred`: the command is not handed out again before. The server bounds it (1 s to
+    6 h); without it the pause grows with each deferral.
+    """
 
     command_id: str
     rung: ReportedRung
     at: str
     error: ReportError | None = None
     detail: dict[str, Any] | None = None
+    retry_after_seconds: float | None = None
 
 
 class CancelAnswer(Wire, frozen=True):

@@ -63,6 +63,14 @@ LETS_GO = frozenset({Rung.DELIVERED, Rung.ACKNOWLEDGED, Rung.DEFERRED})
 CLAIMABLE = frozenset({Rung.QUEUED, Rung.ISSUED, Rung.DEFERRED})
 
 
+# The pause after a deferral: doubled each time up to the cap, unless the device says how long, within bounds.
+_SECOND = 1_000_000
+_FIRST_PAUSE_US = 5 * _SECOND
+_PAUSE_CAP_US = 900 * _SECOND
+_SHORTEST_WISH_US = 1 * _SECOND
+_LONGEST_WISH_US = 6 * 3600 * _SECOND
+
+
 class Issue(StrEnum):
     """What is known about handing a command to the upstream service that runs it (Android only)."""
 
@@ -127,6 +135,16 @@ class Command:
             return self.issue is Issue.IDLE and self.rung in (Rung.QUEUED, Rung.HELD, Rung.SCHEDULED)
         return self.rung in UNCLAIMED
 
+    def may_be_claimed(self, now: int) -> bool:
+        """Whether an agent that asks is given it."""
+        waits = self.rung in CLAIMABLE and self.cancel_requested_at is None
+        return waits and now < self.expires_at and now >= (self.not_before or 0)
+
+    def waits_for_agent(self, now: int) -> bool:
+        """Whether the agent has something to do about it: claim it, or answer a cancel."""
+        asks = self.cancel_requested_at is not None and self.rung in LETS_GO
+        return asks or self.may_be_claimed(now)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Event:
@@ -180,8 +198,11 @@ class Started(Event):
     """The agent began to run it."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Deferred(Event):
-    """The device says: not now. It may be claimed again."""
+    """The device says: not now. It may be claimed again after a pause; `wish_us` = how long the device wants it."""
+
+    wish_us: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -307,7 +328,7 @@ def apply(command: Command, event: Event, *, now: int) -> Step:
         "reason": event.reason if isinstance(event, Failed | Undeliverable) else _expiry(event),
         "secret": None if target in TERMINAL else command.secret,
     }
-    return _entered(command, event, now, **(learnt | _learnt(event, now)))
+    return _entered(command, event, now, **(learnt | _learnt(command, event, now)))
 
 
 def _may_move(command: Command, event: Event) -> bool:
@@ -323,7 +344,7 @@ def _may_move(command: Command, event: Event) -> bool:
     return True
 
 
-def _learnt(event: Event, now: int) -> dict[str, Any]:
+def _learnt(command: Command, event: Event, now: int) -> dict[str, Any]:
     """What an event tells besides the rung."""
     learnt: dict[str, Any] = {}
     operation = getattr(event, "operation", None)
@@ -334,9 +355,15 @@ def _learnt(event: Event, now: int) -> dict[str, Any]:
             learnt |= {"receipt": event.receipt, "issue": Issue.BOUND, "issue_at": now, "secret": None}
         if event.push_id is not None:
             learnt["push_id"] = event.push_id
-    elif isinstance(event, Acknowledged):
-        learnt["secret"] = None
+    elif isinstance(event, Deferred):
+        learnt |= {"deferrals": command.deferrals + 1, "not_before": now + _pause_us(command.deferrals, event.wish_us)}
     return learnt
+
+
+def _pause_us(deferrals: int, wish_us: int | None) -> int:
+    if wish_us is not None:
+        return min(max(wish_us, _SHORTEST_WISH_US), _LONGEST_WISH_US)
+    return min(_FIRST_PAUSE_US << min(deferrals, 16), _PAUSE_CAP_US)
 
 
 def _expiry(event: Event) -> Reason | None:

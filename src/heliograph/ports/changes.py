@@ -126,6 +126,8 @@ class ChangeSet:
         else:
             self.pushes.append(step.push)
         self.topics.add(f"push:{push.id}")
+        if push.command_id is not None:
+            self.topics.add(f"command:{push.command_id}")  # whoever waits for its push-status
         return step.push
 
     def owe(self, debt: Debt) -> None:
