@@ -22,6 +22,8 @@ import msgspec
 REGISTER_PATH = "/agent/v1/register"
 CHECK_IN_PATH = "/agent/v1/check-in"  # query: app
 LINE_PATH = "/agent/v1/line"  # WebSocket; query: app
+CLOSE_REFUSED = 4401  # of a WebSocket: the secret opens nothing (any more)
+CLOSE_REPLACED = 4409  # of a WebSocket: a newer line of the same app on the same device took its place
 MAX_MESSAGE_BYTES = 256 * 1024
 MAX_ITEMS = 64  # of each list in one message; the rest follows in the next
 

@@ -3,7 +3,7 @@
 The claim is committed before it is answered, so until then cancel always wins; after it only the device decides.
 """
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence, Set
 from dataclasses import replace
 from typing import TypeVar
 
@@ -79,12 +79,35 @@ async def open_offers(s: Services, device: Device, app: str) -> Orders:
     """What waits for the agent, without its asking: pushes to acknowledge, cancels to answer, commands to claim."""
     work = s.store.unit_of_work(device.organization_id)
     pushes = await work.pushes.offers(device.id, app, s.clock.now(), MAX_ITEMS)
-    live = await work.commands.live_of_device(device.id, _MAX_LIVE) if _runs_commands(device, app) else []
-    return Orders(
-        pushes=fitting([offer_of(s, push) for push in pushes]),
-        cancels=_cancels(live),
-        waiting=any(c.may_be_claimed(s.clock.now()) or c.rung is Rung.DELIVERED for c in live),
-    )
+    orders = await _waiting(s, work, device, app)
+    return msgspec.structs.replace(orders, pushes=fitting([offer_of(s, push) for push in pushes]))
+
+
+async def new_offers(s: Services, device: Device, app: str, offered: Set[str]) -> AsyncIterator[Orders]:
+    """As `open_offers`, in as many messages as it takes, without the pushes whose ids are in `offered`."""
+    work = s.store.unit_of_work(device.organization_id)
+    orders = await _waiting(s, work, device, app)
+    page: list[Push] = []
+    while True:
+        page = await work.pushes.offers(device.id, app, s.clock.now(), MAX_ITEMS, page[-1] if page else None)
+        new = [offer_of(s, push) for push in page if push.id not in offered]
+        while new:
+            some = fitting(new)
+            yield msgspec.structs.replace(orders, pushes=some)
+            orders, new = Orders(), new[len(some) :]
+        if len(page) < MAX_ITEMS:
+            break
+    if orders.cancels or orders.waiting:
+        yield orders
+
+
+async def _waiting(s: Services, work: UnitOfWork, device: Device, app: str) -> Orders:
+    if not _runs_commands(device, app):
+        return Orders()
+    live = await work.commands.live_of_device(device.id, _MAX_LIVE)
+    now = s.clock.now()
+    waiting = any(c.may_be_claimed(now) or c.rung is Rung.DELIVERED for c in live)
+    return Orders(cancels=_cancels(live), waiting=waiting)
 
 
 def fitting(items: list[T], taken: int = 0) -> list[T]:
