@@ -14,6 +14,7 @@ from enum import StrEnum
 from typing import Any
 
 from heliograph.domain.attempts import Attempts, one_more
+from heliograph.domain.deferral import pause_us
 
 
 class Rung(StrEnum):
@@ -61,14 +62,6 @@ LETS_GO = frozenset({Rung.DELIVERED, Rung.ACKNOWLEDGED, Rung.DEFERRED})
 # What a claim may take. A deferred command was claimed once, so only the agent can prove that it will not run: its
 # "not now" may arrive late, when it has already begun after all.
 CLAIMABLE = frozenset({Rung.QUEUED, Rung.ISSUED, Rung.DEFERRED})
-
-
-# The pause after a deferral: doubled each time up to the cap, unless the device says how long, within bounds.
-_SECOND = 1_000_000
-_FIRST_PAUSE_US = 5 * _SECOND
-_PAUSE_CAP_US = 900 * _SECOND
-_SHORTEST_WISH_US = 1 * _SECOND
-_LONGEST_WISH_US = 6 * 3600 * _SECOND
 
 
 class Issue(StrEnum):
@@ -356,14 +349,8 @@ def _learnt(command: Command, event: Event, now: int) -> dict[str, Any]:
         if event.push_id is not None:
             learnt["push_id"] = event.push_id
     elif isinstance(event, Deferred):
-        learnt |= {"deferrals": command.deferrals + 1, "not_before": now + _pause_us(command.deferrals, event.wish_us)}
+        learnt |= {"deferrals": command.deferrals + 1, "not_before": now + pause_us(command.deferrals, event.wish_us)}
     return learnt
-
-
-def _pause_us(deferrals: int, wish_us: int | None) -> int:
-    if wish_us is not None:
-        return min(max(wish_us, _SHORTEST_WISH_US), _LONGEST_WISH_US)
-    return min(_FIRST_PAUSE_US << min(deferrals, 16), _PAUSE_CAP_US)
 
 
 def _expiry(event: Event) -> Reason | None:
