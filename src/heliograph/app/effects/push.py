@@ -157,7 +157,7 @@ class _Sent:
             changes.move(command, issued, now)
             if command.is_over:
                 # It ended while its push was on the way: take the push back.
-                changes.owe(self.s.debt(push.organization_id, "revoke", push.id))
+                changes.owe(self.s.debt(push.organization_id, "revoke", push.id, pool=push.account_id))
         if push.provider == OUR_LINE:
             changes.wake_device(push.device_id)
         changes.settle(self.item)
