@@ -69,6 +69,7 @@ class AgentSession:
         self._offered: set[str] = set()
         self._hold: asyncio.Timeout | None = None
         self._end: tuple[int, str] | None = None
+        self._waker_fault: Exception | None = None
 
     async def run(self) -> Exception | None:
         """Talk until the agent leaves or the session is ended; answers a fault of ours, for the log."""
@@ -76,12 +77,11 @@ class AgentSession:
         fault: Exception | None = None
         try:
             async with asyncio.timeout(None) as self._hold:
-                waker.add_done_callback(self._interrupt)
+                waker.add_done_callback(self._waker_ended)
                 if self._end is None:
                     await self._read()
         except TimeoutError as error:  # the hold was let go
-            ended = waker.exception() if waker.done() and not waker.cancelled() else None
-            fault = ended if isinstance(ended, Exception) else error
+            fault = self._waker_fault or error
         except Exception as error:  # noqa: BLE001 (whatever it is, the agent is told that the line is over)
             fault = error
         else:
@@ -97,7 +97,12 @@ class AgentSession:
         self._end = self._end or (code, reason)
         self._interrupt()
 
-    def _interrupt(self, _: object = None) -> None:
+    def _waker_ended(self, waker: "asyncio.Task[None]") -> None:
+        error = None if waker.cancelled() else waker.exception()
+        self._waker_fault = error if isinstance(error, Exception) else None
+        self._interrupt()
+
+    def _interrupt(self) -> None:
         hold, self._hold = self._hold, None
         if hold is not None:
             hold.reschedule(asyncio.get_running_loop().time())
