@@ -18,6 +18,8 @@ from heliograph_agent.config import AgentConfig
 from heliograph_agent.talk import LineError, Talk
 from heliograph_protocol.messages import (
     CHECK_IN_PATH,
+    CLOSE_REFUSED,
+    CLOSE_REPLACED,
     LINE_PATH,
     MAX_MESSAGE_BYTES,
     REGISTER_PATH,
@@ -30,7 +32,8 @@ from heliograph_protocol.messages import (
 )
 
 _IDLE_PAUSE = 1.0  # seconds between polls that are answered at once and bring nothing
-_REFUSALS = {1008, 4401, 4403}  # WebSocket close codes
+_REFUSALS = {1008, CLOSE_REFUSED, 4403}  # WebSocket close codes
+_REPLACED_PAUSE = 30.0  # seconds: two agents with one secret must not take the line from each other all the time
 _T = TypeVar("_T")
 
 # At DEBUG the library would write headers and frames, and with them secrets.
@@ -103,6 +106,8 @@ async def hold_websocket(config: AgentConfig, talk: Talk) -> None:
     except ConnectionClosed as error:
         if error.rcvd is not None and error.rcvd.code in _REFUSALS:
             raise Refused(f"closed with {error.rcvd.code}") from None
+        if error.rcvd is not None and error.rcvd.code == CLOSE_REPLACED:
+            raise TryLater("another agent with this secret took the line", _REPLACED_PAUSE) from None
         raise
 
 

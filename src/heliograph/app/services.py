@@ -137,8 +137,8 @@ class Services:
 
 
 def secret_lost(source: str) -> Failed:
-    """What becomes of a command whose secret parameters were sealed with a key that is gone."""
-    return Failed(source=source, reason=Reason("SECRET_LOST", "its parameters cannot be decrypted any more"))
+    """What becomes of a command whose secret parameters are gone, or were sealed with a key that is gone."""
+    return Failed(source=source, reason=Reason("SECRET_LOST", "its parameters cannot be read any more"))
 
 
 async def until_committed(attempt: Callable[[], Awaitable[T]]) -> T:

@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from heliograph.app.access import hash_secret, new_agent_secret, new_api_key
+from heliograph.app.access import agent_access_changed, hash_secret, new_agent_secret, new_api_key
 from heliograph.app.google_channel import google
 from heliograph.app.google_devices import take_over
 from heliograph.app.services import SECOND, Services, until_committed
@@ -193,6 +193,7 @@ async def renew_agent_secret(s: Services, organization: Organization, device_id:
         raise NotFound
     secret = new_agent_secret()
     await work.setup.replace_agent_secret(device.id, hash_secret(secret))
+    agent_access_changed(s, device.id)
     return secret
 
 

@@ -153,7 +153,6 @@ async def renew_agent_secret(s: Services, organization: Organization, body: Fiel
     device_id = body.text("id", required=True)
     body.raise_if_wrong()
     secret = await setup.renew_agent_secret(s, organization, device_id or "")
-    s.wakeups.notify([KEYS_TOPIC])
     return {"id": device_id, "agentSecret": secret}
 
 

@@ -95,6 +95,15 @@ def free_params(fields: Fields) -> Params:
     return Params(public, dict(fields.raw) if found else {})
 
 
+def lacks_secret(command_type: CommandType, params: Mapping[str, Any]) -> bool:
+    """Whether a secret that the type cannot do without is missing from the parameters for an agent."""
+    if command_type.agent is None:
+        return False
+    fields = Fields(dict(params))
+    command_type.agent.parse(fields)
+    return any(error.path.rpartition(".")[2].lower() in SECRET_MEMBERS for error in fields.errors)
+
+
 def _without_secrets(value: Any) -> tuple[Any, bool]:
     if isinstance(value, dict):
         kept, found = {}, False
