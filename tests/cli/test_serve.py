@@ -7,6 +7,7 @@ import signal
 import socket
 from collections.abc import AsyncIterator
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import httpx2
 import pytest
@@ -68,6 +69,14 @@ def test_parts_of_their_own_need_postgresql(cli: Cli, part: str) -> None:
     assert (result.code, "serve all" in result.err, Path("data").exists()) == (2, True, False)
 
 
+@pytest.mark.parametrize(
+    ("host", "words"), [("no-such-host.invalid", "no such host"), ("203.0.113.7", "Choose another with --host")]
+)
+def test_an_address_that_is_not_ours_is_told(cli: Cli, host: str, words: str) -> None:
+    result = cli("serve", "all", "--host", host, "--port", 0, "--data-dir", "data")
+    assert (result.code, words in result.err, "--port" in result.err) == (1, True, False)
+
+
 def test_settings_are_checked(cli: Cli) -> None:
     result = cli("serve", "all", "--port", 99999)
     assert (result.code, "--port" in result.err) == (2, True)
@@ -102,3 +111,16 @@ def test_a_database_that_is_away_is_told_without_its_password(cli: Cli) -> None:
     for arguments in (["org", "list"], ["db", "status"], ["serve", "api", "--port", "0"]):
         result = cli(*arguments, "--database", away, "--data-dir", "data")
         assert (result.code, "canary" in result.out + result.err) == (3, False)
+
+
+async def test_what_postgresql_refuses_is_told_once(postgres: Postgres, tmp_path: Path) -> None:
+    missing = postgres.dsn("no_such_database")
+    for arguments in (["org", "list"], ["db", "status"], ["serve", "api", "--port", "0"]):
+        result = outside(*arguments, "--database", missing, "--data-dir", "data", folder=tmp_path)
+        assert (result.code, result.err.count("\n")) == (3, 1), result.err
+        assert "createdb no_such_database" in result.err
+    parts = urlsplit(postgres.url)
+    stranger = parts._replace(netloc=f"stranger:canary@{parts.netloc.rpartition('@')[2]}").geturl()
+    result = outside("serve", "api", "--database", stranger, "--data-dir", "data", folder=tmp_path)
+    assert (result.code, "'stranger'" in result.err, "canary" in result.err) == (3, True, False)
+    assert not (tmp_path / "data").exists()

@@ -30,11 +30,11 @@ class Verbs(Protocol):
         ...
 
 
-def run_verbs(given: Setup, work: Callable[[Verbs], Awaitable[T]]) -> T:
-    """Run `work` with the verbs of the place that the options name."""
+def run_verbs(given: Setup, work: Callable[[Verbs], Awaitable[T]], *, may_found: bool = False) -> T:
+    """Run `work` with the verbs of the place that the options name; `may_found`: where nothing is, begin anew."""
 
     async def main() -> T:
-        async with _open(for_setup(given)) as verbs:
+        async with _open(for_setup(given), may_found) as verbs:
             return await work(verbs)
 
     return asyncio.run(main())
@@ -42,11 +42,11 @@ def run_verbs(given: Setup, work: Callable[[Verbs], Awaitable[T]]) -> T:
 
 def call_verb(given: Setup, verb: str, body: Json) -> Json:
     """Carry out one verb in the chosen organization."""
-    return run_verbs(given, lambda verbs: verbs.call(verb, body))
+    return run_verbs(given, lambda verbs: verbs.call(verb, body), may_found=verb == "organization.create")
 
 
 @asynccontextmanager
-async def _open(target: Http | OnDatabase) -> AsyncIterator[Verbs]:
+async def _open(target: Http | OnDatabase, may_found: bool) -> AsyncIterator[Verbs]:
     if isinstance(target, Http):
         from heliograph.cli.client import open_api
 
@@ -55,7 +55,7 @@ async def _open(target: Http | OnDatabase) -> AsyncIterator[Verbs]:
         return
     from heliograph.cli.local import open_database
 
-    async with open_database(target) as ask:
+    async with open_database(target, may_found=may_found) as ask:
         yield _OnDatabase(ask, target)
 
 

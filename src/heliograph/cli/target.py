@@ -10,7 +10,7 @@ from heliograph.cli.exits import usage
 from heliograph.cli.options import Remote, Setup
 
 _DEFAULT = Path("var")
-_DATABASE = "heliograph.db"
+DATABASE_FILE = "heliograph.db"
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +50,7 @@ def for_setup(given: Setup) -> Http | OnDatabase:
     data_dir, database = given.data_dir, given.database or _env("DATABASE")
     if data_dir is None and (text := _env("DATA_DIR")):
         data_dir = Path(text)
-    if data_dir is None and database is None and not (_DEFAULT / _DATABASE).exists():
+    if data_dir is None and database is None and not (_DEFAULT / DATABASE_FILE).exists():
         raise usage(
             "nothing says where to do this. On the server's machine: --data-dir DIR or --database URL. "
             "Over HTTP: --url and --api-key, or HELIOGRAPH_URL and HELIOGRAPH_API_KEY"

@@ -25,10 +25,9 @@ from heliograph.bootstrap import (
 from heliograph.cli import demo as fleet
 from heliograph.cli.exits import ExitCode, Failure, usage
 from heliograph.cli.lab_process import Lab, run_lab
-from heliograph.cli.node import read_settings
+from heliograph.cli.node import read_settings, start_logging
 from heliograph.cli.signals import until_signalled
 from heliograph.settings import Settings
-from heliograph.telemetry import configure_logging
 
 # The emulators are next door and their quota does not bind: look often, give up waiting early.
 _DEMO: dict[str, Any] = {
@@ -55,7 +54,7 @@ def up(
     settings = read_settings(**{**(_DEMO if demo else {}), **given})
     if demo and not _is_loopback(settings.host):
         raise usage(f"--demo hands out its keys and therefore listens on loopback only, not on {settings.host}")
-    configure_logging(settings.log_level, settings.log_format)
+    start_logging(settings)
     try:
         uvloop.run(until_signalled(_serve(settings, demo, ready_file)))
     except StartRefused as refused:
