@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import signal
 import socket
+import subprocess
+import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -13,7 +15,7 @@ import httpx2
 import pytest
 
 from heliograph.store import Hub, PostgresStore, migrate
-from tests.cli.rig import Cli, outside, process, serving, until
+from tests.cli.rig import ROOT, Cli, outside, plain_environment, process, serving, until
 from tests.support.postgres import Databases, Postgres
 
 
@@ -75,6 +77,34 @@ def test_parts_of_their_own_need_postgresql(cli: Cli, part: str) -> None:
 def test_an_address_that_is_not_ours_is_told(cli: Cli, host: str, words: str) -> None:
     result = cli("serve", "all", "--host", host, "--port", 0, "--data-dir", "data")
     assert (result.code, words in result.err, "--port" in result.err) == (1, True, False)
+
+
+@pytest.mark.parametrize("command", [["serve", "all"], ["up"], ["up", "--demo"], ["lab", "up"]])
+@pytest.mark.parametrize("path", ["missing/ready.json", "."])
+def test_a_ready_file_that_cannot_be_written_is_told_at_once(cli: Cli, command: list[str], path: str) -> None:
+    result = cli(*command, "--data-dir", "data", "--ready-file", path)
+    assert (result.code, "--ready-file" in result.err, Path("data").exists()) == (2, True, False)
+
+
+def test_a_demo_does_not_move_in_with_real_organizations(cli: Cli) -> None:
+    cli.ok("org", "create", "acme", "--data-dir", "data")
+    result = cli("up", "--demo", "--port", 0, "--data-dir", "data")
+    assert (result.code, "acme" in result.err, "another --data-dir" in result.err) == (1, True, True)
+    assert not Path("data/demo.json").exists()
+
+
+def test_ctrl_c_is_quiet_while_the_program_is_being_loaded(tmp_path: Path) -> None:
+    (tmp_path / "typer.py").write_text("import signal\nprint('loading', flush=True)\nsignal.pause()\n")
+    code = "from heliograph.__main__ import main; main()"
+    environment = {**plain_environment(), "PYTHONPATH": f"{tmp_path}:{ROOT / 'src'}"}
+    with subprocess.Popen(
+        [sys.executable, "-c", code, "--version"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment
+    ) as running:
+        assert running.stdout is not None
+        assert running.stdout.readline() == b"loading\n"
+        running.send_signal(signal.SIGINT)
+        _, err = running.communicate(timeout=60)
+    assert (running.returncode, err) == (130, b"")
 
 
 def test_settings_are_checked(cli: Cli) -> None:

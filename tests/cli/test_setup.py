@@ -63,12 +63,14 @@ def test_secrets_are_shown_once(cli: Cli, acme: dict[str, Any]) -> None:
         (["key", "create", "--permission", "*", "--org", "other"], 5, "other"),
         (["key", "revoke", "0" * 24], 5, "key list"),
         (["device", "add", "--platform", "android"], 2, "enterprise add"),
-        (["device", "secret", "0" * 24], 5, "has that id"),
-        (["provider", "add", "nonsense"], 2, "provider"),
+        (["device", "secret", "0" * 24], 5, "heliograph device list"),
+        (["provider", "add", "nonsense"], 2, "must be one of pushy"),
+        (["provider", "add", "pushy"], 2, "--set apiKey=@FILE"),
+        (["device", "pull", "enterprises/LC9"], 5, "heliograph enterprise list"),
         (["provider", "add", "pushy", "--config", "[]"], 2, "--config"),
         (["provider", "add", "pushy", "--config", "{}", "--config-file", "-"], 2, "either"),
         (["provider", "add", "pushy", "--set", "apiKey"], 2, "--set"),
-        (["provider", "test", "0" * 24], 5, "has that id"),
+        (["provider", "test", "0" * 24], 5, "heliograph provider list"),
         (["enterprise", "add", "nonsense"], 2, "enterprises/"),
         (["enterprise", "add", "enterprises/LC1", "--credentials", "missing"], 2, "missing"),
         (["device", "import", "missing"], 2, "missing"),
@@ -277,3 +279,24 @@ def test_a_directory_that_cannot_be_used_is_told(cli: Cli) -> None:
     Path("data").write_text("a file")
     result: Result = cli("serve", "all", "--port", "0", *HERE)
     assert (result.code, "--data-dir" in result.err, result.err.count("\n")) == (3, True, 1)
+
+
+def test_a_device_is_shown_with_the_id_that_lists_show(cli: Cli, acme: dict[str, Any]) -> None:
+    added = cli("device", "add", "--platform", "aosp", *HERE).out
+    shown = {line[:15].strip(): line[15:].strip() for line in added.splitlines()}
+    assert set(shown) == {"id", "platform's id", "name", "platform", "agent secret"}
+    json_form = cli.ok("device", "add", "--platform", "package", *HERE)
+    assert json_form["id"] == json_form["allPlatformId"]
+
+
+def test_yes_and_no_are_words(cli: Cli, acme: dict[str, Any]) -> None:
+    config = ["--config", '{"apiKey":"abc123"}']
+    shown = [cli("provider", "add", "pushy", *config, *HERE).out.splitlines()[-1].split() for _ in range(2)]
+    assert shown == [["default", "yes"], ["default", "no"]]
+
+
+def test_a_provider_that_cannot_be_reached_is_told_with_what_to_look_at(cli: Cli, acme: dict[str, Any]) -> None:
+    config = '{"apiKey":"abc123","baseUrl":"http://127.0.0.1:1"}'
+    account = cli.ok("provider", "add", "pushy", "--config", config, *HERE)
+    result = cli("provider", "test", account["id"], *HERE)
+    assert (result.code, "cannot reach the provider" in result.err, "proxy" in result.err) == (1, True, True)

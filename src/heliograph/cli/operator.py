@@ -5,15 +5,17 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-from heliograph.cli.exits import usage
+from heliograph.cli.exits import ExitCode, Failure, usage
 from heliograph.cli.options import Setup
 from heliograph.cli.target import Http, OnDatabase, demo_plan, for_setup
+from heliograph.domain.errors import NotFound
 
 if TYPE_CHECKING:
     from heliograph.cli.client import Api
 
 T = TypeVar("T")
 Json = dict[str, Any]
+_NO_ENTITY = 3001
 _UNBOUND = ("organization.create", "organization.list")
 _REPEATABLE = ("organization.list", "key.list", "key.revoke", "enterprise.list", "provider.list", "provider.test")
 
@@ -43,6 +45,22 @@ def run_verbs(given: Setup, work: Callable[[Verbs], Awaitable[T]], *, may_found:
 def call_verb(given: Setup, verb: str, body: Json) -> Json:
     """Carry out one verb in the chosen organization."""
     return run_verbs(given, lambda verbs: verbs.call(verb, body), may_found=verb == "organization.create")
+
+
+def call_on(given: Setup, verb: str, body: Json, missing: str) -> Json:
+    """Carry out a verb on something that exists; `missing` is what to say, and where to look, when it does not."""
+    try:
+        return call_verb(given, verb, body)
+    except NotFound as error:
+        if str(error) != str(NotFound()):  # something else, such as the organization, and it says so
+            raise
+        raise Failure(ExitCode.NOT_FOUND, missing, code=error.code) from None
+    except Failure as failure:
+        if failure.exit_code is not ExitCode.NOT_FOUND or failure.code != _NO_ENTITY:
+            raise
+        raise Failure(
+            ExitCode.NOT_FOUND, f"{missing} (or the organization is not this key's)", code=_NO_ENTITY
+        ) from None
 
 
 @asynccontextmanager

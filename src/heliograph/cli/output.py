@@ -192,7 +192,12 @@ def confirm(question: str, is_confirmed: bool) -> None:
         return
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
         raise Failure(ExitCode.REFUSED, f"{question} Nothing was done: confirm with --yes")
-    import typer
-
-    if not typer.confirm(clean(question) + " Go on?", err=True):
+    try:
+        sys.stderr.write(clean(question) + " Go on? [y/N]: ")
+        sys.stderr.flush()
+        answer = sys.stdin.readline()
+    except KeyboardInterrupt:
+        sys.stderr.write("\n")
+        raise
+    if answer.strip().lower() not in ("y", "yes"):
         raise Failure(ExitCode.REFUSED, "nothing was done")

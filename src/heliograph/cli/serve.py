@@ -88,6 +88,7 @@ def _serve(with_api: bool, with_dispatcher: bool, given: dict[str, Any]) -> None
 
     from heliograph.bootstrap import StartRefused
     from heliograph.cli.node import read_settings, start_logging
+    from heliograph.cli.ready_file import forget
     from heliograph.cli.signals import until_signalled
 
     ready_file: Path | None = given.pop("ready_file", None)
@@ -97,6 +98,7 @@ def _serve(with_api: bool, with_dispatcher: bool, given: dict[str, Any]) -> None
             "SQLite admits one process, which then has to do everything: heliograph serve all. "
             "Parts of their own share a PostgreSQL: --database"
         )
+    forget(ready_file)
     start_logging(settings)
     try:
         uvloop.run(until_signalled(_run(settings, with_api, with_dispatcher, ready_file)))
@@ -109,8 +111,6 @@ async def _run(settings: "Settings", with_api: bool, with_dispatcher: bool, read
 
     from heliograph.bootstrap import collect_garbage_rarely
 
-    if ready_file is not None:
-        ready_file.unlink(missing_ok=True)
     async with _parts(settings, with_api, with_dispatcher) as url:
         collect_garbage_rarely()
         sys.stdout.write(f"Heliograph is up{f' at {url}' if url else ''} (process {os.getpid()})\n")

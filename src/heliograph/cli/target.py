@@ -111,7 +111,8 @@ def _demo(data_dir: Path, given: Remote) -> Http:
     """URL, key and organization of the demo that runs on a data directory; a key that is given goes before its own."""
     plan = demo_plan(data_dir)
     if plan is None:
-        raise usage(f"{data_dir} is not the directory of a demo (no demo.json): give --url and --api-key")
+        way = "leave --data-dir out to use HELIOGRAPH_URL" if _env("URL") else "give --url and --api-key"
+        raise usage(f"{data_dir} is not the directory of a demo (no demo.json): {way}")
     try:
         slug = str(plan["organization"]["slug"])
         url, key = str(plan["baseUrl"]), given.api_key or str(plan["apiKey"])

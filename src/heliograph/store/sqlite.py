@@ -2,6 +2,7 @@
 
 # ruff: noqa: S608 - made of a number
 
+import errno
 import fcntl
 import json
 import os
@@ -145,14 +146,19 @@ def _prepared(folder: Path) -> tuple[Path, IO[str]]:
         head = os.read(handle, len(_MAGIC))
         os.close(handle)
     except OSError as error:
-        raise StoreUnavailable(
-            f"The data directory {folder} cannot be used: {error.strerror}. "
-            "Choose another with --data-dir, or let the user that runs this write there"
-        ) from None
+        raise StoreUnavailable(f"The data directory {folder} cannot be used: {error.strerror}{_advice(error)}") from None
     if head and head != _MAGIC:
         lock.close()
         raise StoreUnavailable(f"{path} is not an SQLite database: move it away, or choose another --data-dir")
     return path, lock
+
+
+def _advice(error: OSError) -> str:
+    if isinstance(error, FileExistsError | NotADirectoryError):
+        return ". Choose another with --data-dir"
+    if isinstance(error, PermissionError) or error.errno == errno.EROFS:
+        return ". Choose another with --data-dir, or let the user that runs this write there"
+    return ""
 
 
 def _lock(folder: Path) -> IO[str]:
