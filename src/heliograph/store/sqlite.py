@@ -146,7 +146,9 @@ def _prepared(folder: Path) -> tuple[Path, IO[str]]:
         head = os.read(handle, len(_MAGIC))
         os.close(handle)
     except OSError as error:
-        raise StoreUnavailable(f"The data directory {folder} cannot be used: {error.strerror}{_advice(error)}") from None
+        raise StoreUnavailable(
+            f"The data directory {folder} cannot be used: {error.strerror}{_advice(error)}"
+        ) from None
     if head and head != _MAGIC:
         lock.close()
         raise StoreUnavailable(f"{path} is not an SQLite database: move it away, or choose another --data-dir")
