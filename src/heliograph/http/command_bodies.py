@@ -68,7 +68,7 @@ def _examples(name_member: str, bodies: dict[str, Json]) -> Json:
 
 
 def _list(kinds: list[tuple[CommandType, int]]) -> str:
-    return "; ".join(f"{entry.name}: {entry.summary} (valid {_span(life)} by default)" for entry, life in kinds)
+    return "\n".join(f"{entry.name}: {entry.summary} (valid {_span(life)} by default)" for entry, life in kinds)
 
 
 def _android() -> Body:
@@ -82,11 +82,11 @@ def _android() -> Body:
             bound = "required" if name in read.get("required", ()) else "optional"
             members[name] = {
                 **shown,
-                "description": f"{shown.get('description', '')} Of {entry.name}: {bound}.".strip(),
+                "description": f"{entry.name}, {bound}. {shown.get('description', '')}".strip(),
             }
         examples[entry.name] = {m: _MEANINGS[m][1] for m in form.members if m in _MEANINGS}
     types = _list([(entry, form.default_duration_s) for entry, form in kinds])
-    said = f"{types}. May be left out where exactly one params member names it."
+    said = f"May be left out where exactly one params member names it.\n{types}"
     schema: Json = {
         "type": "object",
         "description": "A new Android command. Members that belong to another type than `type` are refused.",
@@ -119,7 +119,7 @@ def _aosp() -> Body:
             "command": {
                 "type": "string",
                 "enum": list(AOSP_TYPES),
-                "description": f"{_list([(entry, form.default_duration_s) for entry, form in kinds])}.",
+                "description": _list([(entry, form.default_duration_s) for entry, form in kinds]),
             },
             "duration": {
                 "type": "number",
