@@ -40,7 +40,7 @@ explain() {
     exit 1
 }
 
-say "installing the locked requirements ($level) into .venv"
+say "installing the locked requirements ($level) into .venv, which takes about a minute"
 case "$(cat .venv/stamp-* 2>/dev/null)" in *" $PWD"*) ;; *) rm -rf .venv ;; esac
 
 if have uv; then
