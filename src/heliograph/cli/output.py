@@ -17,7 +17,7 @@ _CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\
 _UNITS = ((86_400 * 365, "y"), (86_400, "d"), (3_600, "h"), (60, "min"), (1, "s"))
 _NEARLY = 0.01  # of a unit: what lasts 30 d is "in 30 d" a moment later, too
 _GAP = 2  # blanks between columns
-_NARROW, _NARROW_NAME = 6, 16
+_FIRST = {"SERIAL", "ADDED", "PERMISSIONS", "AT GOOGLE", "ADDRESS", "OUTCOME", "LATENCY MS", "REASON", "BEGINS WITH"}
 _WHOLE = {"ID", "NAME", "SLUG", "AGENT SECRET", ""}  # columns of which one copies, or that come last and may run on
 _GOOD = {"succeeded", "DONE", "acknowledged", "executed", "ACTIVE"}
 _BAD = {"failed", "ERROR", "undeliverable", "rejected", "EXPIRED", "expired", "expired_undelivered", "expired_running"}
@@ -122,7 +122,12 @@ def _fitted(columns: Sequence[str], needed: Sequence[int], width: int) -> list[i
     """The widths of columns, so that a row takes one line; what people copy is not cut, names only as a last resort."""
     widths = list(needed)
     excess = sum(widths) + _GAP * (len(widths) - 1) - width
-    for floor, giving_way in ((_NARROW, lambda name: name not in _WHOLE), (_NARROW_NAME, lambda name: name == "NAME")):
+    rounds: tuple[tuple[int, Callable[[str], bool]], ...] = (
+        (5, lambda name: name in _FIRST),
+        (6, lambda name: name not in _WHOLE),
+        (16, lambda name: name == "NAME"),
+    )
+    for floor, giving_way in rounds:
         open_to = [n for n, name in enumerate(columns) if giving_way(name) and widths[n] > floor]
         while excess > 0 and open_to:
             widest = max(open_to, key=widths.__getitem__)
