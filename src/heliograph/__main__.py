@@ -2,7 +2,7 @@
 
 import sys
 
-from heliograph.cli.signals import end_when_signalled
+from heliograph.cli.signals import end_when_signalled, quiet_until_loaded
 
 _SERVING = ("up", "serve")
 
@@ -11,8 +11,10 @@ def main() -> None:
     """Carry out the command line of this process."""
     if sys.argv[1:2] and sys.argv[1] in _SERVING:
         end_when_signalled()
-    from heliograph.cli.main import run
-
+        from heliograph.cli.main import run
+    else:
+        with quiet_until_loaded():
+            from heliograph.cli.main import run
     sys.exit(run())
 
 

@@ -45,6 +45,10 @@ class Refused(LineError):
     """The server does not accept this secret (401, 403): only an operator can help."""
 
 
+class Misconfigured(LineError):
+    """The server refuses what the agent says of itself (400): it would refuse it again."""
+
+
 class TryLater(LineError):
     """The server asks to be left alone for `seconds`."""
 
@@ -69,7 +73,7 @@ def http_client(config: AgentConfig) -> httpx2.AsyncClient:
 
 
 async def register(config: AgentConfig, http: httpx2.AsyncClient) -> Registered:
-    """Tell the server what is installed here. LineError, Refused, httpx2.HTTPError."""
+    """Tell the server what is installed here. LineError, Refused, Misconfigured, httpx2.HTTPError."""
     # A line that is held is an address by itself; without one the app is reached as the caller says.
     held = [] if config.line == "none" else [Target(provider="builtin")]
     message = Register(app=config.app, agent_version=config.agent_version, targets=config.targets or held)
@@ -203,6 +207,8 @@ def _refusal(status: int, body: bytes, retry_after: str | None) -> LineError:
     text = f"the server answered {status} {code}".rstrip()
     if status in {401, 403}:
         return Refused(text)
+    if status == 400:
+        return Misconfigured(text)
     if status in {429, 503} and retry_after is not None and retry_after.isdecimal():
         return TryLater(text, min(float(retry_after), 300.0))
     return LineError(text)

@@ -28,6 +28,7 @@ from heliograph_lab.service import ASGIApp
 from heliograph_lab.transport import Listener, ListenError, LoopbackNames, quiet_end, require_loopback
 
 _SERVICES = ("control", "amapi", "pushy", "pubsub")
+_IN_USE = 6  # as `heliograph --help` has it
 _HANDOVER = 2.0  # seconds that a lab whose parent was killed may take to let go of the directory
 
 
@@ -165,7 +166,7 @@ def parse(arguments: list[str] | None = None) -> LabOptions:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the lab; the exit code is 0 after SIGINT or SIGTERM, 1 when it could not start."""
+    """Run the lab; the exit code is 0 after SIGINT or SIGTERM, 1 when it could not start, 6 where another lab runs."""
     options = parse(arguments)
     logging.basicConfig(level=logging.WARNING, format="heliograph-lab: %(message)s")
     quiet_end()
@@ -174,5 +175,5 @@ def main(arguments: list[str] | None = None) -> int:
             runner.run(run(options))
     except (ListenError, StateDirInUseError, NotOurParentError) as error:
         sys.stderr.write(f"heliograph-lab: {error}\n")
-        return 1
+        return _IN_USE if isinstance(error, StateDirInUseError) else 1
     return 0

@@ -9,7 +9,7 @@ from typing import Any
 import httpx2
 import pytest
 
-from tests.cli.rig import Cli, serving
+from tests.cli.rig import Cli, outside, serving
 
 DEVICES = [{"deviceId": f"d{n}", "name": f"device-{n}", "platform": "aosp", "online": False} for n in (1, 2)]
 
@@ -44,6 +44,17 @@ def test_faults(cli: Cli, lab: dict[str, Any]) -> None:
     assert "429" in cli("lab", "faults", "get", *lab["where"]).out
     assert cli.ok("lab", "faults", "clear", *lab["where"]) == []
     assert "Nothing goes wrong" in cli("lab", "faults", "get", *lab["where"]).out
+
+
+def test_one_lab_has_a_directory(lab: dict[str, Any], tmp_path: Path) -> None:
+    second = outside("lab", "up", "--data-dir", lab["folder"], folder=tmp_path)
+    assert (second.code, "in use" in second.err, "Traceback" in second.err) == (6, True, False)
+
+
+def test_a_directory_that_cannot_be_used_is_told(cli: Cli) -> None:
+    Path("data").write_text("a file")
+    result = cli("lab", "up", "--data-dir", "data")
+    assert (result.code, "--data-dir" in result.err) == (2, True)
 
 
 def test_the_clock(cli: Cli, lab: dict[str, Any]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pty
+import signal
 import subprocess
 from pathlib import Path
 
@@ -48,6 +49,22 @@ def test_what_destroys_asks(site: Site, tmp_path: Path, typed: str, code: int, w
         result = on_terminal(*asked, folder=tmp_path, typed=typed)
         assert (result.code, words in result.out) == (code, True)
         assert f"{kind} for phone (android, serial P1) cannot be undone. Go on? [y/N]" in result.out
+
+
+def test_ctrl_c_at_a_question_is_no_answer(site: Site, tmp_path: Path) -> None:
+    asked = ["command", "send", "P1", "RELINQUISH_OWNERSHIP", *site.http]
+    ours, theirs = pty.openpty()
+    running = subprocess.Popen(
+        command(*asked), stdin=theirs, stdout=theirs, stderr=theirs, cwd=tmp_path, env=plain_environment(TERM="xterm")
+    )
+    os.close(theirs)
+    shown = b""
+    while b"[y/N]" not in shown:
+        shown += os.read(ours, 65_536)
+    running.send_signal(signal.SIGINT)
+    assert running.wait(60) == 130
+    assert os.read(ours, 65_536) == b"\r\n"
+    os.close(ours)
 
 
 def test_colours_are_for_terminals_that_want_them(site: Site, tmp_path: Path) -> None:

@@ -104,7 +104,7 @@ async def add_account(
     """Store credentials for a push provider; refuses settings that the provider's own check does not take."""
     plugin = s.providers.plugin(provider)
     if plugin is None or not plugin.needs_account:
-        raise InvalidInput.of("provider", "is not one that takes an account")
+        raise InvalidInput.of("provider", f"must be one of {', '.join(s.providers.kinds())}")
     fields = Fields(config, "config")
     checked = plugin.read_config(fields)
     fields.raise_if_wrong()
@@ -217,7 +217,7 @@ async def import_from_google(s: Services, organization: Organization, reference:
     work = s.store.unit_of_work(organization.id)
     named = [e for e in await work.setup.enterprises() if e.platform == "android" and reference in (e.id, e.name)]
     if not named:
-        raise InvalidInput.of("enterprise", "is not connected to this organization: heliograph enterprise add")
+        raise NotFound(f"no enterprise {reference[:64]!r} is connected here: heliograph enterprise list")
     channel = await google(s, organization.id, named[0].id, NORMAL)
     if channel is None:
         raise InvalidInput.of("enterprise", "has no usable credentials: heliograph enterprise add --credentials FILE")

@@ -22,6 +22,7 @@ from heliograph.domain.errors import Conflict
 from heliograph.domain.permissions import PERMISSIONS
 
 _REGISTER_S = 60.0
+PLAN_FILE = "demo.json"
 OPERATOR_PERMISSIONS = tuple(p for p in PERMISSIONS if p.startswith("operator."))
 
 
@@ -81,7 +82,7 @@ _ENTERPRISE = "enterprises/LC0demo0001"
 
 def plan_path(data_dir: Path) -> Path:
     """Where the plan lies."""
-    return data_dir / "demo.json"
+    return data_dir / PLAN_FILE
 
 
 def load_plan(data_dir: Path) -> DemoPlan | None:
@@ -178,7 +179,8 @@ async def _ensure_organization(node: Node, wanted: DemoOrganization, permissions
             )
         except Conflict:
             raise StartRefused(
-                f"this database has an organization {wanted.slug!r} that is not the demo of this data directory"
+                f"this database has an organization {wanted.slug!r} that is not the demo of this data directory: put "
+                f"back the {PLAN_FILE} that belongs to it, or start a new demo with another --data-dir"
             ) from None
     setup = node.services.store.unit_of_work(wanted.id).setup
     if await setup.enterprise(wanted.aosp_enterprise_id) is None:

@@ -12,6 +12,7 @@ import typer
 from heliograph.cli.exits import ExitCode, Failure, usage
 from heliograph.cli.options import Json, literal_or_source, noun, spread
 from heliograph.cli.output import as_json, clean, emit, local_time, pairs, say, table
+from heliograph.cli.ready_file import see_that_it_can_be_written
 from heliograph.cli.target import demo_plan
 
 app = noun("The lab: emulated providers and simulated devices.")
@@ -47,7 +48,14 @@ def up(
     ready_file: Annotated[Path | None, typer.Option(help="Written, as JSON, once it listens.")] = None,
 ) -> None:
     """Start the emulators without a server, for code of your own. Ctrl-C ends it."""
+    see_that_it_can_be_written(ready_file)
     state = data_dir / "lab"
+    try:
+        state.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise usage(f"--data-dir: {state} cannot be made: {error.strerror}") from None
+    if not os.access(state, os.W_OK | os.X_OK):
+        raise usage(f"--data-dir: {state} cannot be written by you")
     arguments = ["--announce", "--state-dir", str(state), "--ready-file", str(ready_file or state / _READY)]
     ports = {"control": control_port, "amapi": amapi_port, "pushy": pushy_port, "pubsub": pubsub_port}
     for name, port in ports.items():

@@ -1,14 +1,11 @@
 """Android commands: create, list, get, cancel."""
 
-from typing import Any
-
-import msgspec
-
 from heliograph.app.cancel_command import cancel_command
 from heliograph.app.request_command import read_android_request, request_android_command
 from heliograph.app.waiting import wait_for_command
 from heliograph.domain.errors import NotFound
 from heliograph.domain.ladder import Command
+from heliograph.http.command_bodies import ANDROID_BODY
 from heliograph.http.operations import Call, Operation
 from heliograph.http.paths import ANDROID_DEVICES, COMMAND_SORTS, find_device, page_of
 from heliograph.http.wire import EmmCommand, PageOf, emm_command
@@ -17,22 +14,6 @@ COMMANDS = f"{ANDROID_DEVICES}/{{emmDeviceId}}/commands"
 COMMAND = f"{COMMANDS}/{{emmCommandId}}"
 TAG = "Android commands"
 NOT_PENDING = "EmmCommand status not Pending"
-
-
-class EmmCommandCreate(msgspec.Struct, kw_only=True, omit_defaults=True, rename="camel"):
-    """Body of a new Android command. `type` may be left out where exactly one params member names it."""
-
-    type: str | None = None
-    duration: str | None = None
-    new_password: str | None = None
-    reset_password_flags: list[str] | None = None
-    start_lost_mode_params: dict[str, Any] | None = None
-    stop_lost_mode_params: dict[str, Any] | None = None
-    clear_apps_data_params: dict[str, Any] | None = None
-    add_esim_params: dict[str, Any] | None = None
-    remove_esim_params: dict[str, Any] | None = None
-    wipe_params: dict[str, Any] | None = None
-    request_device_info_params: dict[str, Any] | None = None
 
 
 async def _shown(call: Call, command: Command) -> EmmCommand:
@@ -79,7 +60,7 @@ OPERATIONS = (
         tag=TAG,
         permission="mdm.android.command.create",
         feature="androidCommands",
-        body=EmmCommandCreate,
+        body=ANDROID_BODY,
         answer=EmmCommand,
         handler=create,
         refusals=(5050, 5209),
