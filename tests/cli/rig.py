@@ -117,6 +117,7 @@ def process(folder: Path, *arguments: object, **environment: str) -> Iterator[su
 def serving(folder: Path, *arguments: object, **environment: str) -> Iterator[dict[str, Any]]:
     """`heliograph …` with a ready file; gives what that says."""
     ready = folder / "ready.json"
+    ready.unlink(missing_ok=True)
     with process(folder, *arguments, "--ready-file", ready, **environment) as running:
         until(lambda: ready.exists() or running.poll() is not None, "the server did not get ready")
         assert running.poll() is None, (folder / "stderr").read_text()

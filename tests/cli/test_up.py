@@ -21,7 +21,8 @@ def refusal(result: Result) -> str:
 @pytest.mark.parametrize("more", [[], ["--demo"]])
 def test_a_directory_in_use(tmp_path: Path, more: list[str]) -> None:
     with serving(tmp_path, "up", "--port", 0, "--data-dir", "data") as first:
-        second = outside("up", *more, "--port", 0, "--data-dir", "data", folder=tmp_path)
+        second = outside("up", *more, "--port", 0, "--data-dir", "data", "--ready-file", "ready.json", folder=tmp_path)
+        assert (tmp_path / "ready.json").exists()  # that of the server which runs
         assert httpx2.get(f"{first['baseUrl']}/readyz", trust_env=False).status_code == 200
     assert second.code == 6
     assert f"data is in use by process {first['pids']['server']}" in refusal(second)
@@ -35,6 +36,30 @@ def test_a_port_that_is_taken(tmp_path: Path, more: list[str]) -> None:
     assert result.code == 1
     assert f"cannot listen on 127.0.0.1:{port}: Address already in use. Choose another with --port" in refusal(result)
     assert not (tmp_path / "ready").exists()
+
+
+def test_a_demo_comes_back_where_it_was_and_as_it_was(tmp_path: Path) -> None:
+    """Also without the port that the first start was given, and with the devices as somebody left them."""
+    with serving(tmp_path, "up", "--demo", "--port", 0, "--data-dir", "data") as first:
+        [aosp] = [d for d in first["devices"] if d["name"] == "aosp-builtin-online"]
+        url = f"{first['lab']['controlUrl']}/devices/{aosp['deviceId']}"
+        assert httpx2.put(url, json={"online": False}, trust_env=False).status_code == 200
+    with serving(tmp_path, "up", "--demo", "--data-dir", "data") as again:
+        pass
+    changed = {d["deviceId"]: d["online"] for d in again["devices"]} | {aosp["deviceId"]: True}
+    assert [d["online"] for d in again["devices"] if d["deviceId"] == aosp["deviceId"]] == [False]
+    assert changed == {d["deviceId"]: d["online"] for d in first["devices"]}
+    same = ("baseUrl", "apiKey", "organization", "otherOrganization", "lab")
+    assert {name: again[name] for name in same} == {name: first[name] for name in same}
+
+
+def test_a_ready_file_that_a_killed_server_left_is_gone_before_the_next_is_ready(tmp_path: Path) -> None:
+    stale = tmp_path / "ready.json"
+    stale.write_text('{"pids":{"server":2147483646}}')
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        outside("up", "--port", port, "--ready-file", stale, folder=tmp_path)
+    assert not stale.exists()
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.1", "example.org"])

@@ -111,7 +111,7 @@ def test_a_start_that_was_ended_is_finished_by_the_next(up: Up) -> None:
     up.launch()
     up.until(lambda: up.has("lab/ready.*.json"))
     up.end(TERM)
-    plan: Json = json.loads((up.data_dir / "demo.json").read_text())
+    plan: Json = json.loads((up.data_dir / "lab/plan.json").read_text())
     first = up.child.start()
     assert first["organization"]["id"] == plan["organization"]["id"]
     assert [d["deviceId"] for d in first["devices"]] == [d["deviceId"] for d in plan["devices"]]

@@ -7,6 +7,7 @@ same ids, keys and ports. Everything here is repeatable: a start that was killed
 import asyncio
 import os
 import secrets
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -81,8 +82,8 @@ _ENTERPRISE = "enterprises/LC0demo0001"
 
 
 def plan_path(data_dir: Path) -> Path:
-    """Where the plan lies."""
-    return data_dir / PLAN_FILE
+    """Where the plan lies: in the lab's folder, because agents' secrets and the key for Pushy stand in it."""
+    return data_dir / "lab" / "plan.json"
 
 
 def load_plan(data_dir: Path) -> DemoPlan | None:
@@ -90,14 +91,32 @@ def load_plan(data_dir: Path) -> DemoPlan | None:
     try:
         return msgspec.json.decode(plan_path(data_dir).read_bytes(), type=DemoPlan)
     except FileNotFoundError:
-        return None
+        return _plan_as_it_lay_before(data_dir)
     except msgspec.DecodeError:
         raise StartRefused(f"{plan_path(data_dir)} is damaged; move it away to get a new demo fleet") from None
 
 
+def _plan_as_it_lay_before(data_dir: Path) -> DemoPlan | None:
+    """The whole plan beside the database, where versions before this one put it."""
+    try:
+        return msgspec.json.decode((data_dir / PLAN_FILE).read_bytes(), type=DemoPlan)
+    except (FileNotFoundError, msgspec.DecodeError):
+        return None
+
+
 def save_plan(data_dir: Path, plan: DemoPlan) -> None:
-    """Store the plan, readable for its owner only."""
-    write_private(plan_path(data_dir), msgspec.json.format(msgspec.json.encode(plan), indent=1) + b"\n")
+    """Store the plan, readable for its owner only; and beside the database what the command line needs of it."""
+    path = plan_path(data_dir)
+    path.parent.mkdir(mode=0o700, exist_ok=True)
+    write_private(path, msgspec.json.format(msgspec.json.encode(plan), indent=1) + b"\n")
+    organization = {"id": plan.organization.id, "slug": plan.organization.slug}
+    shown = {
+        "baseUrl": plan.base_url,
+        "apiKey": plan.api_key,
+        "organization": organization,
+        "labUrl": plan.lab_url,
+    }
+    write_private(data_dir / PLAN_FILE, msgspec.json.format(msgspec.json.encode(shown), indent=1) + b"\n")
 
 
 def write_private(path: Path, content: bytes) -> None:
@@ -180,7 +199,7 @@ async def _ensure_organization(node: Node, wanted: DemoOrganization, permissions
         except Conflict:
             raise StartRefused(
                 f"this database has an organization {wanted.slug!r} that is not the demo of this data directory: put "
-                f"back the {PLAN_FILE} that belongs to it, or start a new demo with another --data-dir"
+                "back the lab/plan.json that belongs to it, or start a new demo with another --data-dir"
             ) from None
     setup = node.services.store.unit_of_work(wanted.id).setup
     if await setup.enterprise(wanted.aosp_enterprise_id) is None:
@@ -230,8 +249,8 @@ def _service_account(token_uri: str) -> bytes:
     )
 
 
-async def start_fleet(node: Node, plan: DemoPlan, lab: Lab, base_url: str) -> None:
-    """Hand the devices to the lab and wait until their agents have registered.
+async def start_fleet(node: Node, plan: DemoPlan, lab: Lab, base_url: str) -> dict[str, bool]:
+    """Hand the devices to the lab and wait until their agents have registered; answers which are online.
 
     On the first run the offline devices come online for a moment too: like every device they enrolled before they
     went away.
@@ -241,7 +260,7 @@ async def start_fleet(node: Node, plan: DemoPlan, lab: Lab, base_url: str) -> No
         if plan.settled:
             states = {item["deviceId"]: item["online"] for item in (await lab.control("GET", "/devices"))["items"]}
             await _wait_registered(node, plan, [d for d in plan.devices if states.get(d.device_id)])
-            return
+            return states
         for device in plan.devices:
             await lab.control("PUT", f"/devices/{device.device_id}", {"online": True})
         await _wait_registered(node, plan, plan.devices)
@@ -250,6 +269,7 @@ async def start_fleet(node: Node, plan: DemoPlan, lab: Lab, base_url: str) -> No
     except httpx2.HTTPError as error:
         raise StartRefused(f"the lab did not take the demo fleet: {error}") from None
     plan.settled = True
+    return {device.device_id: device.online for device in plan.devices}
 
 
 def _spec(plan: DemoPlan, device: DemoDevice, base_url: str) -> dict[str, Any]:
@@ -290,8 +310,8 @@ async def _wait_registered(node: Node, plan: DemoPlan, devices: list[DemoDevice]
         await asyncio.sleep(0.02)
 
 
-def ready_document(plan: DemoPlan, lab: Lab, base_url: str) -> dict[str, Any]:
-    """The ready file: what scripts rely on."""
+def ready_document(plan: DemoPlan, lab: Lab, base_url: str, online: Mapping[str, bool]) -> dict[str, Any]:
+    """The ready file: what scripts rely on. `online` = which devices are, by their ids."""
     return {
         "baseUrl": base_url,
         "apiKey": plan.organization.api_key,
@@ -309,7 +329,7 @@ def ready_document(plan: DemoPlan, lab: Lab, base_url: str) -> dict[str, Any]:
                 "allPlatformId": d.all_platform_id,
                 "serialNumber": d.serial_number,
                 "provider": d.provider,
-                "online": d.online,
+                "online": online.get(d.device_id, d.online),
                 "apps": d.apps,
             }
             for d in plan.devices

@@ -1,5 +1,6 @@
 """The ready file: where one can be written is settled before anything starts."""
 
+import json
 import os
 from pathlib import Path
 
@@ -18,10 +19,21 @@ def see_that_it_can_be_written(path: Path | None) -> None:
 
 
 def forget(path: Path | None) -> None:
-    """Remove that of an earlier start: it would mislead whoever waits for it. Raises Failure."""
+    """Remove that of an earlier start: it would mislead whoever waits for it. That of a server which still runs stays,
+    for this start will be refused or write it anew. Raises Failure.
+    """
     see_that_it_can_be_written(path)
     try:
-        if path is not None:
+        if path is not None and not _is_of_a_living_server(path):
             path.unlink(missing_ok=True)
     except OSError as error:
         raise usage(f"--ready-file: {path} cannot be replaced: {error.strerror}") from None
+
+
+def _is_of_a_living_server(path: Path) -> bool:
+    try:
+        pid = json.loads(path.read_bytes())["pids"]["server"]
+        os.kill(pid, 0)
+    except (OSError, ValueError, LookupError, TypeError, OverflowError):
+        return False
+    return bool(pid > 0 and pid != os.getpid())

@@ -76,7 +76,7 @@ async def _serve(settings: Settings, with_demo: bool, ready_file: Path | None) -
     async with AsyncExitStack() as stack:
         node = await stack.enter_async_context(open_node(settings))
         plan = await _plan(node) if with_demo else None
-        listener = listen(settings.host, settings.port or (plan.port if plan else 0))
+        listener = listen(settings.host, _port(settings, plan))
         stack.callback(listener.close)
         url = base_url(listener)
         dispatcher = await stack.enter_async_context(run_dispatcher(node))
@@ -98,6 +98,13 @@ async def _serve(settings: Settings, with_demo: bool, ready_file: Path | None) -
         await _lab_ended(lab)
 
 
+def _port(settings: Settings, plan: fleet.DemoPlan | None) -> int:
+    """The port that was asked for; else that of the last start, because printed calls and agents know it."""
+    if settings.port and "port" in settings.model_fields_set:
+        return settings.port
+    return (plan.port if plan else 0) or settings.port
+
+
 async def _plan(node: Node) -> fleet.DemoPlan:
     """The demo of an earlier start, or a new one, which does not move in with real organizations."""
     known = fleet.load_plan(node.settings.data_dir)
@@ -117,10 +124,10 @@ async def _plan(node: Node) -> fleet.DemoPlan:
 async def _start_demo(node: Node, plan: fleet.DemoPlan, lab: Lab, url: str, ready_file: Path | None) -> None:
     plan.base_url, plan.api_key, plan.lab_url = url, plan.organization.api_key, lab.control_url
     plan.port = int(url.rsplit(":", 1)[1])
-    await fleet.start_fleet(node, plan, lab, url)
+    online = await fleet.start_fleet(node, plan, lab, url)
     fleet.save_plan(node.settings.data_dir, plan)
     if ready_file is not None:
-        document = msgspec.json.encode(fleet.ready_document(plan, lab, url))
+        document = msgspec.json.encode(fleet.ready_document(plan, lab, url, online))
         fleet.write_private(ready_file, msgspec.json.format(document, indent=1) + b"\n")
     _say(f"\nHeliograph is up at {url}    API reference: {url}/docs\nKey of organization demo: {plan.api_key}\n")
     for number, (caption, call) in enumerate(fleet.printed_calls(plan, url), 1):
