@@ -298,7 +298,6 @@ class TestAliases:
             cancelled = demo.api.post(f"{parent}/{name}/commands/{created['id']}/cancel")
             assert cancelled.status_code == 200 or error_of(cancelled) == (400, 5052)
 
-    @pytest.mark.sqlite_only
     @pytest.mark.parametrize(
         "name", ["ser1al_0001", "SER1AL_000", "SER1AL_0001%20", "SER1AL%", "%25", "SER1AL_0001%00", "35693803564380"]
     )

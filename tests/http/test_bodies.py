@@ -344,3 +344,10 @@ def test_a_refusal_repeats_no_value(demo: Demo, known: Known) -> None:
     answers = [request(operation, demo.api, known, body=body) for operation, body in bodies]
     assert {error_of(answer) for answer in answers} == {(400, 5209)}
     assert [answer.text for answer in answers if CANARY in answer.text] == []
+
+
+@pytest.mark.sqlite_only
+def test_every_wrong_member_is_named_beside_a_type_that_does_not_exist(demo: Demo, known: Known) -> None:
+    body = {"type": "BOGUS", "newPassword": 5, "duration": 1, "clearAppsDataParams": {"packageNames": "a.b"}}
+    named = fields_of(request("createEmmCommand", demo.api, known, body=body))
+    assert {"type", "newPassword", "duration", "clearAppsDataParams.packageNames"} <= set(named)

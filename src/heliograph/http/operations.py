@@ -26,7 +26,7 @@ from heliograph.ports.store import PageQuery, UnitOfWork
 MAX_DEPTH = 100
 MAX_WAIT_S = 30
 MAX_LIMIT = 10_000
-MAX_PAGE = 2**53 // MAX_LIMIT  # what lies before the page can still be counted, by the database and by JavaScript
+MAX_PAGE = 2**53 - 1  # what every JSON reader counts to exactly; past the end a page is empty
 _BEARER = re.compile(r"\s*bearer\s+(\S+)\s*", re.IGNORECASE)
 
 

@@ -6,6 +6,7 @@ from urllib.parse import urlencode
 
 from heliograph.domain.devices import Device
 from heliograph.domain.errors import NotFound
+from heliograph.domain.fields import MAX_TEXT
 from heliograph.domain.ids import is_id
 from heliograph.http.operations import Call
 from heliograph.http.wire import PageOf
@@ -31,7 +32,7 @@ async def find_device(call: Call, platform: str, name: str, *, aliases: bool) ->
         found = await call.work.devices.find(platform, text.lower())
         if found is not None:
             return found
-    if not aliases:
+    if not aliases or len(text) > MAX_TEXT or not text.isprintable():
         raise NotFound
     fits = await call.work.devices.find_by_alias(platform, text)
     if len(fits) > 1:

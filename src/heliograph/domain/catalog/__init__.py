@@ -34,6 +34,10 @@ def android_type(body: Fields) -> tuple[CommandType, AmapiForm] | None:
     owners = {member: _OWNER[member] for member in body.raw if member in _OWNER and body.raw[member] is not None}
     named = body.text("type", choices=ANDROID_TYPES)
     if body.has("type") and named is None:
+        for owner in dict.fromkeys(owners.values()):  # what is wrong with the parameters is said all the same
+            form = TYPES[owner].amapi
+            if form is not None:
+                form.parse(body)
         return None
     implied = set(owners.values())
     name = named or (next(iter(implied)) if len(implied) == 1 else None)
