@@ -11,6 +11,7 @@ from heliograph.domain.catalog import TYPES
 from heliograph.domain.command_types import SECRET_MEMBERS, CommandType
 from heliograph.domain.errors import FieldError, InvalidInput
 from heliograph.domain.fields import Fields
+from heliograph.domain.permissions import BY_NAME_ONLY
 
 Json = dict[str, Any]
 
@@ -27,9 +28,11 @@ def is_dangerous(name: str) -> bool:
 
 def check_body(platform: str, body: Json) -> None:
     """What the server would refuse is refused here, before anybody is asked to confirm it. Raises Failure."""
-    read = read_android_request if platform == "android" else read_aosp_request
     try:
-        read(Fields(body))
+        if platform == "android":
+            read_android_request(Fields(body), BY_NAME_ONLY)  # what the key may do, the server knows
+        else:
+            read_aosp_request(Fields(body))
     except InvalidInput as error:
         raise usage(str(error)) from None
 
