@@ -3,12 +3,14 @@
 import asyncio
 import gc
 import os
+import resource
 import secrets
 import socket
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import structlog
@@ -25,7 +27,7 @@ from heliograph.channels import AmapiChannels, AmapiSettings
 from heliograph.domain.ids import IdMinter
 from heliograph.http.app import build_app
 from heliograph.http.health import Health
-from heliograph.http.server_protocol import HttpProtocol
+from heliograph.http.server_protocol import ConnectionLimits, HttpProtocol, LineProtocol
 from heliograph.operator_socket import serve_operator
 from heliograph.providers import ProviderRegistry, discover
 from heliograph.settings import Settings
@@ -40,6 +42,7 @@ log = structlog.get_logger("heliograph")
 _BACKLOG = 2048
 _SHUTDOWN_S = 3
 _KEEP_ALIVE_S = 75
+_FILES_KEPT = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,8 +187,8 @@ async def run_api(node: Node, listener: socket.socket, dispatcher: Dispatcher | 
         log_config=None,
         access_log=False,
         lifespan="off",
-        http=HttpProtocol,
-        ws="websockets-sansio",
+        http=partial(HttpProtocol, limits=ConnectionLimits(most_connections(node.settings.max_connections))),  # type: ignore[arg-type]
+        ws=LineProtocol,
         ws_max_size=MAX_MESSAGE_BYTES,
         ws_per_message_deflate=False,
         proxy_headers=bool(proxies),
@@ -225,6 +228,16 @@ class _Server(uvicorn.Server):
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
         yield
+
+
+def most_connections(wanted: int) -> int:
+    """How many connections this process takes; the rest of its open files is for the store and services outside."""
+    _, files = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (files, files))  # the lower limit is for programs that use select()
+    if files == resource.RLIM_INFINITY:
+        return wanted
+    room = files - min(_FILES_KEPT, files // 2)
+    return min(wanted or room, room)
 
 
 def collect_garbage_rarely() -> None:

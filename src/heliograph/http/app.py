@@ -20,7 +20,7 @@ from heliograph.http.health import Health
 from heliograph.http.metrics import exposition
 from heliograph.http.openapi import document
 from heliograph.http.operations import Api, Operation, bearer_token, run
-from heliograph_protocol.messages import CHECK_IN_PATH, REGISTER_PATH
+from heliograph_protocol.messages import CHECK_IN_PATH, LINE_PATH, REGISTER_PATH
 
 OPERATIONS: tuple[Operation, ...] = (
     *android_commands.OPERATIONS,
@@ -47,7 +47,7 @@ def build_app(services: Services, access: Access, health: Health, requests_per_m
         ("POST", NOTIFICATIONS_PATH, GoogleNotifications(services).take),
         *_service_routes(api, health),
     ]
-    return Edge(Routes(routes), gateway.line, log)
+    return Edge(Routes(routes), gateway.line, LINE_PATH, log)
 
 
 def _endpoint(api: Api, operation: Operation) -> Endpoint:
