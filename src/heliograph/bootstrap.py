@@ -180,14 +180,15 @@ async def run_dispatcher(node: Node) -> AsyncIterator[Dispatcher]:
 async def run_api(node: Node, listener: socket.socket, dispatcher: Dispatcher | None) -> AsyncIterator[None]:
     """The HTTP API and the agent gateway on a listening socket, beside the body."""
     health = Health(node.services, None if dispatcher is None else lambda: dispatcher.last_round_at)
-    app = build_app(node.services, node.access, health, node.settings.requests_per_minute)
-    proxies = node.settings.trusted_proxies
+    settings = node.settings
+    app = build_app(node.services, node.access, health, settings.requests_per_minute, settings.check_ins_per_minute)
+    proxies = settings.trusted_proxies
     config = uvicorn.Config(
         app,
         log_config=None,
         access_log=False,
         lifespan="off",
-        http=partial(HttpProtocol, limits=ConnectionLimits(most_connections(node.settings.max_connections))),  # type: ignore[arg-type]
+        http=partial(HttpProtocol, limits=ConnectionLimits(most_connections(settings.max_connections))),  # type: ignore[arg-type]
         ws=LineProtocol,
         ws_max_size=MAX_MESSAGE_BYTES,
         ws_per_message_deflate=False,
@@ -199,7 +200,7 @@ async def run_api(node: Node, listener: socket.socket, dispatcher: Dispatcher | 
         timeout_graceful_shutdown=_SHUTDOWN_S,
     )
     server = _Server(config)
-    operator = await serve_operator(node.services, node.settings.data_dir)
+    operator = await serve_operator(node.services, settings.data_dir)
     serving = asyncio.create_task(server.serve(sockets=[listener]))
     listening = asyncio.create_task(server.listening.wait())
     try:

@@ -7,7 +7,7 @@ from urllib.parse import parse_qs
 
 import msgspec
 
-from heliograph.app.access import Access
+from heliograph.app.access import Access, RateLimiter
 from heliograph.app.agent_line import check_in, fitting, open_offers, register_agent
 from heliograph.app.services import Services
 from heliograph.domain.devices import APPS, Device
@@ -49,8 +49,8 @@ def _app_of(text: str | None) -> str:
 class AgentGateway:
     """Sessions of agents on this process."""
 
-    def __init__(self, services: Services, access: Access, log: Any) -> None:
-        self._s, self._access, self._log = services, access, log
+    def __init__(self, services: Services, access: Access, limiter: RateLimiter) -> None:
+        self._s, self._access, self._limiter = services, access, limiter
 
     async def register(self, request: Request) -> Answer:
         """POST /agent/v1/register"""
@@ -83,6 +83,10 @@ class AgentGateway:
     async def _answer(self, request: Request, answer: Callable[[Device], Awaitable[Any]]) -> Answer:
         try:
             device = await self._access.device(bearer_token(request.header(b"authorization")))
+            wait_s = self._limiter.wait_s(device.id, self._s.clock.now())
+            if wait_s > 0:
+                refusal = Refusal(code="too_many", message="Too many requests")
+                return Answer(_ENCODER.encode(refusal), 429, headers={"Retry-After": str(int(wait_s) + 1)})
             return _json(200, await answer(device))
         except HeliographError as error:
             return _json(_status(error), Refusal(code=error.code, message=str(error)))
@@ -100,7 +104,7 @@ class AgentGateway:
         await send({"type": "websocket.accept"})
         AGENTS.inc()
         try:
-            await _Session(self._s, device, app, receive, send).run()
+            await _Session(self._s, device, app, receive, send, self._limiter).run()
         finally:
             AGENTS.dec()
 
@@ -108,8 +112,10 @@ class AgentGateway:
 class _Session:
     """One connected agent: reads check-ins, and pushes orders when something waits."""
 
-    def __init__(self, services: Services, device: Device, app: str, receive: Receive, send: Send) -> None:
-        self._s, self._device, self._app = services, device, app
+    def __init__(
+        self, services: Services, device: Device, app: str, receive: Receive, send: Send, limiter: RateLimiter
+    ) -> None:
+        self._s, self._device, self._app, self._limiter = services, device, app, limiter
         self._receive, self._send = receive, send
         self._offered: set[str] = set()
 
@@ -134,6 +140,8 @@ class _Session:
                 raise InvalidInput.of("", "message too large")
             message: CheckIn = _decoded(_CHECK_IN, raw)
             CHECK_INS.inc()
+            while (wait_s := self._limiter.wait_s(self._device.id, self._s.clock.now())) > 0:  # noqa: ASYNC110
+                await asyncio.sleep(wait_s)  # nothing more is read meanwhile, so the agent waits too
             self._offered.difference_update(ack.id for ack in message.push_acks)
             await self._say(await check_in(self._s, self._device, self._app, message))
 

@@ -35,11 +35,13 @@ METRICS_PERMISSION = "operator.metrics"
 PAGE = (Path(__file__).parent / "static" / "reference.html").read_bytes()
 
 
-def build_app(services: Services, access: Access, health: Health, requests_per_minute: int = 0) -> ASGIApp:
+def build_app(
+    services: Services, access: Access, health: Health, requests_per_minute: int = 0, check_ins_per_minute: int = 0
+) -> ASGIApp:
     """The ASGI application of one process."""
     log = structlog.get_logger("heliograph.http")
     api = Api(services, access, RateLimiter(requests_per_minute), PushStatusReader(services), log)
-    gateway = AgentGateway(services, access, log)
+    gateway = AgentGateway(services, access, RateLimiter(check_ins_per_minute))
     routes: list[tuple[str, str, Endpoint]] = [(o.method, o.path, _endpoint(api, o)) for o in OPERATIONS]
     routes += [
         ("POST", REGISTER_PATH, gateway.register),

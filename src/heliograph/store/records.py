@@ -152,6 +152,7 @@ COMMANDS = Table(
         "issue_at": TIME,
         "operation": JSON,
         "reason": _json(Reason),
+        "contradicted": _json(tuple[str, ...]),
         "entries": NUMBER,
         "version": NUMBER,
     },
