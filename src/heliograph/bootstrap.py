@@ -24,6 +24,7 @@ from heliograph.app.quota import Quota
 from heliograph.app.services import Limits, Services
 from heliograph.app.sweep import sweep_forever
 from heliograph.channels import AmapiChannels, AmapiSettings
+from heliograph.channels.google_auth import TOKEN_ADDRESSES
 from heliograph.domain.ids import IdMinter
 from heliograph.http.app import build_app
 from heliograph.http.health import Health
@@ -130,7 +131,13 @@ def _limits(settings: Settings) -> Limits:
         look_up_cap_s=settings.look_up_cap_s,
         look_ups_per_minute=settings.look_ups_per_minute,
         dispatch_concurrency=settings.dispatch_concurrency,
+        addresses=_tenant_addresses(settings),
     )
+
+
+def _tenant_addresses(settings: Settings) -> frozenset[str]:
+    named = [address.strip().rstrip("/") for address in settings.tenant_addresses.split(",")]
+    return frozenset([settings.amapi_url.rstrip("/"), *TOKEN_ADDRESSES, *filter(None, named)])
 
 
 @asynccontextmanager

@@ -15,7 +15,7 @@ import msgspec
 
 from heliograph.app.services import Services
 from heliograph.app.setup import find_organization
-from heliograph.app.verbs import VERBS, call_verb
+from heliograph.app.verbs import VERBS, Caller, call_verb
 from heliograph.domain.devices import Organization
 from heliograph.domain.errors import HeliographError, InvalidInput, NotFound
 from heliograph.domain.fields import Fields
@@ -31,10 +31,10 @@ async def run_verb(s: Services, name: str, organization: str | None, body: dict[
     if verb is None:
         raise NotFound(f"there is no verb {name!r}")
     if not verb.organization_bound:
-        return await call_verb(s, verb, NOBODY, body)
+        return await call_verb(s, verb, Caller(NOBODY), body)
     if organization is None:
         raise InvalidInput.of("organization", "is required: --org ID-or-SLUG")
-    return await call_verb(s, verb, await find_organization(s, organization), body)
+    return await call_verb(s, verb, Caller(await find_organization(s, organization)), body)
 
 
 @contextmanager

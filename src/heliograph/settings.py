@@ -30,6 +30,8 @@ class Settings(BaseSettings):
     log_format: str = Field("auto", pattern="^(auto|json|text)$")
 
     amapi_url: str = "https://androidmanagement.googleapis.com"
+    tenant_addresses: str = ""
+    """Addresses (comma-separated) that any API key may name in set-up, besides the built-in ones."""
     pubsub_url: str = "https://pubsub.googleapis.com"
     google_certs_url: str = "https://www.googleapis.com/oauth2/v3/certs"
     """Where the keys lie that sign the tokens of pushed notifications."""

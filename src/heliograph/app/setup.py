@@ -77,6 +77,12 @@ async def create_key(
     return key, secret
 
 
+async def find_enterprise(s: Services, organization: Organization, name: str) -> Enterprise | None:
+    """A connected enterprise, by its name."""
+    known = await s.store.unit_of_work(organization.id).setup.enterprises()
+    return next((e for e in known if e.name == name), None)
+
+
 async def add_enterprise(s: Services, organization: Organization, name: str, said: dict[str, Any]) -> Enterprise:
     """Connect a Google enterprise, or renew what is `said` of one: credentials (checked by the channel), api_url,
     subscription, push_audience, push_email; an empty text takes back, None leaves as it is.
@@ -87,7 +93,7 @@ async def add_enterprise(s: Services, organization: Organization, name: str, sai
     told: dict[str, Any] = {member: value or None for member, value in said.items() if value is not None}
     if "credentials" in told:
         told["credentials"] = s.secrets.seal(said["credentials"])
-    known = next((e for e in await setup.enterprises() if e.name == name), None)
+    known = await find_enterprise(s, organization, name)
     if known is not None:
         renewed = replace(known, **told)
         await setup.save_enterprise(renewed)
@@ -216,7 +222,9 @@ async def import_from_google(s: Services, organization: Organization, reference:
     if channel is None:
         raise InvalidInput.of("enterprise", "has no usable credentials: heliograph enterprise add --credentials FILE")
     listed = await channel.devices(named[0].name)
-    if isinstance(listed, Gone | Unreachable):
+    if isinstance(listed, Gone):  # in our own words: its own may come from wherever the address leads
+        raise InvalidInput.of("enterprise", "is unknown at Google, or not the credentials' to see")
+    if isinstance(listed, Unreachable):
         raise InvalidInput.of("enterprise", f"cannot be read at Google: {listed.reason}")
     found = [
         await until_committed(partial(take_over, s, work, named[0], raw))

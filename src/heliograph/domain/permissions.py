@@ -33,11 +33,14 @@ PERMISSIONS = (
     "base.apiKey.list",
     "base.apiKey.revoke",
     # What concerns the whole installation; never covered by `*`, since that is one organization's.
+    "operator.addresses",
     "operator.metrics",
     "operator.organization.create",
     "operator.organization.list",
     "operator.organization.update",
 )
+
+ADDRESSES_PERMISSION = "operator.addresses"
 
 _PATTERN = re.compile(r"\*|([A-Za-z]+\.)+(\*|[A-Za-z]+)")
 

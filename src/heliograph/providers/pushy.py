@@ -223,6 +223,7 @@ PLUGIN = ProviderPlugin(
     check=_check,
     max_life_s=MAX_LIFE_S,
     tells_delivery=True,
+    addresses={"baseUrl": BASE_URL},
     config_help={
         "apiKey": "The app's Secret API Key (Pushy dashboard, tab API Authentication)",
         "baseUrl": f"Address of the API, for an installation of your own (default {BASE_URL})",
