@@ -7,7 +7,7 @@ import pytest
 from heliograph.app.agent_line import check_in, open_offers
 from heliograph.app.cancel_command import cancel_command
 from heliograph.domain.errors import NotPending
-from heliograph.domain.ladder import Rung
+from heliograph.domain.ladder import Reason, Rung
 from heliograph_protocol.messages import CancelAnswer, CheckIn, PushAck, Report, ReportError
 from tests.app.conftest import Desk
 
@@ -130,6 +130,32 @@ async def test_a_failure_says_what_it_proves(desk: Desk, code: str, rung: Rung) 
     found = await desk.work.commands.find(command_id)
     assert found is not None
     assert found.rung is rung
+
+
+async def test_what_an_agent_writes_gives_no_secret_away(desk: Desk) -> None:
+    params = {"newPassword": "canary", "wifi": {"pre_shared_key": "canary-2"}, "ssid": "shown"}
+    stored = await desk.command({"command": "RESET_PASSWORD", "params": params})
+    assert (stored.params["wifi"], stored.params["ssid"]) == ({}, "shown")
+    await check_in(desk.services, desk.aosp, "mdmAgent", CheckIn(seq=1, claim=8))
+    error = ReportError(code="CANARY", message="wifi refused canary-2 and canary")
+    detail = {"access-token": "t", "tried": ["canary-2", {"canary": 1}], "attempts": 3}
+    words = Report(command_id=stored.id, rung="failed", at=AT, error=error, detail=detail)
+    await check_in(desk.services, desk.aosp, "mdmAgent", CheckIn(seq=2, reports=[words]))
+    after = await desk.now(stored)
+    assert (after.rung, after.reason) == (Rung.FAILED, Reason("CANARY", "wifi refused … and …"))
+    kept = (await desk.history(stored))[-1].evidence["detail"]
+    assert kept == {"tried": ["…", {"…": 1}], "attempts": 3}
+
+
+async def test_a_detail_as_deep_as_can_be_is_no_fault(desk: Desk) -> None:
+    stored = await desk.command({"command": "LOCK"})
+    await check_in(desk.services, desk.aosp, "mdmAgent", CheckIn(seq=1, claim=8))
+    detail: dict[str, object] = {}
+    for _ in range(900):
+        detail = {"a": detail}
+    words = Report(command_id=stored.id, rung="running", at=AT, detail=detail)
+    await check_in(desk.services, desk.aosp, "mdmAgent", CheckIn(seq=2, reports=[words]))
+    assert (await desk.now(stored)).rung is Rung.RUNNING
 
 
 async def test_a_secret_goes_out_with_the_claim_and_leaves_with_the_acknowledgement(desk: Desk) -> None:

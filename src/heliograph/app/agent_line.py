@@ -8,6 +8,7 @@ from typing import TypeVar
 
 import msgspec
 
+from heliograph.app.agent_words import without_words
 from heliograph.app.services import Services, secret_lost, until_committed
 from heliograph.domain import ladder
 from heliograph.domain.deliveries import Push, PushAcknowledged
@@ -147,7 +148,9 @@ class _Conversation:
     async def _take_report(self, live: dict[str, Command], report: Report) -> None:
         command = await self._command(live, report.command_id)
         if command is not None:
-            live[command.id] = self.changes.move(command, _event_of(report), self.s.clock.now())
+            live[command.id] = self.changes.move(
+                command, _event_of(without_words(self.s, command, report)), self.s.clock.now()
+            )
 
     async def _take_cancel_answer(self, live: dict[str, Command], answer: CancelAnswer) -> None:
         command = await self._command(live, answer.command_id)
