@@ -325,7 +325,7 @@ VERBS = {
         Verb("device.import", "mdm.global.device.create", "Add many devices", ("devices",), import_devices),
         Verb(
             "device.secret",
-            "mdm.global.device.create",
+            "mdm.global.device.secret",
             "Give a device's agent a new secret; the old one ends",
             ("id",),
             renew_agent_secret,

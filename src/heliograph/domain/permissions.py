@@ -23,6 +23,7 @@ PERMISSIONS = (
     "mdm.pushNotification.send",
     "mdm.pushNotification.get",
     "mdm.global.device.create",
+    "mdm.global.device.secret",
     "mdm.android.enterprise.create",
     "mdm.android.enterprise.list",
     "mdm.pushProvider.create",
