@@ -26,7 +26,7 @@ from heliograph.app.sweep import sweep_forever
 from heliograph.channels import AmapiChannels, AmapiSettings
 from heliograph.channels.google_auth import TOKEN_ADDRESSES
 from heliograph.domain.ids import IdMinter
-from heliograph.http.app import build_app
+from heliograph.http.app import Rates, build_app
 from heliograph.http.health import Health
 from heliograph.http.server_protocol import ConnectionLimits, HttpProtocol, LineProtocol
 from heliograph.operator_socket import serve_operator
@@ -188,7 +188,10 @@ async def run_api(node: Node, listener: socket.socket, dispatcher: Dispatcher | 
     """The HTTP API and the agent gateway on a listening socket, beside the body."""
     health = Health(node.services, None if dispatcher is None else lambda: dispatcher.last_round_at)
     settings = node.settings
-    app = build_app(node.services, node.access, health, settings.requests_per_minute, settings.check_ins_per_minute)
+    rates = Rates(
+        settings.requests_per_minute, settings.organization_requests_per_minute, settings.check_ins_per_minute
+    )
+    app = build_app(node.services, node.access, health, rates)
     proxies = settings.trusted_proxies
     config = uvicorn.Config(
         app,

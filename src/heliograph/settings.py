@@ -22,6 +22,8 @@ class Settings(BaseSettings):
     """Addresses (comma-separated, or networks) whose X-Forwarded-For and X-Forwarded-Proto are believed."""
     requests_per_minute: int = Field(6000, ge=0)
     """Per API key and process; 0 = no limit."""
+    organization_requests_per_minute: int = Field(30_000, ge=0)
+    """Of all keys of an organization, per process; 0 = no limit."""
     check_ins_per_minute: int = Field(6000, ge=0)
     """Per device and process; 0 = no limit."""
     max_connections: int = Field(0, ge=0)

@@ -14,7 +14,7 @@ from heliograph.app.access import Access, hash_secret
 from heliograph.app.services import SECOND, Services
 from heliograph.domain.devices import ApiKey, Organization, Principal
 from heliograph.domain.errors import Conflict, StoreUnavailable, Unauthenticated
-from heliograph.http.app import build_app
+from heliograph.http.app import Rates, build_app
 from heliograph.http.health import Health
 
 KEY, OTHER = "hlg_one", "hlg_two"
@@ -81,14 +81,14 @@ class Failing:
 class World:
     """The app and a client of it."""
 
-    def __init__(self, requests_per_minute: int = 0) -> None:
+    def __init__(self, requests_per_minute: int = 0, of_organization: int = 0) -> None:
         self.clock, self.store = Clock(), Store()
         ports: dict[str, Any] = dict.fromkeys(("new_id", "wakeups", "secrets", "providers", "channels"))
         self.services = Services(cast(Any, self.store), cast(Any, self.clock), **ports)
         self.access = Access(self.services)
         self.round_at = self.clock.now()
         health = Health(self.services, lambda: self.round_at)
-        app = build_app(self.services, self.access, health, requests_per_minute)
+        app = build_app(self.services, self.access, health, Rates(requests_per_minute, of_organization))
         self.client = httpx2.AsyncClient(transport=httpx2.ASGITransport(cast(Any, app)), base_url="http://app.test")
 
     async def get(self, path: str, key: str = KEY, **headers: str) -> httpx2.Response:
@@ -163,6 +163,13 @@ async def test_the_limit_is_one_of_each_key(limited: World) -> None:
     for _ in range(3):
         await limited.get(HERE)
     assert (await limited.get(HERE, OTHER)).status_code == 200
+
+
+async def test_the_keys_of_an_organization_have_a_limit_together() -> None:
+    world = World(of_organization=6)
+    assert (await world.get(HERE)).status_code == 200
+    assert (await world.get(HERE, OTHER)).status_code == 429
+    await world.client.aclose()
 
 
 async def test_the_limit_is_no_oracle_and_health_has_none(limited: World) -> None:

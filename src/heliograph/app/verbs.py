@@ -72,6 +72,7 @@ def _key(key: ApiKey) -> Json:
         "prefix": key.prefix,
         "permissions": list(key.permissions),
         "createdAt": time_text(key.created_at),
+        "createdBy": key.created_by,
         "expiresAt": None if key.expires_at is None else time_text(key.expires_at),
         "revokedAt": None if key.revoked_at is None else time_text(key.revoked_at),
     }
@@ -140,7 +141,7 @@ async def create_key(s: Services, caller: Caller, body: Fields) -> Json:
     name, permissions = body.text("name"), body.texts("permissions", required=True, at_least=1)
     expires = body.number("expiresInSeconds")
     body.raise_if_wrong()
-    key, secret = await setup.create_key(s, caller.organization, name or "", permissions, expires)
+    key, secret = await setup.create_key(s, caller.organization, name or "", permissions, expires, caller.principal)
     return {**_key(key), "secret": secret}
 
 
@@ -150,9 +151,10 @@ async def list_keys(s: Services, caller: Caller, body: Fields) -> Json:
 
 
 async def revoke_key(s: Services, caller: Caller, body: Fields) -> Json:
-    key_id = body.text("id", required=True)
+    key_id, keep = body.text("id", required=True), body.boolean("keepCreated")
     body.raise_if_wrong()
-    if not await s.store.unit_of_work(caller.organization.id).setup.revoke_key((key_id or "").lower(), s.clock.now()):
+    stored = s.store.unit_of_work(caller.organization.id).setup
+    if not await stored.revoke_key((key_id or "").lower(), s.clock.now(), with_created=not keep):
         raise NotFound
     s.wakeups.notify([KEYS_TOPIC])
     return {"id": key_id, "revoked": True}
@@ -320,7 +322,13 @@ VERBS = {
             create_key,
         ),
         Verb("key.list", "base.apiKey.list", "API keys, without their secrets", (), list_keys),
-        Verb("key.revoke", "base.apiKey.revoke", "Revoke an API key at once", ("id",), revoke_key),
+        Verb(
+            "key.revoke",
+            "base.apiKey.revoke",
+            "Revoke an API key and those it made at once",
+            ("id", "keepCreated"),
+            revoke_key,
+        ),
         Verb("device.add", "mdm.global.device.create", "Add a device", _DEVICE_MEMBERS, add_device),
         Verb("device.import", "mdm.global.device.create", "Add many devices", ("devices",), import_devices),
         Verb(

@@ -36,6 +36,7 @@ _DEMO: dict[str, Any] = {
     "look_ups_per_minute": 6000,
     "requests_per_minute": 0,
     "amapi_requests_per_minute": 0,
+    "organization_requests_per_minute": 0,
     "uncertainty_window_s": 8.0,
 }
 

@@ -37,6 +37,7 @@ class Api:
     services: Services
     access: Access
     limiter: RateLimiter
+    organizations: RateLimiter
     push_statuses: PushStatusReader
     log: Any
 
@@ -185,7 +186,8 @@ def _multi(request: Request) -> dict[str, list[str]]:
 
 async def _authorised(api: Api, operation: Operation, request: Request, organization: str | None) -> Principal:
     principal = await api.access.principal(bearer_token(request.header(b"authorization")))
-    wait_s = api.limiter.wait_s(principal.key_id, api.services.clock.now())
+    now = api.services.clock.now()
+    wait_s = api.limiter.wait_s(principal.key_id, now) or api.organizations.wait_s(principal.organization.id, now)
     if wait_s > 0:
         raise Problem(429, TOO_MANY, "Too many requests", {"Retry-After": str(max(1, round(wait_s + 0.5)))})
     own = principal.organization
