@@ -89,7 +89,7 @@ async def open_node(settings: Settings) -> AsyncIterator[Node]:
         channels = AmapiChannels(lambda org, id_: store.unit_of_work(org).setup.enterprise(id_), box, amapi)
         stack.push_async_callback(providers.close)
         stack.push_async_callback(channels.close)
-        minter = IdMinter(lambda: clock.now() / 1e6, secrets.token_bytes, not_before=high_water // 1_000_000)
+        minter = IdMinter(lambda: clock.now() / 1e6, secrets.token_bytes, not_before=high_water / 1e6)
         quota = Quota(store.system, clock, settings.amapi_requests_per_minute)
         services = Services(store, clock, minter, hub, box, providers, channels, limits, quota=quota)
         access = Access(services)
