@@ -64,7 +64,7 @@ async def open_node(settings: Settings) -> AsyncIterator[Node]:
     """Open the store (migrated), the secret box, the providers and channels; close them at the end."""
     async with AsyncExitStack() as stack:
         try:
-            settings.data_dir.mkdir(parents=True, exist_ok=True)
+            settings.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
         except OSError as error:
             raise StartRefused(f"{settings.data_dir} cannot be the data directory: {error.strerror}") from None
         key_text = settings.secret_key.get_secret_value() if settings.secret_key else None

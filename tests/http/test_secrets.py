@@ -223,5 +223,7 @@ def test_the_keys_of_the_demo_do_not_lie_in_its_database(demo: Demo) -> None:
     hidden = [plan["organization"]["apiKey"], plan["otherOrganization"]["apiKey"], plan["pushyKey"]]
     hidden += [device["secret"] for device in plan["devices"]]
     assert [secret for secret in hidden if secret.encode() in database] == []
-    assert (demo.data_dir / "demo.json").stat().st_mode & 0o077 == 0
+    private = [demo.data_dir, *demo.data_dir.rglob("*")]
+    assert demo.data_dir / "lab" in private
+    assert [path for path in private if path.lstat().st_mode & 0o077 and not path.is_symlink()] == []
     assert demo.ready_file.stat().st_mode & 0o077 == 0

@@ -26,6 +26,7 @@ from heliograph.cli import demo as fleet
 from heliograph.cli.exits import ExitCode, Failure, usage
 from heliograph.cli.lab_process import Lab, run_lab
 from heliograph.cli.node import read_settings
+from heliograph.cli.private_files import write_private
 from heliograph.cli.signals import until_signalled
 from heliograph.settings import Settings
 from heliograph.telemetry import configure_logging
@@ -88,7 +89,7 @@ async def _serve(settings: Settings, with_demo: bool, ready_file: Path | None) -
             _announce(url, settings)
             if ready_file is not None:
                 document = {"baseUrl": url, "metricsUrl": f"{url}/metrics", "pids": {"server": os.getpid()}}
-                fleet.write_private(ready_file, msgspec.json.encode(document))
+                write_private(ready_file, msgspec.json.encode(document))
             await asyncio.Event().wait()
             return
         _say("Starting the lab: emulators of Google and Pushy, and seven devices …")
@@ -107,7 +108,7 @@ async def _start_demo(node: Node, plan: fleet.DemoPlan, lab: Lab, url: str, read
     fleet.save_plan(node.settings.data_dir, plan)
     if ready_file is not None:
         document = msgspec.json.encode(fleet.ready_document(plan, lab, url))
-        fleet.write_private(ready_file, msgspec.json.format(document, indent=1) + b"\n")
+        write_private(ready_file, msgspec.json.format(document, indent=1) + b"\n")
     _say(f"\nHeliograph is up at {url}    API reference: {url}/docs\nKey of organization demo: {plan.api_key}\n")
     for number, (caption, call) in enumerate(fleet.printed_calls(plan, url), 1):
         _say(f"# {number}. {caption}\n{call}\n")
