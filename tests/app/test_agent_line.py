@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from heliograph.app.agent_line import check_in, open_offers
+from heliograph.app.agent_line import check_in, open_offers, register_agent
 from heliograph.app.cancel_command import cancel_command
-from heliograph.domain.errors import NotPending
+from heliograph.domain.errors import InvalidInput, NotPending
 from heliograph.domain.ladder import Reason, Rung
-from heliograph_protocol.messages import CancelAnswer, CheckIn, PushAck, Report, ReportError
+from heliograph_protocol.messages import CancelAnswer, CheckIn, PushAck, Register, Report, ReportError, Target
 from tests.app.conftest import Desk
 
 AT = "2026-01-01T00:00:00Z"
@@ -156,6 +156,15 @@ async def test_a_detail_as_deep_as_can_be_is_no_fault(desk: Desk) -> None:
     words = Report(command_id=stored.id, rung="running", at=AT, detail=detail)
     await check_in(desk.services, desk.aosp, "mdmAgent", CheckIn(seq=2, reports=[words]))
     assert (await desk.now(stored)).rung is Rung.RUNNING
+
+
+@pytest.mark.parametrize("token", ["/topics/all-devices", "", "a b", "a1\n", "a" * 257])
+async def test_an_address_of_many_devices_is_no_address_of_one(token: str, desk: Desk) -> None:
+    targets = [Target(provider="builtin"), Target(provider="pushy", token=token)]
+    with pytest.raises(InvalidInput):
+        await register_agent(desk.services, desk.aosp, Register(app="mdmAgent", agent_version="1", targets=targets))
+    good = [targets[0], Target(provider="pushy", token="0123abcDEF")]
+    await register_agent(desk.services, desk.aosp, Register(app="mdmAgent", agent_version="1", targets=good))
 
 
 async def test_a_secret_goes_out_with_the_claim_and_leaves_with_the_acknowledgement(desk: Desk) -> None:

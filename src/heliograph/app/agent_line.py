@@ -3,6 +3,7 @@
 The claim is committed before it is answered, so until then cancel always wins; after it only the device decides.
 """
 
+import re
 from collections.abc import Sequence
 from typing import TypeVar
 
@@ -27,6 +28,7 @@ from heliograph_protocol.messages import (
     Register,
     Registered,
     Report,
+    Target,
 )
 
 T = TypeVar("T", bound=msgspec.Struct)
@@ -51,11 +53,18 @@ async def register_agent(s: Services, device: Device, message: Register) -> Regi
     unknown = [t.provider for t in message.targets if s.providers.plugin(t.provider) is None]
     if unknown:
         raise InvalidInput.of("targets", "names a provider that is not known here")
+    if not all(_is_token(s, t) for t in message.targets):
+        raise InvalidInput.of("targets", "holds a token that is not one of a device")
     now = s.clock.now()
     targets = [PushTarget(device.id, message.app, t.provider, None, t.token, now) for t in message.targets]
     work = s.store.unit_of_work(device.organization_id)
     await work.devices.register(device.id, message.app, targets, now)
     return Registered(device_id=device.id, platform=device.platform)
+
+
+def _is_token(s: Services, target: Target) -> bool:
+    plugin = s.providers.plugin(target.provider)
+    return plugin is None or not plugin.token or re.fullmatch(plugin.token, target.token) is not None
 
 
 async def check_in(s: Services, device: Device, app: str, message: CheckIn) -> Orders:
