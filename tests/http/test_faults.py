@@ -44,6 +44,7 @@ class Store:
         self.go_on.set()
         self.revoked_at: int | None = None
         self.down = False
+        self.pings = 0
 
     async def principal(self, key_hash: bytes) -> tuple[Principal, ApiKey] | None:
         if self.down:
@@ -64,6 +65,7 @@ class Store:
         return Failing(self)
 
     async def ping(self) -> None:
+        self.pings += 1
         if self.down:
             raise StoreUnavailable
 
@@ -189,6 +191,16 @@ async def test_ready_says_what_is_missing(world: World) -> None:
     assert answer.json()["status"] is False
     assert set(answer.json()["faults"]) == {"store", "dispatcher"}
     assert (await world.get("/healthz")).status_code == 200
+
+
+async def test_however_many_ask_whether_it_is_ready_the_store_is_asked_once_a_second(world: World) -> None:
+    await asyncio.gather(*(world.get("/readyz") for _ in range(5)))
+    world.clock.seconds += 0.9
+    await world.get("/readyz")
+    assert world.store.pings == 1
+    world.clock.seconds += 0.1
+    await world.get("/readyz")
+    assert world.store.pings == 2
 
 
 async def test_a_key_that_is_revoked_while_it_is_looked_up_is_not_remembered(world: World) -> None:
