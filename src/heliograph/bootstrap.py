@@ -210,19 +210,18 @@ async def run_api(node: Node, listener: socket.socket, dispatcher: Dispatcher | 
         timeout_graceful_shutdown=_SHUTDOWN_S,
     )
     server = _Server(config)
-    operator = await serve_operator(node.services, settings.data_dir)
-    serving = asyncio.create_task(server.serve(sockets=[listener]))
-    listening = asyncio.create_task(server.listening.wait())
-    try:
-        await asyncio.wait({serving, listening}, return_when=asyncio.FIRST_COMPLETED)
-        async with background([_forget_revoked_keys(node)]):
-            yield
-    finally:
-        node.services.end_waits()
-        operator.close()
-        listening.cancel()
-        server.should_exit = True
-        await serving
+    async with serve_operator(node.services, settings.data_dir):
+        serving = asyncio.create_task(server.serve(sockets=[listener]))
+        listening = asyncio.create_task(server.listening.wait())
+        try:
+            await asyncio.wait({serving, listening}, return_when=asyncio.FIRST_COMPLETED)
+            async with background([_forget_revoked_keys(node)]):
+                yield
+        finally:
+            node.services.end_waits()
+            listening.cancel()
+            server.should_exit = True
+            await serving
 
 
 class _Server(uvicorn.Server):
