@@ -6,12 +6,14 @@
 
 from __future__ import annotations
 
+import json
 import re
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+from msgspec import Struct
 from pictures import ladder_svg, moves_table, read_sequence, sequence_svg
 from prometheus_client.metrics import MetricWrapperBase
 from typer.main import get_command
@@ -24,6 +26,10 @@ from heliograph.domain.ladder import TRANSITIONS, Rung
 from heliograph.http import metrics as figures
 from heliograph.http.app import OPERATIONS
 from heliograph.http.wire import STATUS
+from heliograph_lab.amapi import EmulatorSettings
+from heliograph_lab.amapi.methods import MODELLED, UNMODELLED
+from heliograph_lab.pubsub import PublisherSettings
+from heliograph_lab.settings import described
 
 DOCS = Path(__file__).parents[1] / "docs"
 PANEL = "Where it goes"
@@ -111,6 +117,17 @@ def metrics() -> str:
     return table(("Metric", "Type", "Labels", "Meaning"), rows)
 
 
+def amapi_methods(ids: Iterable[str]) -> str:
+    """Methods of Google's API, by id without what all ids begin with."""
+    return code(method.removeprefix("androidmanagement.") for method in ids) + "\n"
+
+
+def lab_settings(kind: type[Struct]) -> str:
+    """Every setting of one of the lab's services."""
+    rows = [(f"`{name}`", f"`{json.dumps(value)}`", text) for name, value, text in described(kind)]
+    return table(("Setting", "Default", "What it decides, and why it is so"), rows)
+
+
 def exit_codes() -> str:
     """What a command ends with."""
     return table(("Code", "Means"), [(str(int(code)), meaning) for code, meaning in TABLE.items()])
@@ -167,6 +184,10 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "operations": operations,
     "setup-operations": setup_operations,
     "metrics": metrics,
+    "amapi-modelled": lambda: amapi_methods(MODELLED),
+    "amapi-unmodelled": lambda: amapi_methods(UNMODELLED),
+    "amapi-settings": lambda: lab_settings(EmulatorSettings),
+    "pubsub-settings": lambda: lab_settings(PublisherSettings),
     "exit-codes": exit_codes,
     "command-line": command_line,
 }

@@ -9,6 +9,15 @@ say() { printf 'setup: %s\n' "$*"; }
 have() { command -v "$1" >/dev/null 2>&1; }
 can() { "$python" -c "$1" >/dev/null 2>&1; }
 
+# Ctrl-C also reaches the installer, which has nothing to say then that helps.
+errors=.venv.errors
+trap 'rm -f "$errors"; say "stopped; run it again" >&2; exit 130' INT
+quietly() {
+    "$@" 2>"$errors" || { cat "$errors" >&2; rm -f "$errors"; exit 1; }
+    cat "$errors" >&2
+    rm -f "$errors"
+}
+
 # The path is part of the state: the scripts in .venv/bin name it, so a moved checkout needs a new environment.
 state="$(cat pyproject.toml requirements/run.txt requirements/dev.txt scripts/setup.sh | cksum) $PWD"
 installed() { [ -x .venv/bin/heliograph ] && [ "$(cat ".venv/stamp-$1" 2>/dev/null)" = "$state" ]; }
@@ -31,21 +40,21 @@ explain() {
     exit 1
 }
 
-say "installing the locked requirements ($level) into .venv"
+say "installing the locked requirements ($level) into .venv, which takes about a minute"
 case "$(cat .venv/stamp-* 2>/dev/null)" in *" $PWD"*) ;; *) rm -rf .venv ;; esac
 
 if have uv; then
-    [ -x .venv/bin/python ] || uv venv --quiet --python '>=3.11' .venv
-    install() { uv pip install --quiet --python .venv/bin/python "$@"; }
+    [ -x .venv/bin/python ] || quietly uv venv --quiet --python '>=3.11' .venv
+    install() { quietly uv pip install --quiet --python .venv/bin/python "$@"; }
 else
     find_python
     [ -n "$python" ] || explain "needs uv or Python 3.11 or newer"
     if can 'import ensurepip; ensurepip.version()'; then
-        [ -x .venv/bin/pip ] || "$python" -m venv --clear .venv
-        install() { .venv/bin/python -m pip install -qq --disable-pip-version-check "$@"; }
+        [ -x .venv/bin/pip ] || quietly "$python" -m venv --clear .venv
+        install() { quietly .venv/bin/python -m pip install -qq --disable-pip-version-check "$@"; }
     elif can 'import pip.__main__'; then # Debian's python3 without python3-venv
-        [ -x .venv/bin/python ] || "$python" -m venv --without-pip .venv
-        install() { "$python" -m pip --python .venv/bin/python install -qq --disable-pip-version-check "$@"; }
+        [ -x .venv/bin/python ] || quietly "$python" -m venv --without-pip .venv
+        install() { quietly "$python" -m pip --python .venv/bin/python install -qq --disable-pip-version-check "$@"; }
     else
         explain "$python has neither venv nor pip"
     fi

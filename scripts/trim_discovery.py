@@ -4,8 +4,8 @@
     python scripts/trim_discovery.py --check    exit 1 when that file is not what this would write
 
 The source is the document inside google-api-python-client (Apache-2.0), a development dependency. All routes are kept,
-and the schemas of enterprises, devices, operations and enrollment tokens; prose is dropped. One line per schema and per
-method, sorted, so that a new revision reads well as a diff.
+and the schemas of enterprises, sign-up URLs, devices, operations and enrollment tokens; prose is dropped. One line
+per schema and per method, sorted, so that a new revision reads well as a diff.
 """
 
 import argparse
@@ -21,7 +21,7 @@ TARGET = Path(__file__).parents[1] / "src" / "heliograph_lab" / "amapi" / "disco
 HEAD = ("id", "name", "revision", "rootUrl", "servicePath", "version")
 # Named by prose only, so no reference leads there.
 EXTRA_ROOTS = ("IssueCommandResponse", "Status")
-RESOURCES_WITH_SCHEMAS = ("enterprises", "devices", "operations", "enrollmentTokens")
+RESOURCES_WITH_SCHEMAS = ("enterprises", "devices", "operations", "enrollmentTokens", "signupUrls")
 PARAMETER_KEYS = ("enum", "format", "location", "pattern", "repeated", "required", "type")
 PROSE = ("description", "enumDescriptions", "enumDeprecated", "id", "deprecated", "default", "annotations")
 

@@ -3,7 +3,7 @@
 import os
 import sys
 
-from heliograph.cli.signals import end_when_signalled
+from heliograph.cli.signals import end_when_signalled, quiet_until_loaded
 
 _SERVING = ("up", "serve")
 
@@ -13,8 +13,10 @@ def main() -> None:
     os.umask(0o077)  # keys, databases and journals are for their user alone
     if sys.argv[1:2] and sys.argv[1] in _SERVING:
         end_when_signalled()
-    from heliograph.cli.main import run
-
+        from heliograph.cli.main import run
+    else:
+        with quiet_until_loaded():
+            from heliograph.cli.main import run
     sys.exit(run())
 
 

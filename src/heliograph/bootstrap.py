@@ -1,6 +1,7 @@
 """Wiring: the only file that knows every layer."""
 
 import asyncio
+import errno
 import gc
 import os
 import resource
@@ -35,7 +36,7 @@ from heliograph.settings import Settings
 from heliograph.store import PostgresStore, SqliteStore, migrate
 from heliograph.store.postgres_hub import PostgresHub
 from heliograph.store.wakeups import Hub
-from heliograph.system import AesGcmBox, SystemClock, fingerprint_of, load_secret_key
+from heliograph.system import KEY_FILE, AesGcmBox, SystemClock, fingerprint_of, load_secret_key, make_secret_key
 from heliograph_protocol.messages import MAX_MESSAGE_BYTES
 
 log = structlog.get_logger("heliograph")
@@ -44,6 +45,10 @@ _BACKLOG = 2048
 _SHUTDOWN_S = 3
 _KEEP_ALIVE_S = 75
 _FILES_KEPT = 256
+_LOST = (
+    "If it is lost, the stored provider and enterprise credentials are lost with it and must be entered again: "
+    "heliograph db forget-secrets"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,25 +68,14 @@ class StartRefused(Exception):
 async def open_node(settings: Settings) -> AsyncIterator[Node]:
     """Open the store (migrated), the secret box, the providers and channels; close them at the end."""
     async with AsyncExitStack() as stack:
-        try:
-            settings.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
-        except OSError as error:
-            raise StartRefused(f"{settings.data_dir} cannot be the data directory: {error.strerror}") from None
-        key_text = settings.secret_key.get_secret_value() if settings.secret_key else None
-        key_file = settings.data_dir / "secret.key"
-        try:
-            key = load_secret_key(key_text, key_file)
-        except ValueError as error:
-            raise StartRefused(str(error)) from None
-        except OSError as error:
-            raise StartRefused(f"{key_file} cannot be read or made: {error.strerror}") from None
+        given = _given_key(settings)
         store, hub = await _open_store(settings, stack)
         await migrate(store)
-        await _check_key(store, key)
+        key = await _key_of(store, settings, given)
         high_water = await store.high_water()
         clock = SystemClock(high_water)
         limits = _limits(settings)
-        if high_water > time.time_ns() // 1000:  # the wall clock is behind what was written before
+        if high_water > time.time_ns() // 1000 + 2_000_000:  # the wall clock is behind what was written before
             await store.clamp_outbox(clock.now(), int(limits.backoff_cap_s * 1_000_000))
         box = AesGcmBox(key)
         providers = ProviderRegistry(discover(), lambda org, id_: store.unit_of_work(org).setup.account(id_), box)
@@ -102,22 +96,47 @@ async def _open_store(settings: Settings, stack: AsyncExitStack) -> tuple[Sqlite
         store: SqliteStore | PostgresStore = await SqliteStore.open(settings.data_dir, hub)
     else:
         dsn = settings.database.get_secret_value()
-        hub = await PostgresHub.open(dsn)
+        hub = PostgresHub(dsn)
         stack.push_async_callback(hub.close)
         store = await PostgresStore.open(dsn, hub)
+        hub.start()  # not before: where the database cannot be had, the store says why
     stack.push_async_callback(store.close)
     return store, hub
 
 
-async def _check_key(store: SqliteStore | PostgresStore, key: bytes) -> None:
-    """Refuse to run with another key than the one that the database's secrets are sealed with."""
+def _given_key(settings: Settings) -> bytes | None:
+    text = settings.secret_key.get_secret_value() if settings.secret_key else None
+    path = settings.data_dir / KEY_FILE
+    try:
+        return load_secret_key(text, path)
+    except ValueError as error:
+        raise StartRefused(str(error)) from None
+    except OSError as error:
+        raise StartRefused(f"{path} cannot be read: {error.strerror}") from None
+
+
+async def _key_of(store: SqliteStore | PostgresStore, settings: Settings, given: bytes | None) -> bytes:
+    """The key that the database's secrets are sealed with; made where nothing was sealed yet. Refuses any other."""
+    path = settings.data_dir / KEY_FILE
+    if given is None and await store.known_fingerprint() is not None:
+        raise StartRefused(
+            f"{KEY_FILE} is missing in {settings.data_dir}: put back the file that this database's secrets are "
+            f"encrypted with, or its content into HELIOGRAPH_SECRET_KEY. {_LOST}"
+        )
+    try:
+        settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        key = make_secret_key(path) if given is None else given
+    except OSError as error:
+        raise StartRefused(f"{path} cannot be made: {error.strerror}") from None
     mine = fingerprint_of(key).hex()
     if await store.fingerprint(mine) != mine:
+        if given is None:  # another process with a directory of its own was faster
+            path.unlink(missing_ok=True)
         raise StartRefused(
             "the secret key is not the one that this database's secrets are encrypted with. Put the right key into "
-            "HELIOGRAPH_SECRET_KEY or secret.key. If it is lost, the stored provider and enterprise credentials are "
-            "lost with it and must be entered again: heliograph db forget-secrets"
+            f"HELIOGRAPH_SECRET_KEY or {KEY_FILE}. {_LOST}"
         )
+    return key
 
 
 def _limits(settings: Settings) -> Limits:
@@ -264,13 +283,22 @@ def listen(host: str, port: int) -> socket.socket:
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind((host, port))
-    except (OSError, OverflowError) as error:
+    except (OSError, OverflowError, UnicodeError) as error:
         listener.close()
-        reason = os.strerror(error.errno) if isinstance(error, OSError) and error.errno else str(error)
-        raise StartRefused(f"cannot listen on {host}:{port}: {reason}. Choose another with --port") from None
+        raise StartRefused(f"cannot listen on {host}:{port}: {_why_not(error)}") from None
     listener.listen(_BACKLOG)
     listener.setblocking(False)
     return listener
+
+
+def _why_not(error: Exception) -> str:
+    """Why an address cannot be had, and what to do."""
+    if isinstance(error, socket.gaierror | UnicodeError):
+        return "no such host. Choose another with --host"
+    if not isinstance(error, OSError) or not error.errno:
+        return str(error)
+    option = "--host" if error.errno == errno.EADDRNOTAVAIL else "--port"
+    return f"{os.strerror(error.errno)}. Choose another with {option}"
 
 
 def base_url(listener: socket.socket) -> str:

@@ -1,9 +1,16 @@
 """Settings, read once at start-up from the environment (`HELIOGRAPH_…`) and from the command line, which wins."""
 
+import ipaddress
 from pathlib import Path
+from typing import Annotated, Literal
 
-from pydantic import Field, SecretStr
+from pydantic import BeforeValidator, Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from heliograph.system import decode_key
+
+_Address = Annotated[str, Field(pattern=r"^https?://[^\s/]+(/\S*)?$")]
+_Upper = BeforeValidator(lambda value: value.upper() if isinstance(value, str) else value)
 
 
 class Settings(BaseSettings):
@@ -28,14 +35,14 @@ class Settings(BaseSettings):
     """Per device and process; 0 = no limit."""
     max_connections: int = Field(0, ge=0)
     """Per process; 0 = what the limit on open files leaves room for, which bounds any other number too."""
-    log_level: str = "INFO"
-    log_format: str = Field("auto", pattern="^(auto|json|text)$")
+    log_level: Annotated[Literal["DEBUG", "INFO", "WARNING", "ERROR"], _Upper] = "INFO"
+    log_format: Literal["auto", "json", "text"] = "auto"
 
-    amapi_url: str = "https://androidmanagement.googleapis.com"
+    amapi_url: _Address = "https://androidmanagement.googleapis.com"
     tenant_addresses: str = ""
     """Addresses (comma-separated) that any API key may name in set-up, besides the built-in ones."""
-    pubsub_url: str = "https://pubsub.googleapis.com"
-    google_certs_url: str = "https://www.googleapis.com/oauth2/v3/certs"
+    pubsub_url: _Address = "https://pubsub.googleapis.com"
+    google_certs_url: _Address = "https://www.googleapis.com/oauth2/v3/certs"
     """Where the keys lie that sign the tokens of pushed notifications."""
     amapi_requests_per_minute: int = Field(600, ge=0)
     """Per Google project, all processes together; 0 = no limit."""
@@ -48,3 +55,24 @@ class Settings(BaseSettings):
     lease_s: float = Field(15.0, gt=0, le=15.0)
     dispatch_concurrency: int = Field(64, gt=0, le=1000)
     push_status_timeout_s: float = Field(2.0, gt=0, le=2.5)
+
+    @field_validator("secret_key")
+    @classmethod
+    def _is_a_key(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None and value.get_secret_value():
+            decode_key(value.get_secret_value(), "it")
+        return value
+
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _are_addresses(cls, value: str) -> str:
+        """As uvicorn reads them, which takes what it cannot read for a name that no proxy ever has."""
+        for part in filter(None, (part.strip() for part in value.split(","))):
+            if part != "*":
+                try:
+                    ipaddress.ip_network(part)
+                except ValueError:
+                    raise ValueError(
+                        "must be addresses or networks with commas between, such as 10.0.0.5 or 10.0.0.0/8, or *"
+                    ) from None
+        return value

@@ -10,6 +10,7 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 KEY_BYTES = 32
+KEY_FILE = "secret.key"
 _NONCE_BYTES = 12
 _FINGERPRINT_BYTES = 4
 
@@ -66,19 +67,28 @@ def fingerprint_of(key: bytes) -> bytes:
     return AESGCM(key).encrypt(bytes(_NONCE_BYTES), b"", b"heliograph key fingerprint")[:_FINGERPRINT_BYTES]
 
 
-def load_secret_key(text: str | None, path: Path) -> bytes:
-    """The key for secrets at rest: from the environment (`text`, base64 or hex), else from a file made at first start.
+def load_secret_key(text: str | None, path: Path) -> bytes | None:
+    """The key for secrets at rest: from the environment (`text`, base64 or hex), else from the file; None without both.
 
-    The file is created with mode 0600. Raises ValueError with what to do when either is unusable.
+    Raises ValueError with what to do when either is unusable, OSError when the file cannot be read.
     """
     if text:
-        return _decode_key(text.strip(), "HELIOGRAPH_SECRET_KEY")
-    if not path.exists():
-        _write_key(path, base64.b64encode(secrets.token_bytes(KEY_BYTES)))
-    return _decode_key(path.read_text(encoding="ascii", errors="replace").strip(), str(path))
+        return decode_key(text, "HELIOGRAPH_SECRET_KEY")
+    try:
+        return decode_key(path.read_text(encoding="ascii", errors="replace"), str(path))
+    except (FileNotFoundError, NotADirectoryError):
+        return None
 
 
-def _decode_key(text: str, where: str) -> bytes:
+def make_secret_key(path: Path) -> bytes:
+    """A new key in a file of mode 0600; the key of another process if that was faster."""
+    _write_key(path, base64.b64encode(secrets.token_bytes(KEY_BYTES)))
+    return decode_key(path.read_text(encoding="ascii", errors="replace"), str(path))
+
+
+def decode_key(text: str, where: str) -> bytes:
+    """A key from base64 or hex; raises ValueError that says `where` it came from."""
+    text = text.strip()
     for decode in (bytes.fromhex, lambda t: base64.b64decode(t, validate=True)):
         try:
             key = decode(text)
@@ -90,7 +100,7 @@ def _decode_key(text: str, where: str) -> bytes:
 
 
 def _write_key(path: Path, content: bytes) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     temporary = path.with_suffix(f".{os.getpid()}")
     handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     try:

@@ -14,6 +14,7 @@ from heliograph_agent.effector import Effector
 from heliograph_agent.journal import Journal, JournalError, JournalInUse
 from heliograph_agent.ledger import Ledger
 from heliograph_agent.lines import (
+    Misconfigured,
     Refused,
     TryLater,
     check_in_when_due,
@@ -49,9 +50,14 @@ class Agent:
         self._woken = asyncio.Event()
         self._talk: Talk | None = None
         self._journal_failed = False
+        self._met = False
 
     async def run(self) -> None:
-        """Register, then live until cancelled. Raises JournalError if the journal cannot be opened at first."""
+        """Register, then live until cancelled.
+
+        Raises JournalError if the journal cannot be opened at first, Misconfigured if the server does not take what
+        the agent says of itself (an app that it does not know) at first.
+        """
         try:
             await self._live()
         except JournalInUse:
@@ -98,7 +104,7 @@ class Agent:
         config = self._config
         ledger = Ledger(config.keep_days * _DAY, config.keep_entries)
         journal = Journal(config.state_path, ledger.snapshot, durable=config.durable)
-        talk = Talk(config, self._effector, ledger, journal, self._changed)
+        talk = Talk(config, self._effector, ledger, journal, self._changed, self._say_connected)
         try:
             must_rewrite = ledger.load(journal, journal.open())
             if journal.damaged:
@@ -117,7 +123,7 @@ class Agent:
     async def _keep_line(self, talk: Talk) -> None:
         """Hold a line to the server, and another one whenever it breaks."""
         attempt, told = 0, ""
-        registered = False
+        registered = ever_registered = False
         async with AsyncExitStack() as stack:
             http = self._http
             if http is None:
@@ -127,9 +133,11 @@ class Agent:
                 try:
                     if not registered:
                         talk.interval = max(1.0, (await register(self._config, http)).check_in_seconds)
-                        registered = True
+                        registered = ever_registered = True
                     await self._hold(talk, http)
                 except _LINE_FAULTS as error:
+                    if isinstance(error, Misconfigured) and not ever_registered:
+                        raise
                     attempt = 0 if talk.answered else attempt + 1
                     # What the server knows of this agent may be what it stumbles over.
                     registered = registered and not isinstance(error, LineError)
@@ -143,6 +151,10 @@ class Agent:
             await hold_poll(self._config, talk, http)
         else:
             await check_in_when_due(self._config, talk, http)
+
+    def _say_connected(self) -> None:
+        _log.info("%s: connected to %s%s", self._config.app, self._config.server_url, " again" if self._met else "")
+        self._met = True
 
     def _say(self, error: Exception, told: str) -> str:
         """Log a fault, but not the same again until the line has worked; returns what was logged last."""

@@ -13,6 +13,7 @@ from heliograph_agent.agent import Agent
 from heliograph_agent.config import AgentConfig, LineKind
 from heliograph_agent.effector import SimulatedEffector
 from heliograph_agent.journal import JournalError
+from heliograph_agent.lines import Misconfigured
 
 SECRET_VARIABLE = "HELIOGRAPH_AGENT_SECRET"  # noqa: S105 - a name
 
@@ -20,6 +21,9 @@ _NO_DEVICE = (
     "this machine has no device to act on: say --simulate to run commands in a sandbox that only prints them, "
     "or embed heliograph_agent.Agent with an Effector of your own"
 )
+
+
+_log = logging.getLogger("heliograph_agent")
 
 
 class UsageError(Exception):
@@ -57,6 +61,10 @@ def run(
         asyncio.run(_until_signal(agent))
     except JournalError as error:
         return _complain(str(error), 1)
+    except Misconfigured as error:
+        apps = "mdmAgent, setupAssistant, remoteSupport, kioskLauncher"
+        return _complain(f"{error}: it does not take this agent. Does it know the app {app!r} ({apps})?", 2)
+    _log.info("%s: stopped", app)
     return 0
 
 
@@ -95,7 +103,11 @@ async def _until_signal(agent: Agent) -> None:
 
 
 def _secret(path: Path | None) -> str:
-    secret = path.read_text(encoding="utf-8").strip() if path else os.environ.get(SECRET_VARIABLE, "").strip()
+    try:
+        secret = path.read_text(encoding="utf-8").strip() if path else os.environ.get(SECRET_VARIABLE, "").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not text"
+        raise UsageError(f"--secret-file: cannot read {path}: {reason}") from None
     if not secret:
         raise UsageError(f"no secret: give --secret-file, or set {SECRET_VARIABLE}")
     return secret

@@ -18,7 +18,8 @@ Event = Literal["received", "acknowledged"]
 class Result:
     """How an execution ended. `code` is upper case and stable, `message` for people; neither may hold a secret.
 
-    `deferred` means "not now": nothing was done, and the server may hand the command out again later.
+    `deferred` means "not now": nothing was done, and the server hands the command out again later; not before
+    `retry_after` seconds, or as it thinks fit.
     `detail` is JSON; what is over 64 KiB is left out of the report.
     """
 
@@ -27,6 +28,7 @@ class Result:
     message: str = ""
     detail: dict[str, Any] | None = None
     deferred: bool = False
+    retry_after: float | None = None
 
 
 class Effector(Protocol):

@@ -18,6 +18,8 @@ from heliograph_agent.config import AgentConfig
 from heliograph_agent.talk import LineError, Talk
 from heliograph_protocol.messages import (
     CHECK_IN_PATH,
+    CLOSE_REFUSED,
+    CLOSE_REPLACED,
     LINE_PATH,
     MAX_MESSAGE_BYTES,
     REGISTER_PATH,
@@ -30,7 +32,8 @@ from heliograph_protocol.messages import (
 )
 
 _IDLE_PAUSE = 1.0  # seconds between polls that are answered at once and bring nothing
-_REFUSALS = {1008, 4401, 4403}  # WebSocket close codes
+_REFUSALS = {1008, CLOSE_REFUSED, 4403}  # WebSocket close codes
+_REPLACED_PAUSE = 30.0  # seconds: two agents with one secret must not take the line from each other all the time
 _T = TypeVar("_T")
 
 # At DEBUG the library would write headers and frames, and with them secrets.
@@ -40,6 +43,10 @@ _wire_log.setLevel(logging.WARNING)
 
 class Refused(LineError):
     """The server does not accept this secret (401, 403): only an operator can help."""
+
+
+class Misconfigured(LineError):
+    """The server refuses what the agent says of itself (400): it would refuse it again."""
 
 
 class TryLater(LineError):
@@ -66,7 +73,7 @@ def http_client(config: AgentConfig) -> httpx2.AsyncClient:
 
 
 async def register(config: AgentConfig, http: httpx2.AsyncClient) -> Registered:
-    """Tell the server what is installed here. LineError, Refused, httpx2.HTTPError."""
+    """Tell the server what is installed here. LineError, Refused, Misconfigured, httpx2.HTTPError."""
     # A line that is held is an address by itself; without one the app is reached as the caller says.
     held = [] if config.line == "none" else [Target(provider="builtin")]
     message = Register(app=config.app, agent_version=config.agent_version, targets=config.targets or held)
@@ -103,6 +110,8 @@ async def hold_websocket(config: AgentConfig, talk: Talk) -> None:
     except ConnectionClosed as error:
         if error.rcvd is not None and error.rcvd.code in _REFUSALS:
             raise Refused(f"closed with {error.rcvd.code}") from None
+        if error.rcvd is not None and error.rcvd.code == CLOSE_REPLACED:
+            raise TryLater("another agent with this secret took the line", _REPLACED_PAUSE) from None
         raise
 
 
@@ -198,6 +207,8 @@ def _refusal(status: int, body: bytes, retry_after: str | None) -> LineError:
     text = f"the server answered {status} {code}".rstrip()
     if status in {401, 403}:
         return Refused(text)
+    if status == 400:
+        return Misconfigured(text)
     if status in {429, 503} and retry_after is not None and retry_after.isdecimal():
         return TryLater(text, min(float(retry_after), 300.0))
     return LineError(text)

@@ -140,4 +140,11 @@ def report_of(command_id: str, result: Result) -> Report:
             detail = {"omitted": "not JSON"}
         else:
             detail = detail if size <= _MAX_DETAIL_BYTES else {"omitted": f"{size} bytes"}
-    return Report(command_id=command_id, rung=rung, at=clock.rfc3339(clock.wall()), error=error, detail=detail)
+    return Report(
+        command_id=command_id,
+        rung=rung,
+        at=clock.rfc3339(clock.wall()),
+        error=error,
+        detail=detail,
+        retry_after_seconds=result.retry_after if rung == "deferred" else None,
+    )

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import random
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 
 from heliograph_agent import clock
 from heliograph_agent.config import AgentConfig
@@ -31,11 +31,21 @@ class LineError(Exception):
 
 
 class Talk:
-    """One agent's side of the conversation. `changed` tells of everything that could make a check-in due."""
+    """One agent's side of the conversation. `changed` tells of everything that could make a check-in due.
+
+    `on_line` is called when the server first answers on a line.
+    """
 
     def __init__(
-        self, config: AgentConfig, effector: Effector, ledger: Ledger, journal: Journal, changed: Signal
+        self,
+        config: AgentConfig,
+        effector: Effector,
+        ledger: Ledger,
+        journal: Journal,
+        changed: Signal,
+        on_line: Callable[[], None] = lambda: None,
     ) -> None:
+        self._on_line = on_line
         self._config = config
         self._effector = effector
         self._ledger = ledger
@@ -129,6 +139,8 @@ class Talk:
         async with self._lock:
             asked = self._outbox.settle(orders.seq) if orders.seq else None
             if asked is not None:
+                if not self.answered:
+                    self._on_line()
                 self.answered = True
                 self._ledger.settle(asked, next_seq=self._outbox.next_seq)
             new = await self._take_commands(orders.commands, at, sent=None if ordered else orders.seq)

@@ -15,7 +15,7 @@ class LabClock:
         self._save = save
         self._last = datetime.min.replace(tzinfo=UTC)
         self._moved = asyncio.Event()
-        self._listeners: list[Callable[[], None]] = []
+        self._settlers: list[Callable[[], Awaitable[None]]] = []
 
     @property
     def offset(self) -> float:
@@ -28,7 +28,7 @@ class LabClock:
         return self._last
 
     async def advance(self, seconds: float) -> datetime:
-        """Move ahead and wake whoever sleeps on this clock. Durable when it returns."""
+        """Move ahead and wake whoever sleeps on this clock. Durable, and what fell due has happened, on return."""
         if not seconds >= 0 or seconds == float("inf"):
             raise ValueError("the lab's clock only moves ahead: advanceSeconds must be a finite number, 0 or more")
         try:
@@ -40,13 +40,13 @@ class LabClock:
         await self._save(offset.total_seconds())
         moved, self._moved = self._moved, asyncio.Event()
         moved.set()
-        for listener in self._listeners:
-            listener()
+        for settled in self._settlers:
+            await settled()
         return self.now()
 
-    def on_advance(self, listener: Callable[[], None]) -> None:
-        """Call `listener` after each advance."""
-        self._listeners.append(listener)
+    def on_settle(self, settled: Callable[[], Awaitable[None]]) -> None:
+        """Await `settled` in each advance: it returns once everything that is due has happened."""
+        self._settlers.append(settled)
 
     async def sleep_until(self, when: datetime) -> None:
         """Return once the lab's time has reached `when`, be it by waiting or by an advance."""

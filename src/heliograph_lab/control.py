@@ -1,4 +1,4 @@
-"""The lab's control API: devices, faults, requests and time, for scripts and tests. Loopback only."""
+"""The lab's control API: devices, faults, settings, requests and time, for scripts and tests. Loopback only."""
 
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -27,11 +27,15 @@ def control_app(kernel: Kernel, fleet: Fleet, settled: Settled) -> Router:
     router.add("GET", "/devices", control.devices)
     router.add("GET", "/devices/{deviceId}", control.device)
     router.add("PUT", "/devices/{deviceId}", control.put_device)
+    router.add("DELETE", "/devices/{deviceId}", control.delete_device)
     router.add("GET", "/devices/{deviceId}/journal", control.journal)
     router.add("PUT", "/fleet", control.put_fleet)
     router.add("GET", "/faults", control.faults)
     router.add("PUT", "/faults", control.put_faults)
     router.add("DELETE", "/faults", control.delete_faults)
+    router.add("GET", "/settings", control.settings)
+    router.add("PUT", "/settings", control.put_settings)
+    router.add("DELETE", "/settings", control.delete_settings)
     router.add("GET", "/requests", control.requests)
     router.add("GET", "/clock", control.clock)
     router.add("PUT", "/clock", control.put_clock)
@@ -48,15 +52,19 @@ class _Control:
         return Reply({"status": "ok"})
 
     async def devices(self, _request: Request) -> Reply:
-        return Reply({"items": [_shown(device) for device in self._fleet.devices()]})
+        return Reply({"items": [shown(device) for device in self._fleet.devices()]})
 
     async def device(self, request: Request) -> Reply:
-        return Reply(_shown(self._fleet.get(request.params["deviceId"])))
+        return Reply(shown(self._fleet.get(request.params["deviceId"])))
 
     async def put_device(self, request: Request) -> Reply:
         device = await self._fleet.update(request.params["deviceId"], request.json())
         await self._settled(device.spec.device_id)
-        return Reply(_shown(device))
+        return Reply(shown(device))
+
+    async def delete_device(self, request: Request) -> Reply:
+        await self._fleet.remove(request.params["deviceId"])
+        return Reply({})
 
     async def journal(self, request: Request) -> Reply:
         device = self._fleet.get(request.params["deviceId"])
@@ -82,6 +90,17 @@ class _Control:
         self._kernel.faults.clear()
         return Reply([])
 
+    async def settings(self, _request: Request) -> Reply:
+        return Reply(self._kernel.settings.shown())
+
+    async def put_settings(self, request: Request) -> Reply:
+        await self._kernel.settings.change(request.json())
+        return await self.settings(request)
+
+    async def delete_settings(self, request: Request) -> Reply:
+        await self._kernel.settings.reset()
+        return await self.settings(request)
+
     async def requests(self, request: Request) -> Reply:
         service = request.query.get("service")
         if service is not None and service not in SERVICES:
@@ -101,14 +120,17 @@ class _Control:
         return await self.clock(request)
 
 
-def _shown(device: DeviceState) -> dict[str, Any]:
+def shown(device: DeviceState) -> dict[str, Any]:
+    """A device as the control API shows it."""
     spec = device.spec
+    at_google = {"amapiName": spec.amapi.name} if spec.amapi is not None else {}
     return {
         "deviceId": spec.device_id,
         "name": spec.name,
         "platform": spec.platform,
         "provider": spec.provider,
         "apps": spec.apps,
+        **at_google,
         "online": device.online,
         "latencyMs": device.latency_ms,
         "outcome": {

@@ -5,7 +5,7 @@ from typing import Any, Literal
 
 import msgspec
 
-SERVICES = ("amapi", "pushy", "apns", "fcm", "wns")
+SERVICES = ("amapi", "pushy", "pubsub", "apns", "fcm", "wns")
 
 
 class FaultError(ValueError):

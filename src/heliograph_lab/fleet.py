@@ -7,6 +7,7 @@ from typing import Any, Literal
 import msgspec
 
 from heliograph_lab.kernel import Kernel
+from heliograph_lab.state import Key, Put
 
 _NAMESPACE = "fleet"
 Result = Literal["ok", "error", "never"]
@@ -65,10 +66,14 @@ class DeviceSpec(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 
 
 class DeviceState(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """A device as it is now. `removed` is set in the last notice about a device that left the fleet."""
+    """A device as it is now. `removed` is set in the last notice about a device that left the fleet.
+
+    `enrolled`: it came in by an enrollment token, so its name at Google is Google's to say, not a specification's.
+    """
 
     spec: DeviceSpec
     online: bool
+    enrolled: bool = False
     latency_ms: int = 0
     outcome: Outcome = Outcome()
     removed: bool = False
@@ -111,12 +116,17 @@ class Fleet:
         self._listeners.append(listener)
 
     async def put_all(self, specs: Iterable[DeviceSpec]) -> None:
-        """Make the fleet these devices. One that was there keeps its state (online, latency, outcome)."""
+        """Make the fleet these devices. One that was there keeps its state (online, latency, outcome).
+
+        Devices that have enrolled stay, named here or not.
+        """
         wanted = list(specs)
-        _check(wanted)
         async with self._lock:
             before = self._devices
             after = {spec.device_id: self._merged(spec) for spec in wanted}
+            _check(wanted)
+            after |= {key: device for key, device in before.items() if device.enrolled and key not in after}
+            _check([device.spec for device in after.values()])
             gone = [device for device_id, device in before.items() if device_id not in after]
             puts = [(_NAMESPACE, key, _stored(order, device)) for order, (key, device) in enumerate(after.items())]
             await self._state.put_many(puts, deletes=[(_NAMESPACE, device.spec.device_id) for device in gone])
@@ -140,9 +150,34 @@ class Fleet:
         self._tell(after)
         return after
 
+    async def enrol(self, spec: DeviceSpec, puts: Iterable[Put] = (), deletes: Iterable[Key] = ()) -> DeviceState:
+        """Take in one device, or one that is there under a new name at Google; in one commit with other changes."""
+        async with self._lock:
+            after = msgspec.structs.replace(self._merged(spec), spec=spec, online=spec.online, enrolled=True)
+            devices = {**self._devices, spec.device_id: after}
+            _check([device.spec for device in devices.values()])
+            order = list(devices).index(spec.device_id)
+            stored = (_NAMESPACE, spec.device_id, _stored(order, after))
+            await self._state.put_many([stored, *puts], deletes)
+            self._hold(devices.values())
+        self._tell(after)
+        return after
+
+    async def remove(self, device_id: str) -> None:
+        """Take one device out of the fleet."""
+        async with self._lock:
+            gone = self.get(device_id)
+            await self._state.delete(_NAMESPACE, device_id)
+            self._hold([device for key, device in self._devices.items() if key != device_id])
+        self._tell(msgspec.structs.replace(gone, online=False, removed=True))
+
     def _merged(self, spec: DeviceSpec) -> DeviceState:
         known = self._devices.get(spec.device_id)
-        return msgspec.structs.replace(known, spec=spec) if known else DeviceState(spec=spec, online=spec.online)
+        if known is None:
+            return DeviceState(spec=spec, online=spec.online)
+        if known.enrolled:
+            spec = msgspec.structs.replace(spec, amapi=known.spec.amapi)
+        return msgspec.structs.replace(known, spec=spec)
 
     def _hold(self, devices: Iterable[DeviceState]) -> None:
         self._devices = {device.spec.device_id: device for device in devices}

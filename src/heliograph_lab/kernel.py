@@ -11,6 +11,7 @@ from heliograph_lab.database import Database
 from heliograph_lab.faults import Faults
 from heliograph_lab.requests import RequestLog
 from heliograph_lab.service import ASGIApp, ErrorBody, Service, plain_error
+from heliograph_lab.settings import Settings
 from heliograph_lab.state import Changes, Entry, Journal, Key, Put, StateStore
 
 _NAMESPACE = "lab"
@@ -21,7 +22,7 @@ class StateDirInUseError(RuntimeError):
 
 
 class Kernel:
-    """Clock, faults, request log, journal and durable state, on one directory that admits one process."""
+    """Clock, faults, settings, request log, journal and durable state, on one directory that admits one process."""
 
     def __init__(self, state_dir: Path) -> None:
         state_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -33,6 +34,7 @@ class Kernel:
         self.journal = Journal(self._database)
         self.faults = Faults()
         self.requests = RequestLog()
+        self.settings = Settings(self.state)
         self.clock = LabClock(float(self.state.get(_NAMESPACE, "clock") or 0.0), self._save_clock)
 
     def service(self, name: str, app: ASGIApp, error: ErrorBody = plain_error) -> ASGIApp:

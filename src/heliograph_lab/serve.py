@@ -1,7 +1,8 @@
-"""One process with everything: control API, AMAPI, Pushy and the simulated devices."""
+"""One process with everything: control API, AMAPI, Pushy, Pub/Sub and the simulated devices."""
 
 import argparse
 import asyncio
+import contextlib
 import logging
 import os
 import signal
@@ -14,16 +15,20 @@ import msgspec
 import uvloop
 
 from heliograph_lab.amapi import AmapiEmulator
+from heliograph_lab.amapi.side import add_routes
 from heliograph_lab.control import control_app
 from heliograph_lab.devices import Devices
 from heliograph_lab.fleet import Fleet
 from heliograph_lab.kernel import Kernel, StateDirInUseError
 from heliograph_lab.parent import NotOurParentError, end_with
 from heliograph_lab.ports import bind_all
+from heliograph_lab.pubsub import NotificationControl, Publisher, PubsubEmulator
 from heliograph_lab.pushy import PushyEmulator
 from heliograph_lab.service import ASGIApp
 from heliograph_lab.transport import Listener, ListenError, LoopbackNames, quiet_end, require_loopback
 
+_SERVICES = ("control", "amapi", "pushy", "pubsub")
+_IN_USE = 6  # as `heliograph --help` has it
 _HANDOVER = 2.0  # seconds that a lab whose parent was killed may take to let go of the directory
 
 
@@ -36,8 +41,10 @@ class LabOptions:
     control_port: int = 0
     amapi_port: int = 0
     pushy_port: int = 0
+    pubsub_port: int = 0
     ready_file: Path | None = None
     with_parent: int | None = None
+    announce: bool = False
 
 
 class Lab:
@@ -49,7 +56,9 @@ class Lab:
         self.kernel = Kernel(options.state_dir)
         self.fleet = Fleet(self.kernel)
         self.pushy = PushyEmulator(self.kernel)
-        self.amapi = AmapiEmulator(self.kernel, self.fleet)
+        self.pubsub = PubsubEmulator(self.kernel)
+        self.publisher = Publisher(self.kernel, self.pubsub)
+        self.amapi = AmapiEmulator(self.kernel, self.fleet, outlet=self.publisher)
         self.devices = Devices(self.kernel, self.fleet, self.pushy)
         self.urls: dict[str, str] = {}
         self._listeners: list[Listener] = []
@@ -57,18 +66,24 @@ class Lab:
     async def start(self) -> None:
         """Listen, then bring the devices up. ListenError when a port is taken; then nothing is left running."""
         options = self._options
-        wanted = {"control": options.control_port, "amapi": options.amapi_port, "pushy": options.pushy_port}
+        wanted = {service: getattr(options, f"{service}_port") for service in _SERVICES}
         try:
             sockets = await bind_all(self.kernel, options.host, wanted)
         except BaseException:
             self.kernel.close()
             raise
+        control = control_app(self.kernel, self.fleet, self.devices.settled)
+        add_routes(control, self.amapi)
+        NotificationControl(self.pubsub, self.publisher, self.amapi).add_to(control)
         apps: dict[str, ASGIApp] = {
-            "control": LoopbackNames(control_app(self.kernel, self.fleet, self.devices.settled)),
+            "control": LoopbackNames(control),
             "amapi": self.amapi.app,
             "pushy": self.pushy.app,
+            "pubsub": self.pubsub.app,
         }
         await self.pushy.start()
+        await self.pubsub.start()
+        await self.publisher.start(self.amapi)
         await self.amapi.start()
         for service, app in apps.items():
             listener = Listener(app, sockets[service])
@@ -82,6 +97,8 @@ class Lab:
         await asyncio.gather(*(listener.stop() for listener in self._listeners))
         await self.devices.stop()
         await self.amapi.stop()
+        await self.publisher.stop()
+        await self.pubsub.stop()
         await self.pushy.stop()
         self.kernel.close()
 
@@ -101,8 +118,19 @@ async def run(options: LabOptions) -> None:
     await lab.start()
     if options.ready_file is not None:
         write_ready_file(options.ready_file, {**lab.urls, "pid": os.getpid()})
+    if options.announce:
+        announce(lab.urls)
     await ended.wait()
     await lab.stop()
+
+
+def announce(urls: dict[str, str]) -> None:
+    """Say on standard output what is where; a reader that has gone away is no reason to end."""
+    named = {"Android Management API": "amapi", "Pub/Sub": "pubsub", "Pushy": "pushy", "control API": "control"}
+    lines = [f"  {name:24}{urls[f'{key}Url']}" for name, key in named.items()]
+    with contextlib.suppress(OSError):
+        sys.stdout.write("\n".join(["The lab is up; Ctrl-C ends it.", *lines]) + "\n")
+        sys.stdout.flush()
 
 
 async def _open(options: LabOptions) -> Lab:
@@ -129,15 +157,16 @@ def parse(arguments: list[str] | None = None) -> LabOptions:
     parser = argparse.ArgumentParser(prog="python -m heliograph_lab", description=__doc__)
     parser.add_argument("--state-dir", type=Path, required=True, help="where the lab keeps everything it knows")
     parser.add_argument("--host", default="127.0.0.1", help="a loopback address")
-    for service in ("control", "amapi", "pushy"):
+    for service in _SERVICES:
         parser.add_argument(f"--{service}-port", type=int, default=0, help="0 = that of the last start, or any")
     parser.add_argument("--ready-file", type=Path, help="written once everything listens")
+    parser.add_argument("--announce", action="store_true", help="say what is where, once everything listens")
     parser.add_argument("--with-parent", type=int, metavar="PID", help="end when this process, the parent, ends")
     return LabOptions(**vars(parser.parse_args(arguments)))
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the lab; the exit code is 0 after SIGINT or SIGTERM, 1 when it could not start."""
+    """Run the lab; the exit code is 0 after SIGINT or SIGTERM, 1 when it could not start, 6 where another lab runs."""
     options = parse(arguments)
     os.umask(0o077)
     logging.basicConfig(level=logging.WARNING, format="heliograph-lab: %(message)s")
@@ -147,5 +176,5 @@ def main(arguments: list[str] | None = None) -> int:
             runner.run(run(options))
     except (ListenError, StateDirInUseError, NotOurParentError) as error:
         sys.stderr.write(f"heliograph-lab: {error}\n")
-        return 1
+        return _IN_USE if isinstance(error, StateDirInUseError) else 1
     return 0

@@ -22,6 +22,8 @@ import msgspec
 REGISTER_PATH = "/agent/v1/register"
 CHECK_IN_PATH = "/agent/v1/check-in"  # query: app
 LINE_PATH = "/agent/v1/line"  # WebSocket; query: app
+CLOSE_REFUSED = 4401  # of a WebSocket: the secret opens nothing (any more)
+CLOSE_REPLACED = 4409  # of a WebSocket: a newer line of the same app on the same device took its place
 MAX_MESSAGE_BYTES = 256 * 1024
 MAX_ITEMS = 64  # of each list in one message; the rest follows in the next
 
@@ -71,13 +73,18 @@ class ReportError(Wire, frozen=True):
 
 
 class Report(Wire, frozen=True):
-    """One rung that a claimed command has reached on the device."""
+    """One rung that a claimed command has reached on the device.
+
+    `retry_after_seconds`, with `deferred`: the command is not handed out again before. The server bounds it (1 s to
+    6 h); without it the pause grows with each deferral.
+    """
 
     command_id: str
     rung: ReportedRung
     at: str
     error: ReportError | None = None
     detail: dict[str, Any] | None = None
+    retry_after_seconds: float | None = None
 
 
 class CancelAnswer(Wire, frozen=True):

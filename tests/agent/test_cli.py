@@ -57,6 +57,8 @@ async def test_simulates_until_a_signal_ends_it(number: signal.Signals, server: 
     process.send_signal(number)
     out, err = await process.communicate()
     assert process.returncode == 0, err
+    assert f"connected to {server.url}".encode() in err
+    assert err.rstrip().endswith(b"stopped")
     assert b"Traceback" not in err
     items = [json.loads(line.removeprefix("simulated: ")) for line in out.decode().splitlines()]
     assert [item["commandId"] for item in items if item["event"] == "executed"] == ["c1"]

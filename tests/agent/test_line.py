@@ -22,8 +22,9 @@ async def test_registers_its_targets(server: FakeServer, running: Running) -> No
 
 @pytest.mark.parametrize("line", LINES)
 async def test_survives_a_server_that_goes_and_comes(
-    line: str, server: FakeServer, device: Device, running: Running
+    line: str, server: FakeServer, device: Device, running: Running, caplog: pytest.LogCaptureFixture
 ) -> None:
+    caplog.set_level(logging.INFO, "heliograph_agent")
     async with running(line=line) as agent:
         await server.until(lambda: len(server.check_ins) > 0)
         await server.stop()
@@ -32,6 +33,11 @@ async def test_survives_a_server_that_goes_and_comes(
         agent.wake()
         await server.until(lambda: command.over)
     assert device.executed == ["c1"]
+    said = [record.getMessage() for record in caplog.records if record.name == "heliograph_agent"]
+    told = [word for message in said for word in ("connected to", "no line", "again") if word in message]
+    assert told[0] == "connected to"
+    if line != "none":  # without a line that is held none is missed
+        assert ("no line" in told, said[-1].endswith(" again")) == (True, True)
 
 
 @pytest.mark.parametrize("line", LINES)

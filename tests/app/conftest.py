@@ -28,6 +28,7 @@ from heliograph.domain.errors import Conflict
 from heliograph.domain.fields import Fields
 from heliograph.domain.ids import IdMinter
 from heliograph.domain.ladder import Command, Entry
+from heliograph.domain.permissions import BY_NAME_ONLY
 from heliograph.ports.channel import (
     Gone,
     IssueAnswer,
@@ -80,6 +81,13 @@ class Google:
     issued: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
     cancels: list[str] = field(default_factory=list)
     gone: bool = False
+    device_stays: bool = False
+    only_device: str | None = None
+    listed: list[dict[str, Any]] = field(default_factory=list)
+    described: dict[str, Any] = field(
+        default_factory=lambda: {"managementMode": "DEVICE_OWNER", "ownership": "COMPANY_OWNED", "apiLevel": 34}
+    )
+    asked: list[str] = field(default_factory=list)
     unreachable: bool = False
     clock: Clock = field(default_factory=Clock)
     issues: defaultdict[int, asyncio.Event] = field(default_factory=lambda: defaultdict(asyncio.Event))
@@ -124,8 +132,15 @@ class Google:
         found = self.operations_now.get(name)
         return Gone("operation") if found is None or self.gone else dict(found)
 
+    async def device(self, name: str) -> dict[str, Any] | Gone | Unreachable:
+        self.asked.append(name)
+        if self.unreachable:
+            return Unreachable("down")
+        is_gone = (self.gone and not self.device_stays) or self.only_device not in (None, name)
+        return Gone("device") if is_gone else {"name": name, **self.described}
+
     async def devices(self, enterprise: str) -> list[dict[str, Any]] | Gone | Unreachable:
-        return []
+        return self.listed
 
     async def cancel(self, name: str) -> Any:
         self.cancels.append(name)
@@ -175,7 +190,7 @@ class Desk:
         """A stored command; the device's platform decides the form of the body."""
         target = device or (self.android if "type" in body else self.aosp)
         if target.platform == "android":
-            request = read_android_request(Fields(body))
+            request = read_android_request(Fields(body), BY_NAME_ONLY)
             accepted = await request_android_command(self.services, self.work, target, request, "key:test")
         else:
             request = read_aosp_request(Fields(body))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, cast
 
 import msgspec
+import structlog
 
 from heliograph.app.access import Access, RateLimiter
 from heliograph.http.agent_gateway import AgentGateway
@@ -26,7 +27,7 @@ class _Known:
 
 
 async def test_a_device_over_its_rate_is_told_when_to_come_back(desk: Desk) -> None:
-    gateway = AgentGateway(desk.services, cast(Access, _Known(desk)), RateLimiter(per_minute=6))
+    gateway = AgentGateway(desk.services, cast(Access, _Known(desk)), RateLimiter(per_minute=6), structlog.get_logger())
     request = Request(SCOPE, {}, msgspec.json.encode(CheckIn(seq=1)))
     assert (await gateway.check_in(request)).status == 200
     refused = await gateway.check_in(request)

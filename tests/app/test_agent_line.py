@@ -167,15 +167,16 @@ async def test_an_address_of_many_devices_is_no_address_of_one(token: str, desk:
     await register_agent(desk.services, desk.aosp, Register(app="mdmAgent", agent_version="1", targets=good))
 
 
-async def test_a_secret_goes_out_with_the_claim_and_leaves_with_the_acknowledgement(desk: Desk) -> None:
+async def test_a_secret_goes_out_with_the_claim_and_leaves_with_the_result(desk: Desk) -> None:
     stored = await desk.command({"command": "RESET_PASSWORD", "params": {"newPassword": "canary"}})
     assert stored.params == {}
     assert stored.secret is not None
     assert b"canary" not in stored.secret
     orders = await check_in(desk.services, desk.aosp, "mdmAgent", CheckIn(seq=1, claim=1))
     assert orders.commands[0].params == {"newPassword": "canary"}
-    await check_in(desk.services, desk.aosp, "mdmAgent", report(stored.id, "acknowledged"))
-    assert (await desk.now(stored)).secret is None
+    for rung, kept in (("acknowledged", True), ("succeeded", False)):
+        await check_in(desk.services, desk.aosp, "mdmAgent", report(stored.id, rung))
+        assert ((await desk.now(stored)).secret is not None) == kept
 
 
 async def test_what_is_too_old_is_not_handed_out(desk: Desk) -> None:

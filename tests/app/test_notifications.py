@@ -159,7 +159,7 @@ async def test_a_new_device_is_taken_over(desk: Desk) -> None:
 
 
 async def test_the_last_report_of_a_device_has_its_commands_looked_at_at_once(desk: Desk) -> None:
-    command = await desk.command({"type": "RELINQUISH_OWNERSHIP"})
+    command = await desk.command({"type": "WIPE"})
     await desk.pay()
     desk.clock.advance(3600)
     await desk.pay()

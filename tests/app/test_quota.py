@@ -10,29 +10,9 @@ import pytest
 from heliograph.app.quota import Pace, Quota
 from heliograph.domain.ladder import Issue, Rung
 from heliograph.ports.changes import BACKGROUND, NORMAL, URGENT, OutboxItem
-from heliograph.ports.store import TokenOrder
 from tests.app.conftest import Desk
 
 MICRO = 1_000_000
-
-
-async def test_a_bucket_begins_full_is_filled_with_time_and_never_holds_more(desk: Desk) -> None:
-    order = TokenOrder("p", wanted=100, left=0, most=10 * MICRO, per_minute=60)
-    take, now = desk.services.store.system.take_tokens, desk.clock.now()
-    assert await take(order, now) == 10
-    assert await take(order, now) == 0
-    assert await take(order, now - 3600 * MICRO) == 0  # a clock that goes back fills nothing
-    assert await take(order, now + 3 * MICRO) == 3
-    assert await take(order, now + 3600 * MICRO) == 10
-    assert await take(replace(order, project="other"), now) == 10
-
-
-async def test_what_can_wait_leaves_tokens_for_who_cannot(desk: Desk) -> None:
-    take, now = desk.services.store.system.take_tokens, desk.clock.now()
-    order = TokenOrder("p", wanted=100, left=5 * MICRO, most=10 * MICRO, per_minute=60)
-    assert await take(order, now) == 5
-    assert await take(order, now) == 0
-    assert await take(replace(order, left=0, wanted=2), now) == 2
 
 
 async def test_no_minute_has_more_than_the_quota(desk: Desk) -> None:

@@ -44,7 +44,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
 
     with serving(folder, "serve", "all", "--port", "0", "--data-dir", data_dir) as ready:
         organization = ok("org", "create", "acme")
-        key = ok("key", "create", "--permission", "*,operator.*", "--name", "tests")
+        key = ok("key", "create", "--permission", "*,operator.*,mdm.android.command.wipe", "--name", "tests")
         ok("enterprise", "add", "enterprises/LC0test")
         kiosk, shelf, phone, signage = (
             ok("device", "add", "--platform", platform, "--name", name, "--serial", serial)

@@ -9,7 +9,7 @@ from typing import Any
 import httpx2
 import pytest
 
-from tests.cli.rig import Cli, serving
+from tests.cli.rig import Cli, outside, serving
 
 DEVICES = [{"deviceId": f"d{n}", "name": f"device-{n}", "platform": "aosp", "online": False} for n in (1, 2)]
 
@@ -46,10 +46,54 @@ def test_faults(cli: Cli, lab: dict[str, Any]) -> None:
     assert "Nothing goes wrong" in cli("lab", "faults", "get", *lab["where"]).out
 
 
+def test_one_lab_has_a_directory(lab: dict[str, Any], tmp_path: Path) -> None:
+    second = outside("lab", "up", "--data-dir", lab["folder"], folder=tmp_path)
+    assert (second.code, "in use" in second.err, "Traceback" in second.err) == (6, True, False)
+
+
+def test_a_directory_that_cannot_be_used_is_told(cli: Cli) -> None:
+    Path("data").write_text("a file")
+    result = cli("lab", "up", "--data-dir", "data")
+    assert (result.code, "--data-dir" in result.err) == (2, True)
+
+
 def test_the_clock(cli: Cli, lab: dict[str, Any]) -> None:
     before = cli.ok("lab", "clock", "advance", 0, *lab["where"])["offsetSeconds"]
     assert cli.ok("lab", "clock", "advance", 60, *lab["where"])["offsetSeconds"] == before + 60
     assert cli("lab", "clock", "advance", 1, *lab["where"]).out.startswith("now")
+
+
+def test_an_enrolled_device(cli: Cli, lab: dict[str, Any]) -> None:
+    headers = {"authorization": "Bearer any"}
+    with httpx2.Client(base_url=lab["amapiUrl"], headers=headers, trust_env=False) as google:
+        body = {"enterpriseDisplayName": "Acme", "contactInfo": {"contactEmail": "it@acme.example"}}
+        query = {"projectId": "p", "agreementAccepted": "true"}
+        name = google.post("/v1/enterprises", json=body, params=query).json()["name"]
+        token = google.post(f"/v1/{name}/enrollmentTokens", json={}).json()["value"]
+        options = ["--name", "phone", "--serial", "S1", "--api-level", 30, "--personal", "--offline"]
+        first = cli.ok("lab", "device", "enroll", token, *options, *lab["where"])
+        assert (first["name"], first["online"]) == ("phone", False)
+        shown = google.get(f"/v1/{first['amapiName']}").json()
+        assert (shown["apiLevel"], shown["ownership"]) == (30, "PERSONALLY_OWNED")
+    assert name in cli("lab", "device", "enroll", token, "--serial", "S1", *lab["where"]).out
+    assert "is gone" in cli("lab", "device", "remove", "phone", *lab["where"]).out
+    assert cli("lab", "device", "enroll", "none", *lab["where"]).code == 2
+    assert "unknown" in cli("lab", "quota", *lab["where"]).out  # the project of a token from elsewhere
+    assert cli.ok("lab", "quota", *lab["where"])["limit"] is None
+
+
+def test_settings(cli: Cli, lab: dict[str, Any]) -> None:
+    changed = cli.ok("lab", "settings", "set", '{"amapi":{"expiryCode":13,"quotaLimit":600}}', *lab["where"])
+    assert changed["amapi"]["expiryCode"] == 13
+    assert "600 in 60 s" in cli("lab", "quota", *lab["where"]).out
+    assert "expiryCode" in cli("lab", "settings", "get", *lab["where"]).out
+    assert cli.ok("lab", "settings", "reset", *lab["where"])["amapi"]["expiryCode"] == 4
+
+
+def test_it_says_what_is_where(lab: dict[str, Any]) -> None:
+    said = (lab["folder"] / "stdout").read_text()
+    assert "Ctrl-C" in said
+    assert all(lab[name] in said for name in ("amapiUrl", "pushyUrl", "controlUrl"))
 
 
 def test_the_lab_is_found(cli: Cli, lab: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -80,6 +124,8 @@ def test_a_lab_of_its_own_is_found_by_its_directory(cli: Cli, tmp_path: Path) ->
         (["device", "set", "d1", "--outcome", '{"result":"maybe"}'], 2, "result"),
         (["device", "journal", "nobody"], 5, "device-1"),
         (["faults", "put", "[{}]"], 2, "service"),
+        (["settings", "set", '{"amapi":{"expiryCode":99}}'], 2, "expiryCode"),
+        (["settings", "set", "expiryCode"], 2, "JSON"),
         (["faults", "put", "@missing"], 2, "missing"),
     ],
 )

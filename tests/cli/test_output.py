@@ -6,6 +6,7 @@ import json
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from rich.console import Console
 
 from heliograph.cli import output
 from heliograph.cli.exits import ExitCode, Failure
@@ -22,6 +23,9 @@ NOW = datetime(2026, 1, 1, tzinfo=UTC)
         (timedelta(hours=-30), "1 d ago"),
         (timedelta(hours=2, seconds=1), "in 2 h"),
         (timedelta(days=800), "in 2 y"),
+        (timedelta(days=30, milliseconds=-20), "in 30 d"),
+        (timedelta(days=1, milliseconds=-20), "in 1 d"),
+        (timedelta(hours=-47), "2 d ago"),
     ],
 )
 def test_times_are_told_in_relation_to_now(offset: timedelta, text: str) -> None:
@@ -61,3 +65,29 @@ def test_nothing_is_cut_where_there_is_no_terminal(capsys: pytest.CaptureFixture
     assert "x" * 200 + "  " + "y" * 200 in out.replace("   ", "  ")
     assert "z" * 300 in out
     assert "\x1b" not in out
+
+
+ID = "6b05e82b0123456789abcdef"
+
+
+@pytest.fixture
+def narrow(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(output, "console", lambda: Console(width=80, markup=False, highlight=False, emoji=False))
+
+
+@pytest.mark.usefixtures("narrow")
+def test_on_a_narrow_terminal_a_row_is_one_line_and_its_id_is_whole(capsys: pytest.CaptureFixture[str]) -> None:
+    row = ("aosp-builtin-offline", "aosp", "DEMO0004AOSP0004", "ACTIVE", "12 min ago", ID)
+    output.table(("NAME", "PLATFORM", "SERIAL", "STATE", "ADDED", "ID"), [row, ("x", *row[1:])], "")
+    heading, first, second = capsys.readouterr().out.splitlines()
+    assert heading.split() == ["NAME", "PLATFORM", "SERIAL", "STATE", "ADDED", "ID"]
+    assert ("aosp-builtin-offline" in first, first.endswith(f"  {ID}"), "…" in first) == (True, True, True)
+    assert (second.endswith(ID), max(map(len, (heading, first, second)))) == (True, 80)
+
+
+@pytest.mark.usefixtures("narrow")
+def test_what_one_copies_is_never_cut(capsys: pytest.CaptureFixture[str]) -> None:
+    secret = "hla_" + "5" * 64
+    output.table(("NO.", "NAME", "ID", "AGENT SECRET"), [(1, "n" * 40, ID, secret)], "")
+    _, line = capsys.readouterr().out.splitlines()
+    assert line.split() == ["1", "n" * 15 + "…", ID, secret]

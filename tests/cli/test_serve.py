@@ -5,14 +5,17 @@ from __future__ import annotations
 import json
 import signal
 import socket
+import subprocess
+import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import httpx2
 import pytest
 
 from heliograph.store import Hub, PostgresStore, migrate
-from tests.cli.rig import Cli, outside, process, serving, until
+from tests.cli.rig import ROOT, Cli, outside, plain_environment, process, serving, until
 from tests.support.postgres import Databases, Postgres
 
 
@@ -68,6 +71,42 @@ def test_parts_of_their_own_need_postgresql(cli: Cli, part: str) -> None:
     assert (result.code, "serve all" in result.err, Path("data").exists()) == (2, True, False)
 
 
+@pytest.mark.parametrize(
+    ("host", "words"), [("no-such-host.invalid", "no such host"), ("203.0.113.7", "Choose another with --host")]
+)
+def test_an_address_that_is_not_ours_is_told(cli: Cli, host: str, words: str) -> None:
+    result = cli("serve", "all", "--host", host, "--port", 0, "--data-dir", "data")
+    assert (result.code, words in result.err, "--port" in result.err) == (1, True, False)
+
+
+@pytest.mark.parametrize("command", [["serve", "all"], ["up"], ["up", "--demo"], ["lab", "up"]])
+@pytest.mark.parametrize("path", ["missing/ready.json", "."])
+def test_a_ready_file_that_cannot_be_written_is_told_at_once(cli: Cli, command: list[str], path: str) -> None:
+    result = cli(*command, "--data-dir", "data", "--ready-file", path)
+    assert (result.code, "--ready-file" in result.err, Path("data").exists()) == (2, True, False)
+
+
+def test_a_demo_does_not_move_in_with_real_organizations(cli: Cli) -> None:
+    cli.ok("org", "create", "acme", "--data-dir", "data")
+    result = cli("up", "--demo", "--port", 0, "--data-dir", "data")
+    assert (result.code, "acme" in result.err, "another --data-dir" in result.err) == (1, True, True)
+    assert not Path("data/demo.json").exists()
+
+
+def test_ctrl_c_is_quiet_while_the_program_is_being_loaded(tmp_path: Path) -> None:
+    (tmp_path / "typer.py").write_text("import signal\nprint('loading', flush=True)\nsignal.pause()\n")
+    code = "from heliograph.__main__ import main; main()"
+    environment = {**plain_environment(), "PYTHONPATH": f"{tmp_path}:{ROOT / 'src'}"}
+    with subprocess.Popen(
+        [sys.executable, "-c", code, "--version"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment
+    ) as running:
+        assert running.stdout is not None
+        assert running.stdout.readline() == b"loading\n"
+        running.send_signal(signal.SIGINT)
+        _, err = running.communicate(timeout=60)
+    assert (running.returncode, err) == (130, b"")
+
+
 def test_settings_are_checked(cli: Cli) -> None:
     result = cli("serve", "all", "--port", 99999)
     assert (result.code, "--port" in result.err) == (2, True)
@@ -102,3 +141,16 @@ def test_a_database_that_is_away_is_told_without_its_password(cli: Cli) -> None:
     for arguments in (["org", "list"], ["db", "status"], ["serve", "api", "--port", "0"]):
         result = cli(*arguments, "--database", away, "--data-dir", "data")
         assert (result.code, "canary" in result.out + result.err) == (3, False)
+
+
+async def test_what_postgresql_refuses_is_told_once(postgres: Postgres, tmp_path: Path) -> None:
+    missing = postgres.dsn("no_such_database")
+    for arguments in (["org", "list"], ["db", "status"], ["serve", "api", "--port", "0"]):
+        result = outside(*arguments, "--database", missing, "--data-dir", "data", folder=tmp_path)
+        assert (result.code, result.err.count("\n")) == (3, 1), result.err
+        assert "createdb no_such_database" in result.err
+    parts = urlsplit(postgres.url)
+    stranger = parts._replace(netloc=f"stranger:canary@{parts.netloc.rpartition('@')[2]}").geturl()
+    result = outside("serve", "api", "--database", stranger, "--data-dir", "data", folder=tmp_path)
+    assert (result.code, "'stranger'" in result.err, "canary" in result.err) == (3, True, False)
+    assert not (tmp_path / "data").exists()

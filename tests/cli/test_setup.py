@@ -5,12 +5,14 @@ from __future__ import annotations
 import base64
 import json
 import sqlite3
+import stat
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from heliograph.cli.node import unknown_variables
 from tests.cli.rig import Cli, Result
 
 HERE = ["--data-dir", "data"]
@@ -61,12 +63,14 @@ def test_secrets_are_shown_once(cli: Cli, acme: dict[str, Any]) -> None:
         (["key", "create", "--permission", "*", "--org", "other"], 5, "other"),
         (["key", "revoke", "0" * 24], 5, "key list"),
         (["device", "add", "--platform", "android"], 2, "enterprise add"),
-        (["device", "secret", "0" * 24], 5, "has that id"),
-        (["provider", "add", "nonsense"], 2, "provider"),
+        (["device", "secret", "0" * 24], 5, "heliograph device list"),
+        (["provider", "add", "nonsense"], 2, "must be one of pushy"),
+        (["provider", "add", "pushy"], 2, "--set apiKey=@FILE"),
+        (["device", "pull", "enterprises/LC9"], 5, "heliograph enterprise list"),
         (["provider", "add", "pushy", "--config", "[]"], 2, "--config"),
         (["provider", "add", "pushy", "--config", "{}", "--config-file", "-"], 2, "either"),
         (["provider", "add", "pushy", "--set", "apiKey"], 2, "--set"),
-        (["provider", "test", "0" * 24], 5, "has that id"),
+        (["provider", "test", "0" * 24], 5, "heliograph provider list"),
         (["enterprise", "add", "nonsense"], 2, "enterprises/"),
         (["enterprise", "add", "enterprises/LC1", "--credentials", "missing"], 2, "missing"),
         (["device", "import", "missing"], 2, "missing"),
@@ -97,7 +101,21 @@ def test_with_several_organizations_one_has_to_be_named(cli: Cli, acme: dict[str
     assert cli("key", "list", *HERE).code == 0
 
 
+@pytest.mark.parametrize("verb", [["org", "list"], ["key", "list"], ["device", "add", "--platform", "aosp"]])
+def test_a_slip_in_a_path_makes_no_installation(cli: Cli, verb: list[str]) -> None:
+    result = cli(*verb, *HERE)
+    assert (result.code, "no database in data" in result.err, Path("data").exists()) == (5, True, False)
+
+
+def test_the_first_organization_begins_an_installation_that_others_cannot_read(cli: Cli) -> None:
+    begun = cli("org", "create", "acme", *HERE)
+    assert (begun.code, "no database in data" in begun.err) == (0, True)
+    assert [stat.S_IMODE(p.stat().st_mode) for p in (Path("data"), Path("data/secret.key"))] == [0o700, 0o600]
+    assert cli("org", "create", "other", *HERE).err == ""
+
+
 def test_without_an_organization_it_says_so(cli: Cli) -> None:
+    cli.ok("db", "migrate", *HERE)
     result = cli("key", "list", *HERE)
     assert (result.code, "org create" in result.err) == (2, True)
 
@@ -169,8 +187,10 @@ def test_migrations_to_come_are_told(cli: Cli) -> None:
 def test_a_file_that_is_no_database_is_told(cli: Cli) -> None:
     Path("data").mkdir()
     Path("data/heliograph.db").write_bytes(b"nonsense" * 1000)
-    result = cli("db", "status", *HERE)
-    assert (result.code, "heliograph.db" in result.err) == (3, True)
+    for verb in (["db", "status"], ["org", "list"], ["serve", "all", "--port", "0"]):
+        result = cli(*verb, "--data-dir", "data")
+        assert (result.code, "heliograph.db is not an SQLite database" in result.err) == (3, True)
+        assert result.err.count("\n") == 1
 
 
 class TestLostKey:
@@ -184,6 +204,16 @@ class TestLostKey:
     def test_nothing_runs_with_another_key(self, cli: Cli, lost: None) -> None:
         result = cli("org", "list", *HERE)
         assert (result.code, "forget-secrets" in result.err) == (1, True)
+
+    def test_a_lost_file_is_not_replaced(self, cli: Cli, acme: dict[str, Any]) -> None:
+        Path("data/secret.key").unlink()
+        for verb in (["org", "list"], ["serve", "all", "--port", "0"]):
+            result = cli(*verb, "--data-dir", "data")
+            assert (result.code, "secret.key is missing in data" in result.err) == (1, True)
+            assert "forget-secrets" in result.err
+        assert not Path("data/secret.key").exists()
+        cli.ok("db", "forget-secrets", "--yes", *HERE)
+        assert cli("org", "list", *HERE).code == 0
 
     def test_forgetting_has_to_be_confirmed(self, cli: Cli, lost: None) -> None:
         result = cli("db", "forget-secrets", *HERE)
@@ -208,18 +238,65 @@ class TestLostKey:
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("HELIOGRAPH_PORT", "canary"), ("HELIOGRAPH_DATABASE", "canary"), ("HELIOGRAPH_LEASE_S", "canary")],
+    [
+        ("HELIOGRAPH_PORT", "canary"),
+        ("HELIOGRAPH_DATABASE", "canary"),
+        ("HELIOGRAPH_LEASE_S", "canary"),
+        ("HELIOGRAPH_LOG_LEVEL", "canary"),
+        ("HELIOGRAPH_AMAPI_URL", "canary"),
+        ("HELIOGRAPH_SECRET_KEY", "canary"),
+        ("HELIOGRAPH_TRUSTED_PROXIES", "canary"),
+        ("HELIOGRAPH_TRUSTED_PROXIES", "127.0.0.1, 10.1.0.0/99"),
+        ("HELIOGRAPH_TRUSTED_PROXIES", "10.0.0.1/8"),
+    ],
 )
 def test_a_wrong_setting_is_named_without_its_value(
     cli: Cli, monkeypatch: pytest.MonkeyPatch, name: str, value: str
 ) -> None:
     monkeypatch.setenv(name, value)
-    result = cli("org", "list", *HERE)
+    result = cli("org", "create", "acme", "--data-dir", "data")
     assert (result.code, name in result.err, value in result.err) == (2, True, False)
+    assert "--" not in result.err.replace("--database", "")  # no flag that does not exist
+
+
+@pytest.mark.parametrize("value", ["*", "127.0.0.1,::1", "10.0.0.0/8, 192.168.1.7", ""])
+def test_proxies_that_can_be_trusted(cli: Cli, monkeypatch: pytest.MonkeyPatch, value: str) -> None:
+    monkeypatch.setenv("HELIOGRAPH_TRUSTED_PROXIES", value)
+    monkeypatch.setenv("HELIOGRAPH_LOG_LEVEL", "warning")
+    cli.ok("org", "create", "acme", *HERE)
+
+
+def test_variables_that_are_no_settings_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("PROT", "NONSENSE", "URL", "API_KEY", "ORG", "LAB_URL", "AGENT_SECRET", "PORT"):
+        monkeypatch.setenv(f"HELIOGRAPH_{name}", "1")
+    assert unknown_variables() == [
+        "HELIOGRAPH_NONSENSE is no setting and has no effect",
+        "HELIOGRAPH_PROT is no setting and has no effect; did you mean HELIOGRAPH_PORT?",
+    ]
 
 
 def test_a_directory_that_cannot_be_used_is_told(cli: Cli) -> None:
     Path("data").write_text("a file")
-    result: Result = cli("org", "list", *HERE)
-    assert result.code in (1, 3)
-    assert result.err.count("\n") == 1
+    result: Result = cli("serve", "all", "--port", "0", *HERE)
+    assert (result.code, "--data-dir" in result.err, result.err.count("\n")) == (3, True, 1)
+
+
+def test_a_device_is_shown_with_the_id_that_lists_show(cli: Cli, acme: dict[str, Any]) -> None:
+    added = cli("device", "add", "--platform", "aosp", *HERE).out
+    shown = {line[:15].strip(): line[15:].strip() for line in added.splitlines()}
+    assert set(shown) == {"id", "platform's id", "name", "platform", "agent secret"}
+    json_form = cli.ok("device", "add", "--platform", "package", *HERE)
+    assert json_form["id"] == json_form["allPlatformId"]
+
+
+def test_yes_and_no_are_words(cli: Cli, acme: dict[str, Any]) -> None:
+    config = ["--config", '{"apiKey":"abc123"}']
+    shown = [cli("provider", "add", "pushy", *config, *HERE).out.splitlines()[-1].split() for _ in range(2)]
+    assert shown == [["default", "yes"], ["default", "no"]]
+
+
+def test_a_provider_that_cannot_be_reached_is_told_with_what_to_look_at(cli: Cli, acme: dict[str, Any]) -> None:
+    config = '{"apiKey":"abc123","baseUrl":"http://127.0.0.1:1"}'
+    account = cli.ok("provider", "add", "pushy", "--config", config, *HERE)
+    result = cli("provider", "test", account["id"], *HERE)
+    assert (result.code, "cannot reach the provider" in result.err, "proxy" in result.err) == (1, True, True)

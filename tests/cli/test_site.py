@@ -105,6 +105,10 @@ class TestDevices:
         assert cli("command", "list", "nobody", *where).code == 4
         assert cli("device", "list", *where).code == 4
 
+    def test_a_key_of_another_organization(self, cli: Cli, site: Site) -> None:
+        result = cli("device", "list", *site.http[:-1], "other")
+        assert (result.code, "without --org" in result.err) == (5, True)
+
     def test_lists_are_paged(self, cli: Cli, site: Site) -> None:
         page = cli.ok("device", "list", "--limit", 1, "--page", 2, "--sort", "createdAt:asc", *site.http)
         assert (len(page["items"]), page["page"]) == (1, 2)
@@ -145,6 +149,39 @@ class TestCommands:
         assert (result.code, "--yes" in result.err, "S1" in result.err) == (1, True, True)
         assert cli.ok("command", "list", "shelf", *site.http)["totalDocs"] == before
 
+    @pytest.mark.parametrize(
+        ("arguments", "words"),
+        [
+            (["shelf", "RESET_PASSWORD"], "newPassword: is required"),
+            (["P1", "REMOVE_ESIM"], "iccid: is required"),
+            (["P1", "DISENROLL"], "must be one of"),
+            (["shelf", "LOCK", "--duration", "0s"], "more than 0"),
+            (["P1", "LOCK", "--duration", "0"], "more than 0"),
+        ],
+    )
+    def test_what_is_wrong_is_told_before_anybody_is_asked(
+        self, cli: Cli, site: Site, arguments: list[str], words: str
+    ) -> None:
+        result = cli("command", "send", *arguments, *site.http)
+        assert (result.code, words in result.err, "--yes" in result.err) == (2, True, False)
+
+    def test_a_refusal_names_what_is_missing(self, cli: Cli, site: Site) -> None:
+        key = cli.ok("key", "create", "--permission", "mdm.global.device.*,base.*", *site.here)["secret"]
+        where = ["--url", site.url, "--api-key", key]
+        refused = cli("command", "send", "shelf", "LOCK", *where)
+        assert (refused.code, "heliograph key create --permission mdm.aosp.command.create" in refused.err) == (4, True)
+        refused = cli("provider", "list", *where)
+        assert (refused.code, "the permission mdm.pushProvider.list;" in refused.err) == (4, True)
+
+    def test_a_feature_that_is_missing_is_named(self, cli: Cli, site: Site) -> None:
+        cli.ok("org", "create", "small", "--data-dir", site.data_dir)
+        small = ["--data-dir", site.data_dir, "--org", "small"]
+        cli.ok("org", "update", "small", "--feature", "aospCommands=off", "--data-dir", site.data_dir)
+        key = cli.ok("key", "create", "--permission", "*", *small)["secret"]
+        cli.ok("device", "add", "--platform", "aosp", "--name", "till", *small)
+        refused = cli("command", "list", "till", "--url", site.url, "--api-key", key)
+        assert (refused.code, "--feature aospCommands=on" in refused.err) == (4, True)
+
     def test_secrets_of_a_command_are_never_shown(self, cli: Cli, site: Site) -> None:
         Path("password").write_text(PASSWORD + "\n")
         cli.seen.clear()
@@ -156,14 +193,15 @@ class TestCommands:
         assert PASSWORD not in "".join(cli.seen)
 
     def test_unknown_types_and_devices_without_commands(self, cli: Cli, site: Site) -> None:
-        assert cli("command", "send", "kiosk", "EXPLODE", "--yes", *site.http).code == 2
+        unknown = cli("command", "send", "kiosk", "EXPLODE", *site.http)
+        assert (unknown.code, "must be one of CLEAR_APP_DATA" in unknown.err) == (2, True)
         result = cli("command", "send", "signage", "LOCK", *site.http)
         assert (result.code, "push send" in result.err) == (2, True)
 
     def test_unknown_commands(self, cli: Cli, site: Site) -> None:
         for verb in ("get", "cancel", "watch"):
             result = cli("command", verb, "kiosk", "0" * 24, *site.http)
-            assert (result.code, "0" * 24 in result.err) == (5, True)
+            assert (result.code, "0" * 24 in result.err, "command list" in result.err) == (5, True, True)
 
     def test_following_one_to_its_end(self, cli: Cli, site: Site) -> None:
         made = cli.ok("command", "send", "kiosk", "LOCK", *site.http)
@@ -222,7 +260,15 @@ class TestPushes:
     def test_what_is_wrong_is_named(self, cli: Cli, site: Site) -> None:
         assert cli("push", "send", "kiosk", "--body", "x" * 257, *site.http).code == 2
         assert cli("push", "send", "kiosk", "--body", "x", "--data", "[]", *site.http).code == 2
-        assert cli("push", "get", "0" * 24, *site.http).code == 5
+        missing = cli("push", "get", "0" * 24, *site.http)
+        assert (missing.code, "push send" in missing.err) == (5, True)
+
+
+def test_an_agent_for_an_app_that_does_not_exist_ends(site: Site, tmp_path: Path) -> None:
+    where = ["--server", site.url, "--state-dir", tmp_path / "agent", "--simulate"]
+    secret = {"HELIOGRAPH_AGENT_SECRET": site.shelf["agentSecret"]}
+    result = outside("agent", "run", "--app", "foo", *where, folder=tmp_path, **secret)
+    assert (result.code, "'foo'" in result.err, "mdmAgent" in result.err) == (2, True, True)
 
 
 def test_the_key_is_never_shown(cli: Cli, site: Site) -> None:

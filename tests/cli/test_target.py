@@ -115,3 +115,11 @@ def test_two_ways_at_once_are_refused() -> None:
 def test_representations_hold_no_secret() -> None:
     assert KEY not in repr(HTTP)
     assert "geheim" not in repr(OnDatabase(Path("d"), "postgresql://u:geheim@h/d"))
+
+
+def test_a_directory_without_a_demo_leads_to_what_is_set(environment: pytest.MonkeyPatch) -> None:
+    with pytest.raises(Failure, match="give --url and --api-key"):
+        for_api(Remote(data_dir=Path("d")))
+    set_http(environment)
+    with pytest.raises(Failure, match="leave --data-dir out to use HELIOGRAPH_URL"):
+        for_api(Remote(data_dir=Path("d")))

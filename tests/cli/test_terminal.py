@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pty
+import signal
 import subprocess
 from pathlib import Path
 
@@ -43,10 +44,27 @@ def on_terminal(*arguments: object, folder: Path, typed: str = "", **environment
     ("typed", "code", "words"), [("n\n", 1, "nothing was done"), ("\n", 1, "nothing was done"), ("y\n", 0, "queued")]
 )
 def test_what_destroys_asks(site: Site, tmp_path: Path, typed: str, code: int, words: str) -> None:
+    for kind in ("RELINQUISH_OWNERSHIP", "WIPE"):
+        asked = ["command", "send", "P1", kind, *site.http]
+        result = on_terminal(*asked, folder=tmp_path, typed=typed)
+        assert (result.code, words in result.out) == (code, True)
+        assert f"{kind} for phone (android, serial P1) cannot be undone. Go on? [y/N]" in result.out
+
+
+def test_ctrl_c_at_a_question_is_no_answer(site: Site, tmp_path: Path) -> None:
     asked = ["command", "send", "P1", "RELINQUISH_OWNERSHIP", *site.http]
-    result = on_terminal(*asked, folder=tmp_path, typed=typed)
-    assert (result.code, words in result.out) == (code, True)
-    assert "RELINQUISH_OWNERSHIP for phone (android, serial P1) cannot be undone. Go on? [y/N]" in result.out
+    ours, theirs = pty.openpty()
+    running = subprocess.Popen(
+        command(*asked), stdin=theirs, stdout=theirs, stderr=theirs, cwd=tmp_path, env=plain_environment(TERM="xterm")
+    )
+    os.close(theirs)
+    shown = b""
+    while b"[y/N]" not in shown:
+        shown += os.read(ours, 65_536)
+    running.send_signal(signal.SIGINT)
+    assert running.wait(60) == 130
+    assert os.read(ours, 65_536) == b"\r\n"
+    os.close(ours)
 
 
 def test_colours_are_for_terminals_that_want_them(site: Site, tmp_path: Path) -> None:

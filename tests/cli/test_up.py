@@ -49,4 +49,4 @@ def test_a_demo_is_for_this_machine_alone(cli: Cli, host: str) -> None:
 def test_every_loopback_address_may_have_a_demo(cli: Cli, host: str) -> None:
     Path("data").write_text("no directory")
     result = cli("up", "--demo", "--host", host, "--data-dir", "data")
-    assert (result.code, "loopback" in result.err) == (1, False)
+    assert (result.code, "loopback" in result.err) == (3, False)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import pytest
 
+from heliograph.domain.catalog import TYPES
 from heliograph.http.app import OPERATIONS
 from tests.http.routes import ALL, DOCUMENTED, known_in, permission_of, request
 from tests.support import contract, pins
@@ -57,6 +58,14 @@ def test_our_document_has_every_route_with_the_contracts_names_and_permissions(d
         written = contract.operations()[name]
         assert (served[name].method, served[name].path) == (written.method, written.path), name
         assert served[name].permission == permission_of(name), name
+
+
+def test_our_document_names_the_types_with_permissions_of_their_own() -> None:
+    written = contract.document("extensions.yaml")["x-added"]["createEmmCommand"]["types"]
+    forms = {name: entry.amapi for name, entry in TYPES.items() if entry.amapi}
+    assert {name: (type_["permission"], tuple(type_["params"])) for name, type_ in written.items()} == {
+        name: (form.permission, form.members) for name, form in forms.items() if form.permission
+    }
 
 
 def test_our_document_is_openapi_3_1_and_every_reference_leads_somewhere(demo: Demo) -> None:

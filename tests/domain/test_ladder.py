@@ -152,9 +152,12 @@ class TestIssue:
         assert apply(command, issued, now=5).command.secret is None
 
 
-def test_the_secret_leaves_once_the_agent_has_it() -> None:
+def test_the_secret_stays_until_the_result_for_the_agent_may_still_defer() -> None:
     command = a_command(rung=Rung.DELIVERED, secret=b"sealed")
-    assert apply(command, ladder.Acknowledged(source="agent"), now=5).command.secret is None
+    for event in (ladder.Acknowledged(source="agent"), ladder.Started(source="agent"), ladder.Deferred(source="agent")):
+        command = apply(command, event, now=5).command
+        assert command.secret == b"sealed"
+    assert apply(command, ladder.Succeeded(source="agent"), now=5).command.secret is None
 
 
 def test_a_push_accepted_late_leaves_its_id_and_moves_nothing() -> None:

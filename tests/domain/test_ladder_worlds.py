@@ -39,7 +39,7 @@ class World(RuleBasedStateMachine):
         step = apply(before, event, now=self.now)
         self.command = step.command
         if step.entry is not None:
-            self.entries.append(step.entry)
+            self.entries[step.entry.seq : step.entry.seq + 1] = [step.entry]
         if before.rung in TERMINAL and self.command.rung is not before.rung:
             assert before.rung in CORRECTABLE, f"{before.rung} was left for {self.command.rung}"
             assert self.command.rung in MOVES_OF_EVIDENCE

@@ -96,7 +96,7 @@ def test_a_start_says_so(tmp_path: Path) -> None:
         [sys.executable, "-c", ON_A_FULL_DISK, *arguments], capture_output=True, text=True, check=False
     )
     [line] = first.stderr.splitlines()
-    assert (first.returncode, line) == (1, f"heliograph: {data / 'secret.key'} cannot be read or made: File too large")
+    assert (first.returncode, line) == (3, f"heliograph: The data directory {data} cannot be used: File too large")
     (data / "secret.key").write_text("1f" * 32)
     later = subprocess.run(
         [sys.executable, "-c", ON_A_FULL_DISK, *arguments], capture_output=True, text=True, check=False

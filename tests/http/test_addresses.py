@@ -1,4 +1,4 @@
-"""Who may say where credentials are sent to (ADR 0020)."""
+"""Who may say where credentials are sent to (ADR 0027)."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ from typing import Any
 import asyncpg
 import pytest
 
-from tests.support.client import Device, Json, Lab, data_of, fault
+from tests.support.client import Device, Json, Lab, data_of, fault, until
 from tests.support.demo import Demo
 
 
@@ -139,7 +139,7 @@ def test_that_google_repeats_in_the_operation(canary: str, demo: Demo, lab: Lab)
     demo.bare.post(f"{path}/cancel", headers=headers)
 
 
-def test_of_an_aosp_command_until_the_agent_has_it(canary: str, demo: Demo, lab: Lab) -> None:
+def test_of_an_aosp_command_until_its_result(canary: str, demo: Demo, lab: Lab) -> None:
     agent = demo.api.new_device("aosp")
     agent.register()
     nested = {
@@ -157,8 +157,10 @@ def test_of_an_aosp_command_until_the_agent_has_it(canary: str, demo: Demo, lab:
         assert [found["params"] for found in agent.claim()] == [nested]
     assert sealed(demo, command)
     agent.report(command, "acknowledged")
-    assert sealed(demo, command) is None
+    agent.report(command, "deferred", retryAfterSeconds=1)
+    assert [found["params"] for found in until(agent.claim, bool)] == [nested]
     agent.report(command, "failed", error={"code": "NOPE", "message": "no"})
+    assert sealed(demo, command) is None
     assert canary not in said(demo, agent.device, command)
     assert canary.encode() not in at_rest(demo)
     assert canary not in demo.stderr() + demo.stdout()

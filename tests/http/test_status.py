@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.client import HandDevice, Json, Lab, data_of, fault
+from tests.support.client import HandDevice, Json, Lab, data_of, fault, until
 from tests.support.demo import Demo
 
 
@@ -67,9 +67,9 @@ class TestEveryRungOfAnAospCommand:
 
     def test_deferred_and_claimed_again(self, demo: Demo, agent: HandDevice) -> None:
         command = self.claimed(demo, agent)
-        agent.report(command, "deferred")
+        agent.report(command, "deferred", retryAfterSeconds=1)
         assert stands(demo, agent, command) == ("deferred", "PENDING")
-        assert [claimed["id"] for claimed in agent.claim()] == [command]
+        assert [claimed["id"] for claimed in until(agent.claim, bool)] == [command]
         assert stands(demo, agent, command) == ("delivered", "PENDING")
 
     def test_failed(self, demo: Demo, agent: HandDevice) -> None:

@@ -89,6 +89,9 @@ async def test_ends_cleanly(lab: Process, number: signal.Signals) -> None:
         assert (await client.get(f"{ready['controlUrl']}/health")).json() == {"status": "ok"}
         assert (await client.get(f"{ready['pushyUrl']}/topics?api_key=k")).json() == {"topics": []}
         assert (await client.get(f"{ready['amapiUrl']}/v1/enterprises/x/devices")).status_code == 401
+        assert (await client.get(f"{ready['pubsubUrl']}/v1/projects/p1/topics")).json() == {}
+        (recorded,) = (await client.get(f"{ready['controlUrl']}/requests?service=pubsub")).json()["items"]
+        assert recorded["path"] == "/v1/projects/p1/topics"
         (recorded,) = (await client.get(f"{ready['controlUrl']}/requests?service=amapi")).json()["items"]
         assert recorded["path"] == "/v1/enterprises/x/devices"
     process.send_signal(number)
@@ -145,7 +148,7 @@ async def test_a_taken_port_is_named(lab: Process) -> None:
 
 async def test_a_directory_in_use_is_refused(lab: Process) -> None:
     await lab.start()
-    assert ended(lab.spawn()) == 1
+    assert ended(lab.spawn()) == 6  # as the command line documents it
     assert "in use" in lab.stderr.read_text()
     assert lab.ready_file.exists()
 
@@ -161,6 +164,23 @@ async def test_what_is_under_way_ends_quietly(lab: Process) -> None:
         process.terminate()
         with pytest.raises(httpx2.TransportError):
             await slow
+    assert ended(process) == 0
+    assert lab.stderr.read_text() == ""
+
+
+async def test_a_waiting_pull_ends_quietly(lab: Process) -> None:
+    process, ready = await lab.start()
+    subscription = "/v1/projects/p1/subscriptions/waiting"
+    async with httpx2.AsyncClient(base_url=ready["pubsubUrl"], trust_env=False, timeout=60) as client:
+        await client.put("/v1/projects/p1/topics/amapi", json={})
+        await client.put(subscription, json={"topic": "projects/p1/topics/amapi"})
+        waiting = asyncio.create_task(client.post(f"{subscription}:pull", json={"maxMessages": 1}))
+        async with httpx2.AsyncClient(base_url=ready["controlUrl"], trust_env=False) as control:
+            while len((await control.get("/requests?service=pubsub")).json()["items"]) < 3:  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+        process.terminate()
+        with pytest.raises(httpx2.TransportError):
+            await waiting
     assert ended(process) == 0
     assert lab.stderr.read_text() == ""
 

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from heliograph.domain.deliveries import PushAccepted
+from heliograph.domain.attempts import Attempts
+from heliograph.domain.deliveries import PushAccepted, PushAttempted
 from heliograph.domain.errors import Conflict, InvalidInput, StoreUnavailable
 from heliograph.domain.ladder import Claimed, Entry, Issue, IssueStarted, Reason, Requested, Rung
 from heliograph.ports.changes import ChangeSet
@@ -29,6 +30,9 @@ async def test_records_come_back_as_they_were(world: World) -> None:
         operation={"name": "x", "done": True},
         reason=Reason("CODE", "words"),
         push_id=new_id(),
+        attempts=Attempts(0, 3, 1, NOW, NOW + 4, "busy"),
+        not_before=NOW + 5,
+        deferrals=2,
         entries=1,
     )
     push = world.push(
@@ -40,6 +44,7 @@ async def test_records_come_back_as_they_were(world: World) -> None:
         pending_devices=0,
         answer_at=NOW + 8,
         reason="why",
+        attempts=Attempts(0, 2, 0, NOW, NOW + 6, "down"),
         entries=1,
     )
     entry = Entry(command.id, 0, "failed", NOW, "key:k", {"a": [1, None, "ü\u0000"]})
@@ -47,6 +52,25 @@ async def test_records_come_back_as_they_were(world: World) -> None:
     assert await world.work.commands.find(command.id) == command
     assert await world.work.pushes.find(push.id) == push
     assert await world.work.history.of([command.id, "none"]) == {command.id: [entry], "none": []}
+
+
+async def test_further_attempts_are_added_to_the_entry_of_the_first(world: World) -> None:
+    push = await world.added_push()
+    for reason in ("busy", "down"):
+        changes = world.changes()
+        for _ in range(2):
+            push = changes.move_push(push, PushAttempted(source="test", reason=reason), NOW)
+        await world.work.commit(changes)
+        push = await world.work.pushes.find(push.id) or push
+    changes = world.changes()
+    changes.move_push(push, PushAccepted(source="test", reference="r"), NOW)
+    await world.work.commit(changes)
+    entries = (await world.work.history.of([push.id]))[push.id]
+    assert [(e.seq, e.rung, e.evidence.get("attempts"), e.evidence.get("reason")) for e in entries] == [
+        (0, "queued", None, None),
+        (1, "queued", 4, "down"),
+        (2, "accepted", None, None),
+    ]
 
 
 async def test_a_saved_record_is_overwritten_and_counts_its_version(world: World) -> None:

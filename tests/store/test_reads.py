@@ -93,6 +93,8 @@ async def test_offers(world: World) -> None:
     await world.added_push(rung=PushRung.ACKNOWLEDGED)
     assert await world.work.pushes.offers(world.device.id, "mdmAgent", NOW, 9) == offered[::-1]
     assert await world.work.pushes.offers(world.device.id, "mdmAgent", NOW, 1) == offered[1:]
+    assert await world.work.pushes.offers(world.device.id, "mdmAgent", NOW, 9, offered[1]) == offered[:1]
+    assert await world.work.pushes.offers(world.device.id, "mdmAgent", NOW, 9, offered[0]) == []
 
 
 async def test_what_has_run_out_of_time(world: World, store: AnyStore) -> None:

@@ -8,9 +8,8 @@ import pytest
 
 from heliograph.domain.devices import ApiKey, Enterprise, Organization, Principal, ProviderAccount
 from heliograph.domain.errors import Conflict, NotFound
-from heliograph.domain.ids import id_seconds
 from heliograph.store import AnyStore
-from tests.store.world import NOW, SECOND, World, new_id, new_world
+from tests.store.world import NOW, World, new_id, new_world
 
 
 async def test_organizations(store: AnyStore, world: World) -> None:
@@ -138,15 +137,3 @@ async def test_ping_writes(store: AnyStore, world: World) -> None:
     await store.ping()
     await store.ping()
     assert [tuple(row) for row in await store.fetch("SELECT beats FROM heartbeat")] == [(2,)]
-
-
-async def test_high_water(store: AnyStore) -> None:
-    assert await store.high_water() == 0
-    world = await new_world(store)
-    await world.added_command()
-    push = await world.added_push()
-    assert await store.high_water() == id_seconds(push.id) * SECOND
-    late = "7fffffff" + new_id()[8:]
-    other = await new_world(store)
-    await other.added_command(id=late)
-    assert await store.high_water() == 0x7FFFFFFF * SECOND

@@ -167,3 +167,22 @@ async def test_a_hub_without_its_database_still_serves_this_process(postgres: Po
         await asyncio.sleep(0.2)
     await hub.close()
     assert type(await open_hub("./var")) is Hub
+
+
+async def test_a_watch_is_called_for_its_topic_and_not_when_everybody_is_woken() -> None:
+    hub, calls = Hub(), []
+    with hub.watch("a", lambda: calls.append(1)):
+        hub.notify(["b"])
+        hub.notify_all()
+        assert calls == []
+        hub.notify(["a"])
+    hub.notify(["a"])
+    assert calls == [1]
+
+
+async def test_a_call_may_end_its_own_watch() -> None:
+    hub = Hub()
+    watch = hub.watch("a", lambda: watch.__exit__(None, None, None))
+    with watch, hub.subscribe("a") as other:
+        hub.notify(["a"])
+        assert await other.wait(0)

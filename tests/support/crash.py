@@ -21,6 +21,7 @@ import httpx2
 import pytest
 
 from heliograph.cli.demo import _service_account
+from heliograph.domain.permissions import BY_NAME_ONLY
 from heliograph.operator_socket import ask_operator
 from tests.support.child import LAB, SERVER, Child
 from tests.support.demo import STORES, new_database
@@ -291,7 +292,9 @@ class Rig:
 
     async def _set_up(self) -> None:
         self.organization: str = (await self.operator("organization.create", slug="crash"))["id"]
-        self.key: str = (await self.operator("key.create", self.organization, permissions=["*"]))["secret"]
+        self.key: str = (await self.operator("key.create", self.organization, permissions=["*", *BY_NAME_ONLY]))[
+            "secret"
+        ]
         credentials = _service_account(f"{self.urls['amapiUrl']}/token").decode()
         await self.operator(
             "enterprise.add",
@@ -305,8 +308,13 @@ class Rig:
             "provider.add", self.organization, provider="pushy", name="lab", config=config, default=True
         )
 
-    async def add(self, platform: str, count: int, provider: str = "builtin", *, online: bool = True) -> list[Unit]:
-        """New devices, in the server's books and in the lab. Those that are online have registered."""
+    async def add(
+        self, platform: str, count: int, provider: str = "builtin", *, online: bool = True, **amapi: Any
+    ) -> list[Unit]:
+        """New devices, in the server's books and in the lab. Those that are online have registered.
+
+        `amapi` = what Google knows of them besides; the server's books say nothing of that.
+        """
         names = [f"{platform}-{provider}-{next(self._numbers)}" for _ in range(count)]
         wanted = [{"platform": platform, "name": name} for name in names]
         if platform == "android":
@@ -314,7 +322,7 @@ class Rig:
         made = (await self.operator("device.import", self.organization, devices=wanted))["items"]
         new = [Unit(m["name"], platform, provider, m["id"], m["agentSecret"], m["externalName"]) for m in made]
         self.units += new
-        self.specs += [self._spec(unit, online) for unit in new]
+        self.specs += [self._spec(unit, online, amapi) for unit in new]
         lab = LabClient(self.urls)
         try:
             await lab.ask("PUT", "/fleet", self.specs)
@@ -336,7 +344,7 @@ class Rig:
             return False
         return True
 
-    def _spec(self, unit: Unit, online: bool) -> Json:
+    def _spec(self, unit: Unit, online: bool, more: Json) -> Json:
         android = unit.platform == "android"
         amapi = {"name": unit.external, "ownership": "COMPANY_OWNED", "managementMode": "DEVICE_OWNER", "apiLevel": 36}
         return {
@@ -349,7 +357,7 @@ class Rig:
             "secret": unit.secret,
             "apps": ["mdmAgent"],
             "serverUrl": self.url,
-            "amapi": amapi if android else None,
+            "amapi": {**amapi, **more} if android else None,
             "pushy": {"apiKey": self.pushy_key} if unit.provider == "pushy" else None,
         }
 

@@ -47,6 +47,9 @@ _GOOGLE: dict[str, Schema] = {
         "addEsimParams",
         "removeEsimParams",
         "esimStatus",
+        "wipeParams",
+        "requestDeviceInfoParams",
+        "requestDeviceInfoStatus",
         "@type",
     )
 }

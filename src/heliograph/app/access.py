@@ -11,6 +11,8 @@ from heliograph.domain.errors import Unauthenticated
 KEY_PREFIX = "hlg_"
 AGENT_PREFIX = "hla_"
 KEYS_TOPIC = "keys"
+# Of a device whose agent must prove itself anew: its secret was replaced, or it was deleted.
+AGENT_TOPIC = "access:{}"
 _CACHE_US = 5 * SECOND  # other processes are told of a revocation at once; this bounds a lost message
 _CACHE_SIZE = 20_000
 
@@ -28,6 +30,12 @@ def new_agent_secret() -> str:
 def hash_secret(secret: str) -> bytes:
     """What is stored of a random secret. A slow hash buys nothing for 256 random bits."""
     return hashlib.sha256(secret.encode("utf-8", "surrogatepass")).digest()
+
+
+def agent_access_changed(s: Services, device_id: str) -> None:
+    """Tell every process that a device's agent must prove itself anew: open lines end."""
+    s.wakeups.notify([KEYS_TOPIC])
+    s.wakeups.notify([AGENT_TOPIC.format(device_id)])
 
 
 @dataclass(slots=True)
@@ -63,7 +71,10 @@ class Access:
 
     async def device(self, secret: str) -> Device:
         """The device that an agent's secret belongs to; raises Unauthenticated."""
-        secret_hash = hash_secret(secret)
+        return await self.device_of(hash_secret(secret))
+
+    async def device_of(self, secret_hash: bytes) -> Device:
+        """`device` by the hash of the secret, which a line that stays open keeps instead of the secret."""
         now = self.services.clock.now()
         cache = self._devices
         known = cache.get(secret_hash)

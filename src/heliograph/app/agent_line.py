@@ -4,18 +4,21 @@ The claim is committed before it is answered, so until then cancel always wins; 
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence, Set
+from dataclasses import replace
 from typing import TypeVar
 
 import msgspec
 
 from heliograph.app.agent_words import without_words
-from heliograph.app.services import Services, secret_lost, until_committed
+from heliograph.app.services import SECOND, Services, secret_lost, until_committed
 from heliograph.domain import ladder
+from heliograph.domain.catalog import TYPES
+from heliograph.domain.command_types import lacks_secret
 from heliograph.domain.deliveries import Push, PushAcknowledged
 from heliograph.domain.devices import APPS, COMMAND_APP, Device, PushTarget
 from heliograph.domain.errors import InvalidInput
-from heliograph.domain.ladder import CLAIMABLE, LETS_GO, Command, Rung
+from heliograph.domain.ladder import LETS_GO, Command, Rung
 from heliograph.ports.changes import ChangeSet
 from heliograph.ports.store import UnitOfWork
 from heliograph_protocol.messages import (
@@ -41,6 +44,7 @@ _MAX_LIST_BYTES = 96 * 1024  # of pushes or of commands in one message; a single
 _MAX_DETAIL_BYTES = 4096  # of what an agent may add to a report: it is stored and shown with the history
 # With these codes the agent says that nothing ran, or that nobody can tell.
 _NOT_EXECUTED = ("outcome_unknown", "EFFECTOR_ERROR", "JOURNAL_DAMAGED")
+_MAX_WISH_S = 7 * 24 * 3600.0
 _SOURCE = "agent"
 
 
@@ -85,12 +89,35 @@ async def open_offers(s: Services, device: Device, app: str) -> Orders:
     """What waits for the agent, without its asking: pushes to acknowledge, cancels to answer, commands to claim."""
     work = s.store.unit_of_work(device.organization_id)
     pushes = await work.pushes.offers(device.id, app, s.clock.now(), MAX_ITEMS)
-    live = await work.commands.live_of_device(device.id, _MAX_LIVE) if _runs_commands(device, app) else []
-    return Orders(
-        pushes=fitting([offer_of(s, push) for push in pushes]),
-        cancels=_cancels(live),
-        waiting=any(_claimable(s, c) or c.rung is Rung.DELIVERED for c in live),
-    )
+    orders = await _waiting(s, work, device, app)
+    return msgspec.structs.replace(orders, pushes=fitting([offer_of(s, push) for push in pushes]))
+
+
+async def new_offers(s: Services, device: Device, app: str, offered: Set[str]) -> AsyncIterator[Orders]:
+    """As `open_offers`, in as many messages as it takes, without the pushes whose ids are in `offered`."""
+    work = s.store.unit_of_work(device.organization_id)
+    orders = await _waiting(s, work, device, app)
+    page: list[Push] = []
+    while True:
+        page = await work.pushes.offers(device.id, app, s.clock.now(), MAX_ITEMS, page[-1] if page else None)
+        new = [offer_of(s, push) for push in page if push.id not in offered]
+        while new:
+            some = fitting(new)
+            yield msgspec.structs.replace(orders, pushes=some)
+            orders, new = Orders(), new[len(some) :]
+        if len(page) < MAX_ITEMS:
+            break
+    if orders.cancels or orders.waiting:
+        yield orders
+
+
+async def _waiting(s: Services, work: UnitOfWork, device: Device, app: str) -> Orders:
+    if not _runs_commands(device, app):
+        return Orders()
+    live = await work.commands.live_of_device(device.id, _MAX_LIVE)
+    now = s.clock.now()
+    waiting = any(c.may_be_claimed(now) or c.rung is Rung.DELIVERED for c in live)
+    return Orders(cancels=_cancels(live), waiting=waiting)
 
 
 def fitting(items: list[T], taken: int = 0) -> list[T]:
@@ -130,7 +157,7 @@ class _Conversation:
         for cancel_answer in message.cancel_answers:
             await self._take_cancel_answer(live, cancel_answer)
         commands = self._claim(live, min(message.claim, MAX_ITEMS)) if message.claim > 0 else []
-        waiting = [c for c in live.values() if _claimable(self.s, c)]
+        waiting = [c for c in live.values() if c.may_be_claimed(self.s.clock.now())]
         return Orders(
             seq=message.seq,
             commands=commands,
@@ -156,10 +183,14 @@ class _Conversation:
 
     async def _take_report(self, live: dict[str, Command], report: Report) -> None:
         command = await self._command(live, report.command_id)
-        if command is not None:
-            live[command.id] = self.changes.move(
-                command, _event_of(without_words(self.s, command, report)), self.s.clock.now()
-            )
+        if command is None:
+            return
+        after = live[command.id] = self.changes.move(
+            command, _event_of(without_words(self.s, command, report)), self.s.clock.now()
+        )
+        if after is not command and after.rung is Rung.DEFERRED and after.not_before is not None:
+            wake = self.s.debt(after.organization_id, "wake", after.id)
+            self.changes.owe(replace(wake, due_at=after.not_before))
 
     async def _take_cancel_answer(self, live: dict[str, Command], answer: CancelAnswer) -> None:
         command = await self._command(live, answer.command_id)
@@ -181,7 +212,7 @@ class _Conversation:
         size = 0
         for command in list(live.values()):
             again = command.rung is Rung.DELIVERED and command.cancel_requested_at is None
-            if len(handed) == wanted or not (again or _claimable(self.s, command)):
+            if len(handed) == wanted or not (again or command.may_be_claimed(self.s.clock.now())):
                 continue
             order = self._handed_out(command)
             if order is None:
@@ -197,7 +228,7 @@ class _Conversation:
 
     def _handed_out(self, command: Command) -> ClaimedCommand | None:
         params = self.s.open_params(command)
-        if params is None:
+        if params is None or lacks_secret(TYPES[command.type], params):
             return None
         left_ms = max(0, (command.expires_at - self.s.clock.now()) // 1000)
         return ClaimedCommand(id=command.id, type=command.type, expires_in_ms=left_ms, params=params)
@@ -209,10 +240,6 @@ _CLAIMED = ladder.Claimed(source=_SOURCE)
 def _runs_commands(device: Device, app: str) -> bool:
     """Whether commands reach this app over the agent line: those of an Android device are Google's to run."""
     return app == COMMAND_APP and device.platform == "aosp"
-
-
-def _claimable(s: Services, command: Command) -> bool:
-    return command.rung in CLAIMABLE and command.cancel_requested_at is None and command.expires_at > s.clock.now()
 
 
 def _cancels(live: Sequence[Command]) -> list[str]:
@@ -233,7 +260,10 @@ def _event_of(report: Report) -> ladder.Event:
         case "succeeded":
             return ladder.Succeeded(source=_SOURCE, evidence=evidence)
         case "deferred":
-            return ladder.Deferred(source=_SOURCE, evidence=evidence)
+            wish = report.retry_after_seconds
+            # Bounded here already: a number that floats allow may be beyond what can be counted in microseconds.
+            wish_us = None if wish is None else int(min(max(wish, 0.0), _MAX_WISH_S) * SECOND)
+            return ladder.Deferred(source=_SOURCE, evidence=evidence, wish_us=wish_us)
         case "failed":
             return _failure(report, evidence)
 

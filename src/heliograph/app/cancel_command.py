@@ -3,6 +3,7 @@
 from heliograph.app.effects.upstream import owe_cancel
 from heliograph.app.services import Services, until_committed
 from heliograph.app.waiting import wait_for_command
+from heliograph.app.wakes import owe_wake
 from heliograph.domain.errors import NotFound, NotPending
 from heliograph.domain.ladder import CancelRequested, Command, Rung
 from heliograph.ports.changes import ChangeSet
@@ -28,7 +29,7 @@ async def cancel_command(
         if after.is_over:
             await _withdraw_effects(s, work, changes, after)
         elif after is not command:
-            _ask_channel(s, changes, after)
+            await _ask_channel(s, work, changes, after, source)
         if changes:
             await work.commit(changes)
         return after
@@ -49,11 +50,12 @@ async def _withdraw_effects(s: Services, work: UnitOfWork, changes: ChangeSet, c
         return
     for push in await work.pushes.of_command(command.id):
         if not push.is_over:
-            changes.owe(s.debt(command.organization_id, "revoke", push.id))
+            changes.owe(s.debt(command.organization_id, "revoke", push.id, pool=push.account_id))
 
 
-def _ask_channel(s: Services, changes: ChangeSet, command: Command) -> None:
+async def _ask_channel(s: Services, work: UnitOfWork, changes: ChangeSet, command: Command, source: str) -> None:
+    """Owe what makes the channel decide. Only the first request comes here: a repeated one changes nothing."""
     if command.platform == "android":
         owe_cancel(s, changes, command)
-    else:
-        changes.wake_device(command.device_id)
+    elif command.waits_for_agent(s.clock.now()):
+        await owe_wake(s, work, changes, command, source)

@@ -144,5 +144,9 @@ class Dispatcher:
             items = list(self._running.values())
             if not items:
                 continue
-            with suppress(StoreUnavailable):
+            try:
                 await self._s.store.system.renew(items, self._s.later(self._s.limits.lease_s))
+            except StoreUnavailable:
+                continue
+            except Exception:  # without renewals others would repeat what is on its way here: try again
+                log.exception("dispatcher.renewal_failed", claims=len(items))

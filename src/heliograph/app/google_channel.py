@@ -57,6 +57,10 @@ class MeteredChannel:
         """See ports.channel."""
         return await self._channel.devices(enterprise) if await self._admitted() else Unreachable(OUT_OF_QUOTA)
 
+    async def device(self, name: str) -> dict[str, Any] | Gone | Unreachable:
+        """See ports.channel."""
+        return await self._channel.device(name) if await self._admitted() else Unreachable(OUT_OF_QUOTA)
+
     async def operation(self, name: str) -> dict[str, Any] | Gone | Unreachable:
         """See ports.channel."""
         return await self._channel.operation(name) if await self._admitted() else Unreachable(OUT_OF_QUOTA)

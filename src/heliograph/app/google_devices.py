@@ -87,7 +87,8 @@ def _described(raw: dict[str, Any]) -> dict[str, Any]:
         "ownership": _text(raw, "ownership"),
     }
     api_level = raw.get("apiLevel")
-    facts = {"apiLevel": api_level} if isinstance(api_level, int) and not isinstance(api_level, bool) else {}
+    is_level = isinstance(api_level, int) and not isinstance(api_level, bool) and api_level > 0
+    facts = {"apiLevel": api_level} if is_level else {}
     kept = {name: value for name, value in said.items() if value is not None}
     return kept | {"external_name": str(raw["name"]), "facts": facts}
 

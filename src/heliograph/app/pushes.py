@@ -1,11 +1,12 @@
 """Pushes: which address to use, how a push is made and owed, and `send_push` itself."""
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from heliograph.app.services import SECOND, Services
 from heliograph.domain.deliveries import Push, PushRequested
-from heliograph.domain.devices import APPS, PLATFORMS, Device, PushTarget
+from heliograph.domain.devices import APPS, PLATFORMS, Device, ProviderAccount, PushTarget
 from heliograph.domain.errors import InvalidInput, NotFound
 from heliograph.domain.fields import Fields
 from heliograph.ports.changes import ChangeSet
@@ -13,6 +14,8 @@ from heliograph.ports.push import PushMessage
 from heliograph.ports.store import UnitOfWork
 
 KINDS = ("notification", "silent")
+OUR_LINE = "builtin"
+_DEFAULT, _NO_ACCOUNT = 2, 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,22 +28,36 @@ class ChosenTarget:
 
 
 async def choose_target(s: Services, work: UnitOfWork, device: Device, app: str) -> ChosenTarget | None:
-    """The address to use for an app: the newest one whose provider can be used; None when there is none."""
+    """The address to use for an app; None when there is none that can be used.
+
+    The account decides (contract decision 29): the device's own, else the address's own, else the organization's
+    default of its kind, else an address that needs none. Of equals the newest.
+    """
+    ranked: list[tuple[int, ChosenTarget]] = []
+    accounts: list[ProviderAccount] | None = None
     for target in await work.devices.targets(device.id, app):
         plugin = s.providers.plugin(target.provider)
         if plugin is None:
             continue
-        account_id = await _account_for(work, device, target) if plugin.needs_account else None
-        if account_id is not None or not plugin.needs_account:
-            return ChosenTarget(target.provider, account_id, plugin.max_life_s)
-    return None
+        if not plugin.needs_account:
+            ranked.append((_NO_ACCOUNT, ChosenTarget(target.provider, None, plugin.max_life_s)))
+            continue
+        accounts = await work.setup.accounts() if accounts is None else accounts
+        for level, account_id in _accounts_for(device, target, accounts):
+            ranked.append((level, ChosenTarget(target.provider, account_id, plugin.max_life_s)))
+    return min(ranked, key=lambda found: found[0])[1] if ranked else None
 
 
-async def _account_for(work: UnitOfWork, device: Device, target: PushTarget) -> str | None:
-    """Device over the organization's default (contract decision 29; token and enterprise carry none yet)."""
-    usable = [a for a in await work.setup.accounts() if a.provider == target.provider and a.disabled_at is None]
-    chosen = [a.id for a in usable if a.id == (device.provider_account_id or target.account_id)]
-    return next(iter(chosen or [a.id for a in usable if a.is_default]), None)
+def _accounts_for(device: Device, target: PushTarget, accounts: Sequence[ProviderAccount]) -> Iterator[tuple[int, str]]:
+    """The accounts that can reach an address, each with its level; 0 comes first."""
+    for account in accounts:
+        if account.provider != target.provider or account.disabled_at is not None:
+            continue
+        for level, chosen in enumerate((device.provider_account_id, target.account_id)):
+            if account.id == chosen:
+                yield level, account.id
+        if account.is_default:
+            yield _DEFAULT, account.id
 
 
 def new_push(s: Services, device: Device, app: str, target: ChosenTarget, message: PushMessage) -> Push:

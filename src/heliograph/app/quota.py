@@ -10,10 +10,14 @@ import heapq
 import itertools
 from dataclasses import dataclass, field
 
+import structlog
+
 from heliograph.domain.errors import StoreUnavailable
 from heliograph.ports.changes import BACKGROUND, NORMAL, URGENT
 from heliograph.ports.clock import Clock
 from heliograph.ports.store import SystemWork, TokenOrder
+
+log = structlog.get_logger("heliograph.quota")
 
 _SHORTEST_S = 0.02
 _LONGEST_S = 5.0
@@ -81,6 +85,9 @@ class Quota:
             try:
                 granted = await self._system.take_tokens(self._order(project, priority, wanted), self._clock.now())
             except StoreUnavailable:
+                granted = 0
+            except Exception:
+                log.exception("quota.failed", project=project)
                 granted = 0
             for _ in range(granted):
                 if _settle(line):  # one who gave up meanwhile costs a token at the worst

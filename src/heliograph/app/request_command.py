@@ -1,19 +1,21 @@
 """Accept a command: validate, then command, history and the effect owed in one transaction."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 import msgspec
 
-from heliograph.app.pushes import choose_target, new_push, owe_push
 from heliograph.app.services import SECOND, Services
+from heliograph.app.wakes import owe_first_wake
 from heliograph.domain.catalog import AOSP_TYPES, TYPES, android_type
 from heliograph.domain.command_types import CommandType, Params
-from heliograph.domain.devices import COMMAND_APP, Device
+from heliograph.domain.devices import Device
 from heliograph.domain.errors import InvalidInput, NotFound
 from heliograph.domain.fields import Fields
 from heliograph.domain.ladder import Command, Entry, Requested
+from heliograph.domain.management import refusal_of
+from heliograph.domain.permissions import allows
 from heliograph.ports.changes import BACKGROUND, NORMAL, URGENT, ChangeSet
-from heliograph.ports.push import PushMessage
 from heliograph.ports.store import UnitOfWork
 
 _DURATION = r"[0-9]+(\.[0-9]{1,9})?s"
@@ -32,16 +34,23 @@ class CommandRequest:
 
 
 @dataclass(frozen=True, slots=True)
-class Accepted:
+class StoredCommand:
     """A command that was stored just now, and its history so far."""
 
     command: Command
     history: list[Entry]
 
 
-def read_android_request(body: Fields) -> CommandRequest:
-    """The command that a request body asks of an Android device; raises InvalidInput naming every wrong field."""
+def read_android_request(body: Fields, granted: Collection[str] = ()) -> CommandRequest:
+    """The command that a request body asks of an Android device; raises InvalidInput naming every wrong field.
+
+    `granted` = what the caller's key holds. Some types need more than the right to create commands; without it nothing
+    else is said of the body.
+    """
     found = android_type(body)
+    if found and found[1].permission and not allows(granted, found[1].permission):
+        # As for a type that is not offered: to this key it is not.
+        raise InvalidInput.of("type", f"{found[0].name} needs a key that holds {found[1].permission} by name")
     params = found[1].parse(body) if found else Params()
     text = body.text("duration", pattern=_DURATION, meaning="must be seconds such as 3600s") or ""
     seconds, _, fraction = text.rstrip("s").partition(".")
@@ -101,8 +110,16 @@ def _history_of(command: Command, changes: ChangeSet) -> list[Entry]:
 
 async def request_android_command(
     s: Services, work: UnitOfWork, device: Device, request: CommandRequest, source: str
-) -> Accepted:
-    """Store a command for an Android device; the dispatcher will issue it. `source` = who asks (`key:…`)."""
+) -> StoredCommand:
+    """Store a command for an Android device; the dispatcher will issue it. `source` = who asks (`key:…`).
+
+    Raises InvalidInput where the device is known to be one on which the command cannot work.
+    """
+    form = request.type.amapi
+    params = request.params.public | request.params.secret
+    refusal = refusal_of(request.type.name, form.works, form.limits, params, device) if form else None
+    if refusal is not None:
+        raise InvalidInput.of(refusal.member, refusal.reason)
     command = _new_command(s, device, request)
     changes = ChangeSet(work.organization_id)
     command = changes.add_command(command, Requested(source=source), s.clock.now())
@@ -114,23 +131,16 @@ async def request_android_command(
         s.debt(command.organization_id, "issue", command.id, lane=lane, pool=command.enterprise_id, priority=priority)
     )
     await work.commit(changes)
-    return Accepted(command, _history_of(command, changes))
+    return StoredCommand(command, _history_of(command, changes))
 
 
 async def request_aosp_command(
     s: Services, work: UnitOfWork, device: Device, request: CommandRequest, source: str
-) -> Accepted:
+) -> StoredCommand:
     """Store a command for an AOSP device and the push that wakes it. Without a push address it waits for a check-in."""
     command = _new_command(s, device, request)
     changes = ChangeSet(work.organization_id)
     command = changes.add_command(command, Requested(source=source), s.clock.now())
-    target = await choose_target(s, work, device, COMMAND_APP)
-    if target is not None:
-        life_s = max(1, min(s.limits.push_life_s, request.duration_us // SECOND))
-        message = PushMessage(id=s.new_id(), kind="wake", life_s=life_s, command_id=command.id)
-        push = new_push(s, device, COMMAND_APP, target, message)
-        owe_push(s, changes, push, source)
-    else:
-        changes.wake_device(device.id)
+    await owe_first_wake(s, work, changes, device, command, source)
     await work.commit(changes)
-    return Accepted(command, _history_of(command, changes))
+    return StoredCommand(command, _history_of(command, changes))

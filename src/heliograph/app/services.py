@@ -38,6 +38,8 @@ class Limits:
     uncertainty_window_s: float = 30.0
     # Nothing of an attempt is sent later than this after it was marked as begun.
     issue_timeout_s: float = 10.0
+    # How long Google must not know a device before its absence counts as the end of a WIPE or RELINQUISH_OWNERSHIP.
+    absence_window_s: float = 5.0
     # The state of open operations is asked for with pauses that grow to this cap …
     look_up_cap_s: float = 30.0
     # … and further, so that all devices together cost at most so many requests a minute.
@@ -45,7 +47,7 @@ class Limits:
     dispatch_concurrency: int = 64
     # How many of these places what can wait may take in one enterprise or account; what is urgent, twice as many.
     pool_concurrency: int = 16
-    # Where an API key of an organization may let credentials be sent to (ADR 0020).
+    # Where an API key of an organization may let credentials be sent to (ADR 0027).
     addresses: frozenset[str] = frozenset()
     sweep_pause_s: float = 1.0
 
@@ -137,8 +139,8 @@ class Services:
 
 
 def secret_lost(source: str) -> Failed:
-    """What becomes of a command whose secret parameters were sealed with a key that is gone."""
-    return Failed(source=source, reason=Reason("SECRET_LOST", "its parameters cannot be decrypted any more"))
+    """What becomes of a command whose secret parameters are gone, or were sealed with a key that is gone."""
+    return Failed(source=source, reason=Reason("SECRET_LOST", "its parameters cannot be read any more"))
 
 
 async def until_committed(attempt: Callable[[], Awaitable[T]]) -> T:

@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from heliograph.app.access import hash_secret, new_agent_secret, new_api_key
+from heliograph.app.access import agent_access_changed, hash_secret, new_agent_secret, new_api_key
 from heliograph.app.google_channel import google
 from heliograph.app.google_devices import take_over
 from heliograph.app.services import SECOND, Services, until_committed
@@ -25,6 +25,7 @@ _STATES = ("ACTIVE", "DISABLED", "DELETED", "PROVISIONING", "LOST")
 _MODES = ("DEVICE_OWNER", "PROFILE_OWNER")
 _OWNERSHIPS = ("COMPANY_OWNED", "PERSONALLY_OWNED")
 _ENTERPRISE = r"enterprises/[A-Za-z0-9_-]{1,64}"
+_MAX_API_LEVEL = 10_000  # as Google counts previews of a version
 _EXTERNAL_NAME = r"enterprises/[^/\s]+/devices/[^/\s]+"
 
 
@@ -123,7 +124,7 @@ async def add_account(
     """Store credentials for a push provider; refuses settings that the provider's own check does not take."""
     plugin = s.providers.plugin(provider)
     if plugin is None or not plugin.needs_account:
-        raise InvalidInput.of("provider", "is not one that takes an account")
+        raise InvalidInput.of("provider", f"must be one of {', '.join(s.providers.kinds())}")
     fields = Fields(config, "config")
     checked = plugin.read_config(fields)
     fields.raise_if_wrong()
@@ -142,7 +143,7 @@ async def add_device(s: Services, organization: Organization, raw: dict[str, Any
     """A new device from an operator's description; answers it with its agent's secret.
 
     Members: platform, name, enterprise (id or name), externalName, serialNumber, imei, enrollmentSpecificId, state,
-    managementMode, ownership, providerAccount.
+    managementMode, ownership, apiLevel, providerAccount.
     """
     fields = Fields(raw)
     platform = fields.text("platform", required=True, choices=PLATFORMS) or ""
@@ -153,6 +154,9 @@ async def add_device(s: Services, organization: Organization, raw: dict[str, Any
     external_name = fields.text("externalName", pattern=_EXTERNAL_NAME, meaning="must be enterprises/…/devices/…")
     management_mode = fields.text("managementMode", choices=_MODES)
     ownership = fields.text("ownership", choices=_OWNERSHIPS)
+    api_level = fields.number("apiLevel", minimum=1, maximum=_MAX_API_LEVEL)
+    if api_level is not None and not api_level.is_integer():
+        fields.wrong("apiLevel", "must be a whole number")
     account_id = fields.text("providerAccount")
     name = fields.text("name") or serial_number or platform
     state = fields.text("state", choices=_STATES) or "ACTIVE"
@@ -184,6 +188,7 @@ async def add_device(s: Services, organization: Organization, raw: dict[str, Any
         management_mode=management_mode,
         ownership=ownership,
         provider_account_id=account_id.lower() if account_id else None,
+        facts={} if api_level is None else {"apiLevel": int(api_level)},
     )
     secret = new_agent_secret()
     await work.setup.add_device(device, hash_secret(secret))
@@ -208,6 +213,7 @@ async def renew_agent_secret(s: Services, organization: Organization, device_id:
         raise NotFound
     secret = new_agent_secret()
     await work.setup.replace_agent_secret(device.id, hash_secret(secret))
+    agent_access_changed(s, device.id)
     return secret
 
 
@@ -231,7 +237,7 @@ async def import_from_google(s: Services, organization: Organization, reference:
     work = s.store.unit_of_work(organization.id)
     named = [e for e in await work.setup.enterprises() if e.platform == "android" and reference in (e.id, e.name)]
     if not named:
-        raise InvalidInput.of("enterprise", "is not connected to this organization: heliograph enterprise add")
+        raise NotFound(f"no enterprise {reference[:64]!r} is connected here: heliograph enterprise list")
     channel = await google(s, organization.id, named[0].id, NORMAL)
     if channel is None:
         raise InvalidInput.of("enterprise", "has no usable credentials: heliograph enterprise add --credentials FILE")

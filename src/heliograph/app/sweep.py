@@ -4,7 +4,7 @@ import asyncio
 from contextlib import suppress
 
 from heliograph.app.services import Services
-from heliograph.domain.deliveries import PushExpired
+from heliograph.app.wakes import expire_push
 from heliograph.domain.errors import Conflict, StoreUnavailable
 from heliograph.domain.ladder import Expired
 from heliograph.ports.changes import ChangeSet
@@ -26,7 +26,7 @@ async def sweep_once(s: Services) -> int:
         sets.append(changes)
     for push in pushes:
         changes = ChangeSet(push.organization_id)
-        changes.move_push(push, PushExpired(source=_SOURCE), now)
+        await expire_push(s, s.store.unit_of_work(push.organization_id), changes, push, _SOURCE)
         sets.append(changes)
     await asyncio.gather(*(_commit(s, changes) for changes in sets))
     return len(sets)

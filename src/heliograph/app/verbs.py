@@ -172,7 +172,6 @@ async def renew_agent_secret(s: Services, caller: Caller, body: Fields) -> Json:
     device_id = body.text("id", required=True)
     body.raise_if_wrong()
     secret = await setup.renew_agent_secret(s, caller.organization, device_id or "")
-    s.wakeups.notify([KEYS_TOPIC])
     return {"id": device_id, "agentSecret": secret}
 
 
@@ -222,7 +221,7 @@ async def add_enterprise(s: Services, caller: Caller, body: Fields) -> Json:
 
 
 async def _check_addresses(s: Services, caller: Caller, body: Fields, name: str, said: Json) -> None:
-    """Credentials go to the addresses that come with them, so not every key may name any (ADR 0020)."""
+    """Credentials go to the addresses that come with them, so not every key may name any (ADR 0027)."""
     if caller.principal is None:
         return
     address, credentials = said["api_url"], said["credentials"]
@@ -285,7 +284,7 @@ async def test_provider(s: Services, caller: Caller, body: Fields) -> Json:
 
 _DEVICE_MEMBERS = (
     "platform", "name", "enterprise", "externalName", "serialNumber", "imei", "enrollmentSpecificId", "state",
-    "managementMode", "ownership", "providerAccount",
+    "managementMode", "ownership", "apiLevel", "providerAccount",
 )  # fmt: skip
 
 VERBS = {

@@ -94,6 +94,16 @@ class AmapiChannel:
             return Gone("not the name of an enterprise")
         return await self._pages(f"{path}/devices", "devices", _Deadline(self._settings.list_timeout_s))
 
+    async def device(self, name: str) -> dict[str, Any] | Gone | Unreachable:
+        """One device, as Google describes it now."""
+        path = _path(name, "devices")
+        if path is None:
+            return Gone("not the name of a device")
+        answer = read_answer(await self._call("GET", path, _Deadline(self._settings.read_timeout_s)))
+        if isinstance(answer, dict) and answer.get("name") != name:
+            return Unreachable("the answer is not this device")
+        return answer
+
     async def _pages(
         self, path: str, member: str, deadline: "_Deadline", times: list[float] | None = None
     ) -> list[Any] | Gone | Unreachable:

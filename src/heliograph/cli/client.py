@@ -8,12 +8,13 @@ from urllib.parse import quote, urlsplit
 
 import httpx2
 
-from heliograph.cli.exits import ExitCode, Failure, of_answer, usage
+from heliograph.cli.exits import ExitCode, Failure, Needs, of_answer, usage
 from heliograph.cli.target import Http
 
 _CONNECT_S = 5.0
 _ANSWER_S = 20.0
 _PERMISSION_MISSING = 4001
+_ASKS_FOR_MORE = (_PERMISSION_MISSING, 5050)
 _LONGEST_WAIT_S = 30  # the server's bound on ?wait=
 _PATIENCE_S = 30.0
 _RETRIED = (429, 503)
@@ -96,9 +97,21 @@ class Api:
             )
         if envelope.get("status") is not True:
             error = envelope.get("error")
-            raise of_answer(answer.status_code, error if isinstance(error, dict) else {}, what)
+            error = error if isinstance(error, dict) else {}
+            needs = self._needs(method, path) if error.get("code") in _ASKS_FOR_MORE else Needs()
+            raise of_answer(answer.status_code, error, what, needs)
         data = envelope.get("data")
         return data if isinstance(data, dict) else {"items": data}
+
+    def _needs(self, method: str, path: str) -> Needs:
+        """What the server's own description says that a call needs."""
+        try:
+            paths = self._client.get(f"{self.url}/openapi.json").json()["paths"]
+            template = min((t for t in paths if _fits(t, path)), key=lambda t: t.count("{"))
+            needed = paths[template][method.lower()]
+            return Needs(needed["x-required-permission"], needed.get("x-required-feature", "…"))
+        except (httpx2.HTTPError, ValueError, LookupError, TypeError):
+            return Needs()
 
     def _answered(
         self, method: str, path: str, query: Json | None, body: Json | None, *, again: bool
@@ -129,6 +142,12 @@ class Api:
             raise Failure(ExitCode.UNREACHABLE, f"{self.url} did not answer ({reason}){doubt}") from None
         except (httpx2.InvalidURL, UnicodeError):
             raise usage("--url (HELIOGRAPH_URL) is not an address") from None
+
+
+def _fits(template: str, path: str) -> bool:
+    """Whether a path is one of those that a template of the API stands for."""
+    parts, given = template.split("/"), path.split("/")
+    return len(parts) == len(given) and all(p.startswith("{") or p == g for p, g in zip(parts, given, strict=True))
 
 
 def _envelope(answer: httpx2.Response) -> Json | None:

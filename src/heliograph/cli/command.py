@@ -10,7 +10,7 @@ from heliograph.cli.finding import Found, find_device
 from heliograph.cli.ladder import check_command, follow, is_over, kind_of, show_command, why
 from heliograph.cli.options import Page, Remote, Wait, Yes, noun, spread
 from heliograph.cli.output import Mode, ago, busy, confirm, emit, note, say, table
-from heliograph.cli.parameters import body_for, is_dangerous, read_params, type_name
+from heliograph.cli.parameters import body_for, check_body, is_dangerous, read_params, type_name
 from heliograph.cli.target import for_api
 
 app = noun("Commands: send, follow, cancel.")
@@ -42,6 +42,7 @@ def send(
     with open_api(for_api(where)) as api:
         found = _device(api, device)
         body = body_for(found.platform, name, given, duration)
+        check_body(found.platform, body)
         if is_dangerous(name):
             confirm(f"{name} for {found} cannot be undone.", yes)
         command = api.post(_path(api, found), body, str(found))

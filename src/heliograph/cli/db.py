@@ -117,7 +117,8 @@ class _Onlooker:
         except sqlite3.DatabaseError as error:
             if "no such table" in str(error):
                 return []
-            raise Failure(ExitCode.UNREACHABLE, f"{self._path} cannot be read: {error}") from None
+            said = "is not an SQLite database" if "not a database" in str(error) else f"cannot be read: {error}"
+            raise Failure(ExitCode.UNREACHABLE, f"{self._path} {said}") from None
 
     async def apply_migrations(self, *_: object) -> "list[Migration]":
         """Never: an onlooker changes nothing."""
@@ -126,16 +127,17 @@ class _Onlooker:
 
 async def _forget(settings: "Settings") -> dict[str, Any]:
     from heliograph.store import migrate as bring_up_to_date
-    from heliograph.system import fingerprint_of, load_secret_key
+    from heliograph.system import KEY_FILE, fingerprint_of, load_secret_key, make_secret_key
 
     text = settings.secret_key.get_secret_value() if settings.secret_key else None
+    path = settings.data_dir / KEY_FILE
     try:
-        key = load_secret_key(text, settings.data_dir / "secret.key")
+        given = load_secret_key(text, path)
     except (ValueError, OSError) as error:
         raise Failure(ExitCode.USAGE, str(error)) from None
-    mine = fingerprint_of(key).hex()
     async with _opened(settings) as store:
         await bring_up_to_date(store)
+        mine = fingerprint_of(make_secret_key(path) if given is None else given).hex()
         if await store.fingerprint(mine) == mine:
             raise Failure(ExitCode.REFUSED, "the secret key is the one that belongs to this database: nothing is lost")
         lost = await _erase(store)

@@ -23,6 +23,7 @@ from heliograph.domain.errors import Conflict
 from heliograph.domain.permissions import PERMISSIONS
 
 _REGISTER_S = 60.0
+PLAN_FILE = "demo.json"
 OPERATOR_PERMISSIONS = tuple(p for p in PERMISSIONS if p.startswith("operator."))
 
 
@@ -82,7 +83,7 @@ _ENTERPRISE = "enterprises/LC0demo0001"
 
 def plan_path(data_dir: Path) -> Path:
     """Where the plan lies."""
-    return data_dir / "demo.json"
+    return data_dir / PLAN_FILE
 
 
 def load_plan(data_dir: Path) -> DemoPlan | None:
@@ -167,7 +168,8 @@ async def _ensure_organization(node: Node, wanted: DemoOrganization, permissions
             )
         except Conflict:
             raise StartRefused(
-                f"this database has an organization {wanted.slug!r} that is not the demo of this data directory"
+                f"this database has an organization {wanted.slug!r} that is not the demo of this data directory: put "
+                f"back the {PLAN_FILE} that belongs to it, or start a new demo with another --data-dir"
             ) from None
     setup = node.services.store.unit_of_work(wanted.id).setup
     if await setup.enterprise(wanted.aosp_enterprise_id) is None:
@@ -301,7 +303,12 @@ def ready_document(plan: DemoPlan, lab: Lab, base_url: str) -> dict[str, Any]:
             }
             for d in plan.devices
         ],
-        "lab": {"controlUrl": lab.control_url, "amapiUrl": lab.amapi_url, "pushyUrl": lab.pushy_url},
+        "lab": {
+            "controlUrl": lab.control_url,
+            "amapiUrl": lab.amapi_url,
+            "pushyUrl": lab.pushy_url,
+            "pubsubUrl": lab.pubsub_url,
+        },
         "metricsUrl": f"{base_url}/metrics",
         "pids": {"server": os.getpid(), "lab": lab.pid},
     }

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 from heliograph.cli.exits import ExitCode, Failure
-from heliograph.cli.operator import Json, Verbs, call_verb, run_verbs
+from heliograph.cli.operator import Json, Verbs, call_on, call_verb, run_verbs
 from heliograph.cli.options import Page, Remote, Setup, noun, read_source, spread
 from heliograph.cli.output import ago, emit, note, pairs, table
 from heliograph.cli.target import for_api
@@ -33,6 +33,7 @@ class Description:
     state: Annotated[str | None, typer.Option(help="ACTIVE without it.")] = None
     management_mode: Annotated[str | None, typer.Option(help="DEVICE_OWNER or PROFILE_OWNER.")] = None
     ownership: Annotated[str | None, typer.Option(help="COMPANY_OWNED or PERSONALLY_OWNED.")] = None
+    api_level: Annotated[int | None, typer.Option(help="Its Android API level, such as 34.")] = None
     provider_account: Annotated[str | None, typer.Option(help="Id of the push account that reaches it.")] = None
 
 
@@ -119,7 +120,8 @@ def get(where: Remote, device: Annotated[str, typer.Argument(help="Id, serial nu
 @spread
 def secret(where: Setup, device_id: Annotated[str, typer.Argument(metavar="ID", help="The device's id.")]) -> None:
     """Give a device's agent a new secret. The old one opens nothing any more."""
-    emit(call_verb(where, "device.secret", {"id": device_id}), _show_added)
+    missing = f"no device has the id {device_id[:64]!r}: heliograph device list"
+    emit(call_on(where, "device.secret", {"id": device_id}, missing), _show_added)
 
 
 @app.command()
@@ -138,8 +140,8 @@ def _camel(name: str) -> str:
 def _show_added(device: dict[str, Any]) -> None:
     pairs(
         {
-            "id": device["id"],
-            "all-platform id": device.get("allPlatformId"),
+            "id": device.get("allPlatformId", device["id"]),
+            "platform's id": device["id"] if "allPlatformId" in device else None,
             "name": device.get("name"),
             "platform": device.get("platform"),
             "agent secret": device["agentSecret"],

@@ -1,5 +1,6 @@
 """Exit codes, and how every error becomes one. `TABLE` is what `--help` shows."""
 
+from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any
 
@@ -72,12 +73,18 @@ _NEXT = {
     "conflict": ": try again",
     "store_unavailable": ": is it up, and its address right?",
 }
+_WHERE_TO_LOOK = {
+    "command": "heliograph command list DEVICE shows those of a device",
+    "push": "its id is what heliograph push send printed",
+}
 _HINTS = {
-    4001: "the API key lacks the permission for this; make one that has it: heliograph key create --permission …",
+    4001: "the API key lacks the permission {permission}; make one that has it: "
+    "heliograph key create --permission {permission}",
     4002: "the server saw no API key: set HELIOGRAPH_API_KEY or give --api-key",
     4004: "the API key is unknown, expired or revoked; make another: heliograph key create",
     4029: "too many requests for this API key; try again in a minute",
-    5050: "the organization's plan leaves this out; an operator switches it on: heliograph org update ORG --feature …",
+    5050: "the organization's plan leaves out {feature}; an operator switches it on: "
+    "heliograph org update ORG --feature {feature}=on",
     5052: "the command is over, so there is nothing to cancel; look at it: heliograph command get",
 }
 
@@ -104,7 +111,15 @@ def usage(message: str) -> Failure:
     return Failure(ExitCode.USAGE, message)
 
 
-def of_answer(status: int, error: dict[str, Any], what: str) -> Failure:
+@dataclass(frozen=True, slots=True)
+class Needs:
+    """What a call of the API needs, where that is known."""
+
+    permission: str = "…"
+    feature: str = "…"
+
+
+def of_answer(status: int, error: dict[str, Any], what: str, needs: Needs = Needs()) -> Failure:
     """The API said no. `what` = what was looked for, for people."""
     code = error.get("code")
     message = str(error.get("message", "")) or f"HTTP {status}"
@@ -115,13 +130,26 @@ def of_answer(status: int, error: dict[str, Any], what: str) -> Failure:
     if code == 1002:
         message = "this server does not know the request: is it a Heliograph of the same version, and the URL right?"
     elif code == 3001:
-        message = f"{what}: {message}" if what else "nothing here has that id, or the organization is not this key's"
+        message = _not_there(what, message)
     elif isinstance(code, int) and (code != 4001 or message == _BARE):
-        message = _HINTS.get(code, message)
+        hint = _HINTS.get(code)
+        message = message if hint is None else hint.format(permission=needs.permission, feature=needs.feature)
     fields = data.get("fields") if isinstance(data, dict) else None
     if isinstance(fields, list):
         message = f"{message}: {'; '.join(_field(f) for f in fields if isinstance(f, dict))}"
     return Failure(exit_code, message, code=code, data=data)
+
+
+def _not_there(what: str, message: str) -> str:
+    if not what:
+        return (
+            "nothing here has that id, or the organization is not this key's: a key works in one organization, and "
+            "finds it without --org"
+        )
+    if message != str(NotFound()):
+        return f"{what}: {message}"
+    kind = what.partition(" ")[0]
+    return f"there is no {what} here" + (f": {_WHERE_TO_LOOK[kind]}" if kind in _WHERE_TO_LOOK else "")
 
 
 def _field(field: dict[str, Any]) -> str:

@@ -13,7 +13,7 @@ from heliograph.cli.output import Mode
 
 _MEMBERS = (
     "platform", "name", "enterprise", "externalName", "serialNumber", "imei", "enrollmentSpecificId", "state",
-    "managementMode", "ownership", "providerAccount",
+    "managementMode", "ownership", "apiLevel", "providerAccount",
 )  # fmt: skip
 _SPELLINGS = {name.lower(): name for name in _MEMBERS} | {"serial": "serialNumber", "displayname": "name"}
 
@@ -62,7 +62,13 @@ def _from_csv(text: str) -> list[dict[str, Any]]:
     for number, row in enumerate(rows[1:], 2):
         if len(row) > len(names):
             raise usage(f"FILE: line {number} has more cells than the first line names")
-    return [{n: cell.strip() for n, cell in zip(names, row, strict=False) if cell.strip()} for row in rows[1:]]
+    return [
+        {n: _cell(n, cell.strip()) for n, cell in zip(names, row, strict=False) if cell.strip()} for row in rows[1:]
+    ]
+
+
+def _cell(name: str, text: str) -> str | int:
+    return int(text) if name == "apiLevel" and text.isascii() and text.isdigit() and len(text) < 10 else text
 
 
 def _member(heading: str) -> str:

@@ -12,15 +12,18 @@ import typer
 from heliograph.cli.exits import ExitCode, Failure, usage
 from heliograph.cli.options import Json, literal_or_source, noun, spread
 from heliograph.cli.output import as_json, clean, emit, local_time, pairs, say, table
+from heliograph.cli.ready_file import see_that_it_can_be_written
 from heliograph.cli.target import demo_plan
 
 app = noun("The lab: emulated providers and simulated devices.")
 devices = noun("The simulated devices.")
 faults = noun("What goes wrong at the emulated providers.")
 clock = noun("The time at the emulated providers.")
+settings = noun("What the emulated providers do where the real ones are undocumented.")
 app.add_typer(devices, name="device")
 app.add_typer(faults, name="faults")
 app.add_typer(clock, name="clock")
+app.add_typer(settings, name="settings")
 _READY = "ready.json"
 Name = Annotated[str, typer.Argument(metavar="DEVICE", help="Name or id.")]
 
@@ -41,12 +44,21 @@ def up(
     control_port: Annotated[int, typer.Option(help="0 = that of the last start, or any.")] = 0,
     amapi_port: Annotated[int, typer.Option(help="0 = that of the last start, or any.")] = 0,
     pushy_port: Annotated[int, typer.Option(help="0 = that of the last start, or any.")] = 0,
+    pubsub_port: Annotated[int, typer.Option(help="0 = that of the last start, or any.")] = 0,
     ready_file: Annotated[Path | None, typer.Option(help="Written, as JSON, once it listens.")] = None,
 ) -> None:
-    """Start the lab without a server. Ctrl-C ends it."""
+    """Start the emulators without a server, for code of your own. Ctrl-C ends it."""
+    see_that_it_can_be_written(ready_file)
     state = data_dir / "lab"
-    arguments = ["--state-dir", str(state), "--ready-file", str(ready_file or state / _READY)]
-    for name, port in (("control", control_port), ("amapi", amapi_port), ("pushy", pushy_port)):
+    try:
+        state.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise usage(f"--data-dir: {state} cannot be made: {error.strerror}") from None
+    if not os.access(state, os.W_OK | os.X_OK):
+        raise usage(f"--data-dir: {state} cannot be written by you")
+    arguments = ["--announce", "--state-dir", str(state), "--ready-file", str(ready_file or state / _READY)]
+    ports = {"control": control_port, "amapi": amapi_port, "pushy": pushy_port, "pubsub": pubsub_port}
+    for name, port in ports.items():
         arguments += [f"--{name}-port", str(port)]
     sys.stdout.flush()
     os.execv(sys.executable, [sys.executable, "-m", "heliograph_lab", *arguments])  # noqa: S606
@@ -88,6 +100,33 @@ def set_device(
 
 @devices.command()
 @spread
+def enroll(
+    where: Where,
+    token: Annotated[str, typer.Argument(metavar="TOKEN", help="The value of an enrollment token of the emulator.")],
+    name: Annotated[str | None, typer.Option(help="How to call it.")] = None,
+    serial: Annotated[str | None, typer.Option(help="One that is known: that phone, reset, comes in again.")] = None,
+    api_level: Annotated[int | None, typer.Option(help="Of its Android.")] = None,
+    personal: Annotated[bool, typer.Option("--personal", help="Owned by its user.")] = False,
+    online: Annotated[bool, typer.Option("--online/--offline", help="Connected or not.")] = True,
+) -> None:
+    """Let a new Android device come in at the emulated Google."""
+    given: dict[str, Any] = {"name": name, "serialNumber": serial, "apiLevel": api_level}
+    body = {"enrollmentToken": token, "online": online} | {k: v for k, v in given.items() if v is not None}
+    if personal:
+        body["ownership"] = "PERSONALLY_OWNED"
+    answer = _call(where, "POST", "/devices", body)
+    emit(answer, lambda shown: pairs({"device": shown["deviceId"], "at Google": shown["amapiName"]}))
+
+
+@devices.command("remove")
+@spread
+def remove_device(where: Where, device: Name) -> None:
+    """Take a simulated device away."""
+    emit(_call(where, "DELETE", f"/devices/{_device_id(where, device)}"), lambda _: say("It is gone."))
+
+
+@devices.command()
+@spread
 def journal(where: Where, device: Name) -> None:
     """What the device itself noted: received, acknowledged, executed, displayed."""
     answer = _call(where, "GET", f"/devices/{_device_id(where, device)}/journal")
@@ -123,6 +162,39 @@ def clear_faults(where: Where) -> None:
 def advance(where: Where, seconds: Annotated[float, typer.Argument(help="By how much.")]) -> None:
     """Move the emulators' time on; the server keeps its own."""
     emit(_call(where, "PUT", "/clock", {"advanceSeconds": seconds}), _show_clock)
+
+
+@settings.command("get")
+@spread
+def get_settings(where: Where) -> None:
+    """The settings in force."""
+    emit(_call(where, "GET", "/settings"), _show_settings)
+
+
+@settings.command("set")
+@spread
+def set_settings(
+    where: Where,
+    members: Annotated[
+        str, typer.Argument(metavar="JSON", help='{"amapi":{"expiryCode":13}}, or @FILE; what is not named stays.')
+    ],
+) -> None:
+    """Change settings; they stay through a restart."""
+    emit(_call(where, "PUT", "/settings", _json(members, "SETTINGS")), _show_settings)
+
+
+@settings.command("reset")
+@spread
+def reset_settings(where: Where) -> None:
+    """Back to the defaults."""
+    emit(_call(where, "DELETE", "/settings"), _show_settings)
+
+
+@app.command()
+@spread
+def quota(where: Where) -> None:
+    """What each Google project has asked for, and what was refused."""
+    emit(_call(where, "GET", "/quota"), _show_quota)
 
 
 def _control_url(where: Where) -> str:
@@ -201,6 +273,20 @@ def _show_faults(rules: Any) -> None:
         say("Nothing goes wrong.")
     for rule in rules:
         say(clean(as_json(rule)))
+
+
+def _show_settings(answer: Any) -> None:
+    rows = [
+        (service, name, clean(as_json(value))) for service, members in answer.items() for name, value in members.items()
+    ]
+    table(("SERVICE", "SETTING", "VALUE"), rows, "Nothing can be set.")
+
+
+def _show_quota(answer: Any) -> None:
+    limit = "no limit" if answer["limit"] is None else f"{answer['limit']} in {answer['windowSeconds']:g} s"
+    pairs({"limit": limit, "window ends": answer["windowEnds"]})
+    rows = [(p["project"], p["used"], p["accepted"], p["refused"]) for p in answer["projects"]]
+    table(("PROJECT", "IN THIS WINDOW", "ACCEPTED", "REFUSED"), rows, "Nobody has asked for anything yet.")
 
 
 def _show_clock(answer: Any) -> None:

@@ -26,6 +26,7 @@ class Lab:
     control_url: str
     amapi_url: str
     pushy_url: str
+    pubsub_url: str
     pid: int
     process: asyncio.subprocess.Process
 
@@ -52,7 +53,8 @@ async def run_lab(state_dir: Path) -> AsyncIterator[Lab]:
     reading = asyncio.create_task(_pass_on(process, tail))
     try:
         urls = await _wait_ready(process, ready, tail)
-        yield Lab(urls["controlUrl"], urls["amapiUrl"], urls["pushyUrl"], process.pid, process)
+        control, amapi, pushy, pubsub = (urls[f"{name}Url"] for name in ("control", "amapi", "pushy", "pubsub"))
+        yield Lab(control, amapi, pushy, pubsub, process.pid, process)
     finally:
         await _stop(process)
         await reading

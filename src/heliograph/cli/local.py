@@ -9,7 +9,8 @@ from typing import Any
 import msgspec
 
 from heliograph.cli.exits import ExitCode, Failure
-from heliograph.cli.target import OnDatabase
+from heliograph.cli.output import note
+from heliograph.cli.target import DATABASE_FILE, OnDatabase
 from heliograph.domain.errors import HeliographError
 from heliograph.operator_socket import ask_operator
 
@@ -21,8 +22,8 @@ _ANSWER_S = 120.0
 
 
 @asynccontextmanager
-async def open_database(target: OnDatabase) -> AsyncIterator[Ask]:
-    """Something that carries out verbs on a database."""
+async def open_database(target: OnDatabase, *, may_found: bool) -> AsyncIterator[Ask]:
+    """Something that carries out verbs on a database; `may_found`: where there is none, on a new one."""
     deadline = asyncio.get_running_loop().time() + _STARTING_S
     ask: Ask | None = None
     async with AsyncExitStack() as stack:
@@ -30,6 +31,7 @@ async def open_database(target: OnDatabase) -> AsyncIterator[Ask]:
             if target.database is None and await _is_served(target.data_dir):
                 ask = _asking(target.data_dir)
                 break
+            _see_that_it_is_there(target, may_found=may_found)
             # Imported only now: it is the whole server.
             from heliograph.cli.node import open_node_here
 
@@ -40,6 +42,19 @@ async def open_database(target: OnDatabase) -> AsyncIterator[Ask]:
                     raise
                 await asyncio.sleep(0.1)
         yield ask
+
+
+def _see_that_it_is_there(target: OnDatabase, *, may_found: bool) -> None:
+    """A slip in a path must not make a new installation that then looks empty."""
+    if target.database is not None or (target.data_dir / DATABASE_FILE).exists():
+        return
+    if not may_found:
+        raise Failure(
+            ExitCode.NOT_FOUND,
+            f"there is no database in {target.data_dir}: is the directory right? "
+            "heliograph org create SLUG begins a new one",
+        )
+    note(f"There was no database in {target.data_dir}: this begins a new one.")
 
 
 async def _is_served(data_dir: Path) -> bool:

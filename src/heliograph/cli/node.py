@@ -1,7 +1,9 @@
 """A node in this process. Imports the whole server, so the rest of the command line imports this where it must."""
 
+import difflib
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable
+import os
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
@@ -16,6 +18,8 @@ from heliograph.store import is_postgres
 from heliograph.telemetry import configure_logging
 
 Json = dict[str, Any]
+PREFIX = "HELIOGRAPH_"
+_NO_SETTINGS = ("URL", "API_KEY", "ORG", "LAB_URL", "AGENT_SECRET")  # other commands' variables
 Ask = Callable[[str, str | None, Json], Awaitable[Json]]
 
 
@@ -28,12 +32,38 @@ def read_settings(**given: Any) -> Settings:
         settings = Settings(**chosen)
     except ValidationError as error:
         # Without the values: one may be a secret.
-        faults = [(".".join(map(str, fault["loc"])), fault["msg"]) for fault in error.errors(include_input=False)]
-        said = "; ".join(f"--{name.replace('_', '-')} (HELIOGRAPH_{name.upper()}): {why}" for name, why in faults)
+        faults = error.errors(include_input=False, include_url=False)
+        said = "; ".join(
+            f"{_spelled(str(f['loc'][0]), chosen)}: {f['msg'].removeprefix('Value error, ')}" for f in faults
+        )
         raise usage(f"a setting is wrong: {said}") from None
     if settings.database is not None and not is_postgres(settings.database.get_secret_value()):
         raise usage("--database (HELIOGRAPH_DATABASE) must begin with postgresql://")
     return settings
+
+
+def _spelled(name: str, chosen: Mapping[str, Any]) -> str:
+    """A setting as the one who set it wrote it."""
+    return f"--{name.replace('_', '-')}" if name in chosen else f"{PREFIX}{name.upper()}"
+
+
+def unknown_variables() -> list[str]:
+    """What to say of variables that look like settings and are none."""
+    known = {*map(str.upper, Settings.model_fields), *_NO_SETTINGS}
+    said = []
+    for name in sorted(name.removeprefix(PREFIX) for name in os.environ if name.startswith(PREFIX)):
+        if name not in known:
+            meant = difflib.get_close_matches(name, known, 1)
+            hint = f"; did you mean {PREFIX}{meant[0]}?" if meant else ""
+            said.append(f"{PREFIX}{name} is no setting and has no effect{hint}")
+    return said
+
+
+def start_logging(settings: Settings) -> None:
+    """Log as the settings say, beginning with what is wrong about the environment."""
+    configure_logging(settings.log_level, settings.log_format)
+    for warning in unknown_variables():
+        logging.getLogger("heliograph").warning(warning)
 
 
 @asynccontextmanager

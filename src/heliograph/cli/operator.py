@@ -5,15 +5,17 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-from heliograph.cli.exits import usage
+from heliograph.cli.exits import ExitCode, Failure, usage
 from heliograph.cli.options import Setup
 from heliograph.cli.target import Http, OnDatabase, demo_plan, for_setup
+from heliograph.domain.errors import NotFound
 
 if TYPE_CHECKING:
     from heliograph.cli.client import Api
 
 T = TypeVar("T")
 Json = dict[str, Any]
+_NO_ENTITY = 3001
 _UNBOUND = ("organization.create", "organization.list")
 _REPEATABLE = ("organization.list", "key.list", "key.revoke", "enterprise.list", "provider.list", "provider.test")
 
@@ -30,11 +32,11 @@ class Verbs(Protocol):
         ...
 
 
-def run_verbs(given: Setup, work: Callable[[Verbs], Awaitable[T]]) -> T:
-    """Run `work` with the verbs of the place that the options name."""
+def run_verbs(given: Setup, work: Callable[[Verbs], Awaitable[T]], *, may_found: bool = False) -> T:
+    """Run `work` with the verbs of the place that the options name; `may_found`: where nothing is, begin anew."""
 
     async def main() -> T:
-        async with _open(for_setup(given)) as verbs:
+        async with _open(for_setup(given), may_found) as verbs:
             return await work(verbs)
 
     return asyncio.run(main())
@@ -42,11 +44,27 @@ def run_verbs(given: Setup, work: Callable[[Verbs], Awaitable[T]]) -> T:
 
 def call_verb(given: Setup, verb: str, body: Json) -> Json:
     """Carry out one verb in the chosen organization."""
-    return run_verbs(given, lambda verbs: verbs.call(verb, body))
+    return run_verbs(given, lambda verbs: verbs.call(verb, body), may_found=verb == "organization.create")
+
+
+def call_on(given: Setup, verb: str, body: Json, missing: str) -> Json:
+    """Carry out a verb on something that exists; `missing` is what to say, and where to look, when it does not."""
+    try:
+        return call_verb(given, verb, body)
+    except NotFound as error:
+        if str(error) != str(NotFound()):  # something else, such as the organization, and it says so
+            raise
+        raise Failure(ExitCode.NOT_FOUND, missing, code=error.code) from None
+    except Failure as failure:
+        if failure.exit_code is not ExitCode.NOT_FOUND or failure.code != _NO_ENTITY:
+            raise
+        raise Failure(
+            ExitCode.NOT_FOUND, f"{missing} (or the organization is not this key's)", code=_NO_ENTITY
+        ) from None
 
 
 @asynccontextmanager
-async def _open(target: Http | OnDatabase) -> AsyncIterator[Verbs]:
+async def _open(target: Http | OnDatabase, may_found: bool) -> AsyncIterator[Verbs]:
     if isinstance(target, Http):
         from heliograph.cli.client import open_api
 
@@ -55,7 +73,7 @@ async def _open(target: Http | OnDatabase) -> AsyncIterator[Verbs]:
         return
     from heliograph.cli.local import open_database
 
-    async with open_database(target) as ask:
+    async with open_database(target, may_found=may_found) as ask:
         yield _OnDatabase(ask, target)
 
 

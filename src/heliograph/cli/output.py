@@ -15,6 +15,10 @@ if TYPE_CHECKING:
 
 _CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 _UNITS = ((86_400 * 365, "y"), (86_400, "d"), (3_600, "h"), (60, "min"), (1, "s"))
+_NEARLY = 0.01  # of a unit: what lasts 30 d is "in 30 d" a moment later, too
+_GAP = 2  # blanks between columns
+_FIRST = {"SERIAL", "ADDED", "PERMISSIONS", "AT GOOGLE", "ADDRESS", "OUTCOME", "LATENCY MS", "REASON", "BEGINS WITH"}
+_WHOLE = {"ID", "NAME", "SLUG", "AGENT SECRET", ""}  # columns of which one copies, or that come last and may run on
 _GOOD = {"succeeded", "DONE", "acknowledged", "executed", "ACTIVE"}
 _BAD = {"failed", "ERROR", "undeliverable", "rejected", "EXPIRED", "expired", "expired_undelivered", "expired_running"}
 
@@ -94,20 +98,43 @@ def pairs(rows: Mapping[str, Any] | Iterable[tuple[str, Any]]) -> None:
 
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[Any]], nothing: str) -> None:
-    """A table; `nothing` is what to say when it is empty."""
+    """A table with a line for each row, cut where the terminal is narrow; `nothing` is what to say when it is empty."""
     if not rows:
         say(nothing)
         return
-    from rich.table import Table
+    from rich.cells import cell_len
     from rich.text import Text
 
-    drawn = Table(*columns, box=None, pad_edge=False, header_style="bold", show_edge=False)
-    for column in drawn.columns:
-        column.overflow = "fold"
-    for row in rows:
-        cells = ["" if cell is None else clean(cell) for cell in row]
-        drawn.add_row(*(Text(cell, style=style_of(cell)) for cell in cells))
-    console().print(drawn)
+    out = console()
+    cells = [["" if cell is None else " ".join(clean(cell).split()) for cell in row] for row in rows]
+    needed = [max(map(cell_len, column)) for column in zip(columns, *cells, strict=True)]
+    widths = _fitted(columns, needed, out.width)
+    for row, style in ((list(columns), "bold"), *((row, "") for row in cells)):
+        texts = [Text(cell, style=style or style_of(cell), end="") for cell in row]
+        for text, width in zip(texts, widths, strict=True):
+            text.truncate(width, overflow="ellipsis", pad=True)
+        line = Text("  ").join(texts)
+        line.rstrip()
+        out.print(line, soft_wrap=True)
+
+
+def _fitted(columns: Sequence[str], needed: Sequence[int], width: int) -> list[int]:
+    """The widths of columns, so that a row takes one line; what people copy is not cut, names only as a last resort."""
+    widths = list(needed)
+    excess = sum(widths) + _GAP * (len(widths) - 1) - width
+    rounds: tuple[tuple[int, Callable[[str], bool]], ...] = (
+        (5, lambda name: name in _FIRST),
+        (6, lambda name: name not in _WHOLE),
+        (16, lambda name: name == "NAME"),
+    )
+    for floor, giving_way in rounds:
+        open_to = [n for n, name in enumerate(columns) if giving_way(name) and widths[n] > floor]
+        while excess > 0 and open_to:
+            widest = max(open_to, key=widths.__getitem__)
+            widths[widest] -= 1
+            excess -= 1
+            open_to = [n for n in open_to if widths[n] > floor]
+    return widths
 
 
 def style_of(text: str) -> str:
@@ -140,8 +167,8 @@ def ago(value: Any, now: datetime | None = None) -> str | None:
         return None if value is None else str(value)
     seconds = ((now or datetime.now(UTC)) - at).total_seconds()
     for size, unit in _UNITS:
-        if abs(seconds) >= size:
-            span = f"{int(abs(seconds) // size)} {unit}"
+        if abs(seconds) >= size * (1 - _NEARLY):
+            span = f"{int(abs(seconds) / size + 0.5)} {unit}"
             return f"{span} ago" if seconds > 0 else f"in {span}"
     return "now"
 
@@ -170,7 +197,12 @@ def confirm(question: str, is_confirmed: bool) -> None:
         return
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
         raise Failure(ExitCode.REFUSED, f"{question} Nothing was done: confirm with --yes")
-    import typer
-
-    if not typer.confirm(clean(question) + " Go on?", err=True):
+    try:
+        sys.stderr.write(clean(question) + " Go on? [y/N]: ")
+        sys.stderr.flush()
+        answer = sys.stdin.readline()
+    except KeyboardInterrupt:
+        sys.stderr.write("\n")
+        raise
+    if answer.strip().lower() not in ("y", "yes"):
         raise Failure(ExitCode.REFUSED, "nothing was done")

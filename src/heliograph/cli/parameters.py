@@ -4,6 +4,7 @@ import json
 import sys
 from typing import Any
 
+from heliograph.app.request_command import read_android_request, read_aosp_request
 from heliograph.cli.exits import usage
 from heliograph.cli.options import literal_or_source, seconds
 from heliograph.domain.catalog import TYPES
@@ -20,9 +21,17 @@ def type_name(text: str) -> str:
 
 
 def is_dangerous(name: str) -> bool:
-    """Whether a type destroys something. One that this version does not know is taken to."""
-    entry = TYPES.get(name)
-    return entry is None or entry.danger
+    """Whether a type destroys something."""
+    return TYPES[name].danger
+
+
+def check_body(platform: str, body: Json) -> None:
+    """What the server would refuse is refused here, before anybody is asked to confirm it. Raises Failure."""
+    read = read_android_request if platform == "android" else read_aosp_request
+    try:
+        read(Fields(body))
+    except InvalidInput as error:
+        raise usage(str(error)) from None
 
 
 def read_params(given: list[str], document: str | None) -> Json:
@@ -84,13 +93,20 @@ def body_for(platform: str, name: str, params: Json, duration: str | None) -> Js
     if platform == "android":
         body = {"type": name, **_android(name, params)}
         if duration is not None:
-            body["duration"] = f"{seconds(duration, '--duration'):.9f}".rstrip("0").rstrip(".") + "s"
+            body["duration"] = f"{_life(duration):.9f}".rstrip("0").rstrip(".") + "s"
         return body
     body = {"command": name, "params": _listed(params, _agent_errors(name, params))}
     if duration is not None:
-        span = seconds(duration, "--duration")
+        span = _life(duration)
         body["duration"] = int(span) if span.is_integer() else span
     return body
+
+
+def _life(text: str) -> float:
+    span = seconds(text, "--duration")
+    if span <= 0:
+        raise usage("--duration: must be more than 0; without it the type's own default counts")
+    return span
 
 
 def _android(name: str, params: Json) -> Json:

@@ -1,15 +1,19 @@
 """`heliograph provider`: accounts at push providers."""
 
 import json
+import re
 from typing import Annotated, Any
 
 import typer
 
-from heliograph.cli.exits import ExitCode, Failure, usage
-from heliograph.cli.operator import Json, call_verb
+from heliograph.cli.exits import ExitCode, Failure, of_error, usage
+from heliograph.cli.operator import Json, call_on, call_verb
 from heliograph.cli.options import Setup, literal_or_source, noun, read_source, spread
 from heliograph.cli.output import emit, pairs, say, table
+from heliograph.domain.errors import InvalidInput
 
+_MISSING = re.compile(r"config\.(\w+): is required")
+_NO_LINE = ("Error", "Timeout", "no answer within 10 s")
 app = noun("Accounts at push providers.")
 
 
@@ -38,7 +42,19 @@ def add(
     heliograph provider add pushy --set apiKey=@pushy.key
     """
     body = {"provider": kind, "name": name, "config": _config(settings or [], config, config_file), "default": default}
-    emit(call_verb(where, "provider.add", body), _show)
+    try:
+        account = call_verb(where, "provider.add", body)
+    except (Failure, InvalidInput) as error:
+        raise _with_option(error) from None
+    emit(account, _show)
+
+
+def _with_option(error: Failure | InvalidInput) -> Failure:
+    """A setting that is missing, with the option that gives it."""
+    failure = error if isinstance(error, Failure) else of_error(error)
+    options = " ".join(f"--set {name}=@FILE" for name in _MISSING.findall(failure.message))
+    message = f"{failure.message}. Give it with {options}" if options else failure.message
+    return Failure(failure.exit_code, message, code=failure.code, data=failure.data)
 
 
 def _config(settings: list[str], config: str | None, config_file: str | None) -> Json:
@@ -84,10 +100,11 @@ def list_providers(where: Setup) -> None:
 @spread
 def test(where: Setup, account: Annotated[str, typer.Argument(metavar="ID", help="The account's id.")]) -> None:
     """Ask the provider whether it knows us. Exit code 1 when it does not."""
-    answer = call_verb(where, "provider.test", {"id": account})
+    missing = f"no account has the id {account[:64]!r}: heliograph provider list"
+    answer = call_on(where, "provider.test", {"id": account}, missing)
     emit(answer, _show_test)
     if not answer["works"]:
-        raise Failure(ExitCode.REFUSED, f"the account does not work: {answer['detail'] or 'the provider refused it'}")
+        raise Failure(ExitCode.REFUSED, f"the account does not work: {_why_not(str(answer['detail']))}")
 
 
 def _row(account: dict[str, Any]) -> tuple[Any, ...]:
@@ -95,9 +112,23 @@ def _row(account: dict[str, Any]) -> tuple[Any, ...]:
     return account["provider"], account["name"], "yes" if account["default"] else "", state, account["id"]
 
 
+def _why_not(detail: str) -> str:
+    if not detail.endswith(_NO_LINE):
+        return detail or "the provider refused it"
+    return (
+        f"the server cannot reach the provider ({detail}). Pushy is at api.pushy.me, unless the account's baseUrl says "
+        "otherwise: does the server's machine get there (name resolution, proxy, firewall)?"
+    )
+
+
 def _show(account: dict[str, Any]) -> None:
     pairs(
-        {"id": account["id"], "provider": account["provider"], "name": account["name"], "default": account["default"]}
+        {
+            "id": account["id"],
+            "provider": account["provider"],
+            "name": account["name"],
+            "default": "yes" if account["default"] else "no",
+        }
     )
 
 

@@ -87,9 +87,9 @@ def _serve(with_api: bool, with_dispatcher: bool, given: dict[str, Any]) -> None
     import uvloop
 
     from heliograph.bootstrap import StartRefused
-    from heliograph.cli.node import read_settings
+    from heliograph.cli.node import read_settings, start_logging
+    from heliograph.cli.ready_file import forget
     from heliograph.cli.signals import until_signalled
-    from heliograph.telemetry import configure_logging
 
     ready_file: Path | None = given.pop("ready_file", None)
     settings = read_settings(**given)
@@ -98,7 +98,8 @@ def _serve(with_api: bool, with_dispatcher: bool, given: dict[str, Any]) -> None
             "SQLite admits one process, which then has to do everything: heliograph serve all. "
             "Parts of their own share a PostgreSQL: --database"
         )
-    configure_logging(settings.log_level, settings.log_format)
+    forget(ready_file)
+    start_logging(settings)
     try:
         uvloop.run(until_signalled(_run(settings, with_api, with_dispatcher, ready_file)))
     except StartRefused as refused:
@@ -110,8 +111,6 @@ async def _run(settings: "Settings", with_api: bool, with_dispatcher: bool, read
 
     from heliograph.bootstrap import collect_garbage_rarely
 
-    if ready_file is not None:
-        ready_file.unlink(missing_ok=True)
     async with _parts(settings, with_api, with_dispatcher) as url:
         collect_garbage_rarely()
         sys.stdout.write(f"Heliograph is up{f' at {url}' if url else ''} (process {os.getpid()})\n")

@@ -2,12 +2,14 @@
 
 import os
 import signal
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from types import FrameType
 
+_INTERRUPTED = 130
 _NUMBERS = (signal.SIGINT, signal.SIGTERM)
 
 
@@ -15,6 +17,18 @@ def end_when_signalled() -> None:
     """From now on SIGINT and SIGTERM end this process at once, with exit code 0: it has not begun anything yet."""
     for number in _NUMBERS:
         signal.signal(number, lambda *_: os._exit(0))
+
+
+@contextmanager
+def quiet_until_loaded() -> Iterator[None]:
+    """Ctrl-C while the body imports ends the process without a traceback, with the exit code for it."""
+    before = signal.getsignal(signal.SIGINT)
+    if before is not signal.default_int_handler:  # who is to ignore it does
+        yield
+        return
+    signal.signal(signal.SIGINT, lambda *_: os._exit(_INTERRUPTED))
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 async def until_signalled(main: Coroutine[Any, Any, None]) -> None:

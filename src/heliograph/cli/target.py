@@ -10,7 +10,7 @@ from heliograph.cli.exits import usage
 from heliograph.cli.options import Remote, Setup
 
 _DEFAULT = Path("var")
-_DATABASE = "heliograph.db"
+DATABASE_FILE = "heliograph.db"
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +50,7 @@ def for_setup(given: Setup) -> Http | OnDatabase:
     data_dir, database = given.data_dir, given.database or _env("DATABASE")
     if data_dir is None and (text := _env("DATA_DIR")):
         data_dir = Path(text)
-    if data_dir is None and database is None and not (_DEFAULT / _DATABASE).exists():
+    if data_dir is None and database is None and not (_DEFAULT / DATABASE_FILE).exists():
         raise usage(
             "nothing says where to do this. On the server's machine: --data-dir DIR or --database URL. "
             "Over HTTP: --url and --api-key, or HELIOGRAPH_URL and HELIOGRAPH_API_KEY"
@@ -111,7 +111,8 @@ def _demo(data_dir: Path, given: Remote) -> Http:
     """URL, key and organization of the demo that runs on a data directory; a key that is given goes before its own."""
     plan = demo_plan(data_dir)
     if plan is None:
-        raise usage(f"{data_dir} is not the directory of a demo (no demo.json): give --url and --api-key")
+        way = "leave --data-dir out to use HELIOGRAPH_URL" if _env("URL") else "give --url and --api-key"
+        raise usage(f"{data_dir} is not the directory of a demo (no demo.json): {way}")
     try:
         slug = str(plan["organization"]["slug"])
         url, key = str(plan["baseUrl"]), given.api_key or str(plan["apiKey"])

@@ -23,13 +23,13 @@ from heliograph.bootstrap import (
     run_dispatcher,
 )
 from heliograph.cli import demo as fleet
+from heliograph.cli import ready_file as ready
 from heliograph.cli.exits import ExitCode, Failure, usage
 from heliograph.cli.lab_process import Lab, run_lab
-from heliograph.cli.node import read_settings
+from heliograph.cli.node import read_settings, start_logging
 from heliograph.cli.private_files import write_private
 from heliograph.cli.signals import until_signalled
 from heliograph.settings import Settings
-from heliograph.telemetry import configure_logging
 
 # The emulators are next door and their quota does not bind: look often, give up waiting early.
 _DEMO: dict[str, Any] = {
@@ -57,7 +57,8 @@ def up(
     settings = read_settings(**{**(_DEMO if demo else {}), **given})
     if demo and not _is_loopback(settings.host):
         raise usage(f"--demo hands out its keys and therefore listens on loopback only, not on {settings.host}")
-    configure_logging(settings.log_level, settings.log_format)
+    ready.forget(ready_file)
+    start_logging(settings)
     try:
         uvloop.run(until_signalled(_serve(settings, demo, ready_file)))
     except StartRefused as refused:
@@ -74,11 +75,9 @@ def _is_loopback(host: str) -> bool:
 
 
 async def _serve(settings: Settings, with_demo: bool, ready_file: Path | None) -> None:
-    if ready_file is not None:
-        ready_file.unlink(missing_ok=True)
     async with AsyncExitStack() as stack:
         node = await stack.enter_async_context(open_node(settings))
-        plan = (fleet.load_plan(settings.data_dir) or fleet.make_plan(node)) if with_demo else None
+        plan = await _plan(node) if with_demo else None
         listener = listen(settings.host, settings.port or (plan.port if plan else 0))
         stack.callback(listener.close)
         url = base_url(listener)
@@ -99,6 +98,22 @@ async def _serve(settings: Settings, with_demo: bool, ready_file: Path | None) -
         await fleet.ensure_records(node, plan, lab)
         await _start_demo(node, plan, lab, url, ready_file)
         await _lab_ended(lab)
+
+
+async def _plan(node: Node) -> fleet.DemoPlan:
+    """The demo of an earlier start, or a new one, which does not move in with real organizations."""
+    known = fleet.load_plan(node.settings.data_dir)
+    if known is not None:
+        return known
+    plan = fleet.make_plan(node)
+    mine = {plan.organization.slug, plan.other_organization.slug}  # left by a demo whose plan is lost: told further on
+    others = [o.slug for o in await node.services.store.directory.organizations() if o.slug not in mine]
+    if others:
+        raise StartRefused(
+            f"this database has organizations that are no demo's ({', '.join(others[:5])}), and a demo hands out its "
+            "keys: start it with another --data-dir, or without --demo"
+        )
+    return plan
 
 
 async def _start_demo(node: Node, plan: fleet.DemoPlan, lab: Lab, url: str, ready_file: Path | None) -> None:

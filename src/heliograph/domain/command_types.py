@@ -11,6 +11,7 @@ from typing import Any
 
 from heliograph.domain.fields import Fields
 from heliograph.domain.ladder import Cancelled, Event, Expired, Failed, Reason, Succeeded
+from heliograph.domain.management import Limit, Works, works_on
 
 MINUTE = 60
 HOUR = 60 * MINUTE
@@ -26,6 +27,7 @@ SECRET_ENDINGS = ("key", "pin", "puk", "psk", "otp", "pwd")
 _NOISE = re.compile(r"[\W_]+")
 CANCELLED_CODE = 1  # google.rpc.Code.CANCELLED
 DEADLINE_CODE = 4  # google.rpc.Code.DEADLINE_EXCEEDED
+WIPE_FLAGS = ("PRESERVE_RESET_PROTECTION_DATA", "WIPE_EXTERNAL_STORAGE", "WIPE_ESIMS")
 NO_ERROR_CODES = (None, "", "COMMAND_ERROR_CODE_UNSPECIFIED")
 
 
@@ -53,7 +55,10 @@ class AmapiForm:
 
     `members`: body members that belong to this type alone. `parse` reads the request body; `encode` builds Google's
     body from public and secret parameters together. `status_member` is the type's own status in the operation's
-    metadata, which outranks `done`: `good` means it did what was meant, `waiting` that it is not over.
+    metadata, which outranks `done`: `good` means it did what was meant, `waiting` that it is not over; `read_status`
+    reads one of another shape: the failure, True where it did what was meant, False where it says nothing.
+    `permission` is needed on top of the one to create commands. `works` and `limits` say on which devices it works.
+    `ends_record`: Google drops its record of the device once the device has acknowledged.
     """
 
     default_duration_s: int
@@ -63,7 +68,11 @@ class AmapiForm:
     status_member: str | None = None
     good: frozenset[str] = frozenset()
     waiting: frozenset[str] = frozenset()
-    read_status: Callable[[Mapping[str, Any]], Reason | None] | None = None
+    read_status: Callable[[Mapping[str, Any]], Reason | bool] | None = None
+    permission: str | None = None
+    works: Works = field(default_factory=works_on)
+    limits: tuple[Limit, ...] = ()
+    ends_record: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +106,15 @@ def is_secret_member(name: str) -> bool:
     if plain.endswith(SECRET_ENDINGS):
         return not plain.endswith("publickey")
     return any(part in plain for part in SECRET_NAMES)
+
+
+def lacks_secret(command_type: CommandType, params: Mapping[str, Any]) -> bool:
+    """Whether a secret that the type cannot do without is missing from the parameters for an agent."""
+    if command_type.agent is None:
+        return False
+    fields = Fields(dict(params))
+    command_type.agent.parse(fields)
+    return any(is_secret_member(error.path.rpartition(".")[2]) for error in fields.errors)
 
 
 def _without_secrets(value: Any) -> tuple[Any, bool]:
@@ -144,6 +162,12 @@ def redact(text: str, secrets: Iterable[str]) -> str:
     return text
 
 
+def results_of(status: Mapping[str, Any]) -> dict[str, str]:
+    """The result of each app in a status that has one for each; AttributeError where they have another shape."""
+    results = status.get("results") or {}
+    return {str(app): str(entry.get("clearingResult")) for app, entry in results.items()}
+
+
 def read_operation(
     command_type: CommandType, operation: Mapping[str, Any], *, now: int, expires_at: int
 ) -> Event | None:
@@ -155,37 +179,50 @@ def read_operation(
     form = command_type.amapi
     metadata = operation.get("metadata") or {}
     own = metadata.get(form.status_member) if form and form.status_member else None
-    if form and isinstance(own, dict) and str(own.get("status")) in form.waiting:
+    own = own if isinstance(own, dict) else {}
+    code, error = metadata.get("errorCode"), operation.get("error")
+    waits = form is not None and str(own.get("status")) in form.waiting
+    failed = code not in NO_ERROR_CODES or isinstance(error, dict)
+    if operation.get("done") is not True or (waits and not failed and now < expires_at):
         return None
-    if operation.get("done") is not True:
-        return None
-    facts: dict[str, Any] = {"source": "amapi", "operation": dict(operation), "evidence": _evidence(operation)}
-    reason = _own_status(form, own) if form and isinstance(own, dict) else None
-    if reason is not None:
-        return Failed(reason=reason, executed=True, **facts)
-    if metadata.get("errorCode") not in NO_ERROR_CODES:
-        return Failed(reason=Reason(str(metadata["errorCode"]), "the device could not run it"), executed=True, **facts)
-    error = operation.get("error")
-    if not isinstance(error, dict):
+    facts: dict[str, Any] = {"source": "amapi", "operation": dict(operation), "evidence": _evidence(operation, own)}
+    word = _own_word(form, own) if form and not waits else False
+    if isinstance(word, Reason):
+        return Failed(reason=word, executed=True, **facts)
+    if word:
         return Succeeded(**facts)
+    if code not in NO_ERROR_CODES:
+        return Failed(reason=Reason(str(code), "the device could not run it"), executed=True, **facts)
+    if isinstance(error, dict):
+        return _of_error(error, facts, is_late=now >= expires_at)
+    # Google calls it done, but its user has not acted; after its time nobody waits for that any more.
+    return Expired(**facts) if waits else Succeeded(**facts)
+
+
+def _of_error(error: Mapping[str, Any], facts: dict[str, Any], *, is_late: bool) -> Event:
     if error.get("code") == CANCELLED_CODE:
         return Cancelled(**facts)
     # Google does not say with which code a command expires: an error after its time is taken for that.
-    if now >= expires_at or error.get("code") == DEADLINE_CODE:
+    if is_late or error.get("code") == DEADLINE_CODE:
         return Expired(**facts)
     return Failed(reason=Reason(f"RPC_{error.get('code')}", str(error.get("message", ""))), **facts)
 
 
-def _own_status(form: AmapiForm, own: Mapping[str, Any]) -> Reason | None:
+def _own_word(form: AmapiForm, own: Mapping[str, Any]) -> Reason | bool:
+    """What the type's own status says: a failure, success (True), or nothing (False)."""
     if form.read_status is not None:
         return form.read_status(own)
     status = own.get("status")
-    if status is None or str(status) in form.good:
-        return None
-    return Reason(str(status), "reported by the device")
+    if not status or str(status).endswith("_UNSPECIFIED"):
+        return False
+    return str(status) in form.good or Reason(str(status), "reported by the device")
 
 
-def _evidence(operation: Mapping[str, Any]) -> dict[str, Any]:
+def _evidence(operation: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
     kept = {name: operation[name] for name in ("name", "done", "error") if name in operation}
-    code = (operation.get("metadata") or {}).get("errorCode")
-    return kept | ({"errorCode": code} if code not in NO_ERROR_CODES else {})
+    said = {
+        "errorCode": (operation.get("metadata") or {}).get("errorCode"),
+        "status": own.get("status"),
+        "apps": results_of(own),
+    }
+    return kept | {name: value for name, value in said.items() if value and value not in NO_ERROR_CODES}

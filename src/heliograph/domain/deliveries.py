@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any
 
+from heliograph.domain.attempts import Attempts, one_more
 from heliograph.domain.ladder import Entry
 
 
@@ -36,7 +37,7 @@ class Push:
     """One message to one app on one device. `command_id` is set on a push that wakes the device for a command.
 
     `reference` is the provider's id of the accepted push, `sent_at` our time of that acceptance (never changed),
-    `pending_devices` and `answer_at` the provider's last word.
+    `pending_devices` and `answer_at` the provider's last word, `attempts` the attempts to send it that failed.
     """
 
     id: str
@@ -59,6 +60,7 @@ class Push:
     pending_devices: int | None = None
     answer_at: int | None = None
     reason: str | None = None
+    attempts: Attempts | None = None
     entries: int = 0
     version: int = 1
 
@@ -78,6 +80,21 @@ class PushEvent:
 
 class PushRequested(PushEvent):
     """Stored, with the effect owed."""
+
+
+class PushNoted(PushEvent):
+    """Worth keeping, moves nothing."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PushAttempted(PushEvent):
+    """An attempt to send it failed and another will follow. `uncertain`: it may have been taken all the same.
+
+    All of them share one entry.
+    """
+
+    reason: str
+    uncertain: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -139,7 +156,10 @@ PUSH_TRANSITIONS: dict[tuple[PushRung, type[PushEvent]], PushRung] = {
 
 @dataclass(frozen=True, slots=True)
 class PushStep:
-    """What one event did to a push; `entry` None = nothing for the history."""
+    """What one event did to a push; `entry` None = nothing for the history.
+
+    An entry whose number is below the count of the push before takes the place of that one.
+    """
 
     push: Push
     entry: Entry | None
@@ -147,15 +167,27 @@ class PushStep:
 
 def apply_push(push: Push, event: PushEvent, *, now: int) -> PushStep:
     """The push after `event`. Pure; stale events change nothing."""
+    if isinstance(event, PushAttempted):
+        return _attempted(push, event, now)
     learnt = _learnt(push, event, now)
     target = PUSH_TRANSITIONS.get((push.rung, type(event)))
     if isinstance(event, ProviderAnswered) and event.pending_devices > 0:
         target = None
+    if isinstance(event, PushNoted):
+        target = push.rung
     if target is None and not isinstance(event, PushRequested):
         return PushStep(replace(push, **learnt, updated_at=now) if learnt else push, None)
     rung = target or push.rung
-    moved = replace(push, **learnt, rung=rung, rung_at=now, updated_at=now, entries=push.entries + 1)
+    rung_at = push.rung_at if isinstance(event, PushNoted) else now
+    moved = replace(push, **learnt, rung=rung, rung_at=rung_at, updated_at=now, entries=push.entries + 1)
     return PushStep(moved, Entry(push.id, push.entries, rung.value, now, event.source, event.evidence))
+
+
+def _attempted(push: Push, event: PushAttempted, now: int) -> PushStep:
+    attempts = one_more(push.attempts, seq=push.entries, reason=event.reason, uncertain=event.uncertain, now=now)
+    after = replace(push, attempts=attempts, entries=max(push.entries, attempts.seq + 1), updated_at=now)
+    evidence = event.evidence | attempts.evidence
+    return PushStep(after, Entry(push.id, attempts.seq, push.rung.value, attempts.first_at, event.source, evidence))
 
 
 def _learnt(push: Push, event: PushEvent, now: int) -> dict[str, Any]:

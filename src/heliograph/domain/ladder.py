@@ -10,122 +10,66 @@ contradicts a terminal rung is kept as evidence, once of each kind. Times are mi
 """
 
 from dataclasses import dataclass, field, replace
-from enum import StrEnum
 from typing import Any
 
-
-class Rung(StrEnum):
-    """Where a command is. The names are the vocabulary of the product for all platforms."""
-
-    QUEUED = "queued"
-    HELD = "held"
-    SCHEDULED = "scheduled"
-    ISSUED = "issued"
-    DEFERRED = "deferred"
-    DELIVERED = "delivered"
-    ACKNOWLEDGED = "acknowledged"
-    RUNNING = "running"
-    SUCCEEDED = "succeeded"
-    FAILED = "failed"
-    EXPIRED_UNDELIVERED = "expired_undelivered"
-    EXPIRED_RUNNING = "expired_running"
-    CANCELLED = "cancelled"
-    SUPERSEDED = "superseded"
-    UNDELIVERABLE = "undeliverable"
-
-
-TERMINAL = frozenset(
-    {
-        Rung.SUCCEEDED,
-        Rung.FAILED,
-        Rung.EXPIRED_UNDELIVERED,
-        Rung.EXPIRED_RUNNING,
-        Rung.CANCELLED,
-        Rung.SUPERSEDED,
-        Rung.UNDELIVERABLE,
-    }
+from heliograph.domain.attempts import one_more
+from heliograph.domain.commands import (
+    CLAIMABLE,
+    CORRECTABLE,
+    LETS_GO,
+    LIVE,
+    TERMINAL,
+    UNCLAIMED,
+    Command,
+    Issue,
+    Reason,
+    Rung,
 )
-LIVE = frozenset(Rung) - TERMINAL
+from heliograph.domain.deferral import pause_us
 
-# Terminal rungs that say only "we never heard": evidence that the command did run corrects them, once.
-CORRECTABLE = frozenset({Rung.EXPIRED_UNDELIVERED, Rung.EXPIRED_RUNNING, Rung.UNDELIVERABLE})
-
-# The agent holds nothing yet: no claim was committed, so nothing authorises the device to run it.
-UNCLAIMED = frozenset({Rung.QUEUED, Rung.HELD, Rung.SCHEDULED, Rung.ISSUED})
-
-# Claimed, and not known to have begun: the agent can still be asked to let go of it.
-LETS_GO = frozenset({Rung.DELIVERED, Rung.ACKNOWLEDGED, Rung.DEFERRED})
-
-# What a claim may take. A deferred command was claimed once, so only the agent can prove that it will not run: its
-# "not now" may arrive late, when it has already begun after all.
-CLAIMABLE = frozenset({Rung.QUEUED, Rung.ISSUED, Rung.DEFERRED})
-
+# With those of the record: whoever reads a move needs both.
+__all__ = [
+    "CLAIMABLE",
+    "CORRECTABLE",
+    "LETS_GO",
+    "LIVE",
+    "MAX_ENTRIES",
+    "TERMINAL",
+    "TRANSITIONS",
+    "UNCLAIMED",
+    "Acknowledged",
+    "CancelRequested",
+    "Cancelled",
+    "Claimed",
+    "Command",
+    "Deferred",
+    "Entry",
+    "Event",
+    "Expired",
+    "Failed",
+    "Held",
+    "Issue",
+    "IssueRefused",
+    "IssueStarted",
+    "Issued",
+    "Noted",
+    "Reason",
+    "Released",
+    "Requested",
+    "Rung",
+    "Scheduled",
+    "Started",
+    "Step",
+    "Strayed",
+    "Succeeded",
+    "Superseded",
+    "Undeliverable",
+    "apply",
+]
 
 # Entries of one history. Whoever repeats themselves beyond it (a device that defers and begins a thousand times) still
 # moves the command, but only what ends it is kept.
 MAX_ENTRIES = 100
-
-
-class Issue(StrEnum):
-    """What is known about handing a command to the upstream service that runs it (Android only)."""
-
-    IDLE = "idle"  # no attempt, or each ended in an answer that proves non-acceptance
-    OPEN = "open"  # an attempt is in flight (or its process died): it may have been accepted
-    BOUND = "bound"  # accepted: the operation's name is known
-
-
-@dataclass(frozen=True, slots=True)
-class Reason:
-    """Why a command failed: a stable code and a sentence for people."""
-
-    code: str
-    message: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Command:
-    """One instruction to one device, with a life. `secret` is sealed (encrypted) and leaves once it is not needed.
-
-    `contradicted` = the kinds of results that were heard and did not count; each is in the history once.
-    """
-
-    id: str
-    organization_id: str
-    device_id: str
-    enterprise_id: str
-    platform: str
-    type: str
-    params: dict[str, Any]
-    duration_us: int
-    created_at: int
-    updated_at: int
-    expires_at: int
-    rung: Rung = Rung.QUEUED
-    rung_at: int = 0
-    mdm_user_id: str | None = None
-    secret: bytes | None = None
-    cancel_requested_at: int | None = None
-    issue: Issue = Issue.IDLE
-    issue_at: int | None = None
-    receipt: str | None = None
-    operation: dict[str, Any] | None = None
-    reason: Reason | None = None
-    push_id: str | None = None
-    contradicted: tuple[str, ...] | None = None
-    entries: int = 0
-    version: int = 1
-
-    @property
-    def is_over(self) -> bool:
-        """Whether the rung is terminal."""
-        return self.rung in TERMINAL
-
-    @property
-    def never_reached_anyone(self) -> bool:
-        """Proof that the command cannot run: nobody who could run it was ever given it."""
-        if self.platform == "android":
-            return self.issue is Issue.IDLE and self.rung in (Rung.QUEUED, Rung.HELD, Rung.SCHEDULED)
-        return self.rung in UNCLAIMED
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -145,7 +89,10 @@ class IssueStarted(Event):
 
 
 class IssueRefused(Event):
-    """The upstream answered in a way that proves it did not accept; another attempt will follow."""
+    """The upstream answered in a way that proves it did not accept; another attempt will follow.
+
+    All of them share one entry, with the last `evidence["reason"]`.
+    """
 
 
 class Noted(Event):
@@ -177,8 +124,11 @@ class Started(Event):
     """The agent began to run it."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Deferred(Event):
-    """The device says: not now. It may be claimed again."""
+    """The device says: not now. It may be claimed again after a pause; `wish_us` = how long the device wants it."""
+
+    wish_us: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -276,7 +226,10 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """What one event did: the command after it, and the entry to store (None = nothing new was learnt)."""
+    """What one event did: the command after it, and the entry to store (None = nothing new was learnt).
+
+    An entry whose number is below the count of the command before takes the place of that one.
+    """
 
     command: Command
     entry: Entry | None
@@ -301,7 +254,7 @@ def apply(command: Command, event: Event, *, now: int) -> Step:
         "reason": event.reason if isinstance(event, Failed | Undeliverable) else _expiry(event),
         "secret": None if target in TERMINAL else command.secret,
     }
-    return _entered(command, event, now, **(learnt | _learnt(event, now)))
+    return _entered(command, event, now, **(learnt | _learnt(command, event, now)))
 
 
 def _may_move(command: Command, event: Event) -> bool:
@@ -323,7 +276,7 @@ def _says_it_ran(event: Event) -> bool:
     return isinstance(event, Succeeded) or (isinstance(event, Failed) and event.executed)
 
 
-def _learnt(event: Event, now: int) -> dict[str, Any]:
+def _learnt(command: Command, event: Event, now: int) -> dict[str, Any]:
     """What an event tells besides the rung."""
     learnt: dict[str, Any] = {}
     operation = getattr(event, "operation", None)
@@ -334,8 +287,8 @@ def _learnt(event: Event, now: int) -> dict[str, Any]:
             learnt |= {"receipt": event.receipt, "issue": Issue.BOUND, "issue_at": now, "secret": None}
         if event.push_id is not None:
             learnt["push_id"] = event.push_id
-    elif isinstance(event, Acknowledged):
-        learnt["secret"] = None
+    elif isinstance(event, Deferred):
+        learnt |= {"deferrals": command.deferrals + 1, "not_before": now + pause_us(command.deferrals, event.wish_us)}
     return learnt
 
 
@@ -356,10 +309,21 @@ def _note_attempt(command: Command, event: Event, now: int) -> Step:
     if command.rung is not Rung.QUEUED or command.issue is Issue.BOUND:
         return Step(command, None)
     if isinstance(event, IssueStarted):
+        if command.attempts is not None:  # the summary of the attempts counts this one
+            return Step(replace(command, issue=Issue.OPEN, issue_at=now, updated_at=now), None)
         return _entered(command, event, now, issue=Issue.OPEN, issue_at=now)
     if isinstance(event, IssueRefused):
-        return _entered(command, event, now, issue=Issue.IDLE)
+        return _refused(command, event, now)
     return _entered(command, event, now, rung_at=now)
+
+
+def _refused(command: Command, event: IssueRefused, now: int) -> Step:
+    reason = str(event.evidence.get("reason", ""))
+    attempts = one_more(command.attempts, seq=command.entries, reason=reason, uncertain=False, now=now)
+    entries = max(command.entries, attempts.seq + 1)
+    after = replace(command, issue=Issue.IDLE, attempts=attempts, entries=entries, updated_at=now)
+    evidence = event.evidence | attempts.evidence
+    return Step(after, Entry(command.id, attempts.seq, after.rung.value, attempts.first_at, event.source, evidence))
 
 
 def _request_cancel(command: Command, event: CancelRequested, now: int) -> Step:

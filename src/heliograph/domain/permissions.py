@@ -10,6 +10,9 @@ PERMISSIONS = (
     "mdm.android.command.get",
     "mdm.android.command.create",
     "mdm.android.command.cancel",
+    # On top of `create`, for these types (domain/catalog).
+    "mdm.android.command.wipe",
+    "mdm.android.command.requestDeviceInfo",
     "mdm.android.device.list",
     "mdm.android.device.get",
     "mdm.aosp.command.list",
@@ -42,6 +45,9 @@ PERMISSIONS = (
 )
 
 ADDRESSES_PERMISSION = "operator.addresses"
+# Held only by a key that names them: no prefix, and not `*`, makes a key that was meant for everyday work one that can
+# erase a fleet.
+BY_NAME_ONLY = frozenset({"mdm.android.command.wipe", "mdm.android.command.requestDeviceInfo"})
 
 _PATTERN = re.compile(r"\*|([A-Za-z]+\.)+(\*|[A-Za-z]+)")
 
@@ -55,6 +61,8 @@ def is_grant(text: str) -> bool:
 
 def allows(granted: Collection[str], needed: str) -> bool:
     """Whether the grants of a key cover a permission."""
+    if needed in BY_NAME_ONLY:
+        return needed in granted
     if "*" in granted and not needed.startswith("operator."):
         return True
     return any(g == needed or (g.endswith(".*") and needed.startswith(g[:-1])) for g in granted)

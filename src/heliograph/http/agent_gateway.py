@@ -7,37 +7,22 @@ from urllib.parse import parse_qs
 
 import msgspec
 
-from heliograph.app.access import Access, RateLimiter
+from heliograph.app.access import Access, RateLimiter, hash_secret
 from heliograph.app.agent_line import check_in, fitting, open_offers, register_agent
 from heliograph.app.services import Services
 from heliograph.domain.devices import APPS, Device
-from heliograph.domain.errors import HeliographError, InvalidInput, NoToken, StoreUnavailable, Unauthenticated
+from heliograph.domain.errors import HeliographError, InvalidInput, NoToken, Unauthenticated
+from heliograph.http.agent_session import AgentSession, decoded, decoded_check_in, says_anything
 from heliograph.http.answers import Answer, Request
-from heliograph.http.edge import Receive, Scope, Send
+from heliograph.http.edge import Message, Receive, Scope, Send
 from heliograph.http.metrics import AGENTS, CHECK_INS
 from heliograph.http.operations import bearer_token
-from heliograph_protocol.messages import MAX_ITEMS, MAX_MESSAGE_BYTES, CheckIn, Orders, Refusal, Register
+from heliograph_protocol.messages import CLOSE_REFUSED, CLOSE_REPLACED, CheckIn, Orders, Refusal, Register
 
 MAX_WAIT_S = 60.0
-CLOSE_REFUSED = 4401
-CLOSE_BAD_MESSAGE = 1007
-CLOSE_TRY_AGAIN = 1013
 
-_CHECK_IN = msgspec.json.Decoder(CheckIn)
 _REGISTER = msgspec.json.Decoder(Register)
 _ENCODER = msgspec.json.Encoder()
-
-
-def _decoded(decoder: msgspec.json.Decoder[Any], raw: bytes | str) -> Any:
-    try:
-        message = decoder.decode(raw)
-    except (msgspec.DecodeError, RecursionError, ValueError):
-        raise InvalidInput.of("", "not a message of the agent line") from None
-    if isinstance(message, CheckIn):
-        lists = (message.push_acks, message.reports, message.cancel_answers)
-        if any(len(items) > MAX_ITEMS for items in lists) or message.claim < 0:
-            raise InvalidInput.of("", f"more than {MAX_ITEMS} items in one list")
-    return message
 
 
 def _app_of(text: str | None) -> str:
@@ -49,14 +34,15 @@ def _app_of(text: str | None) -> str:
 class AgentGateway:
     """Sessions of agents on this process."""
 
-    def __init__(self, services: Services, access: Access, limiter: RateLimiter) -> None:
-        self._s, self._access, self._limiter = services, access, limiter
+    def __init__(self, services: Services, access: Access, limiter: RateLimiter, log: Any) -> None:
+        self._s, self._access, self._limiter, self._log = services, access, limiter, log
+        self._sessions: dict[tuple[str, str], AgentSession] = {}
 
     async def register(self, request: Request) -> Answer:
         """POST /agent/v1/register"""
 
         async def answer(device: Device) -> Any:
-            return await register_agent(self._s, device, _decoded(_REGISTER, request.body))
+            return await register_agent(self._s, device, decoded(_REGISTER, request.body))
 
         return await self._answer(request, answer)
 
@@ -65,14 +51,15 @@ class AgentGateway:
 
         async def answer(device: Device) -> Any:
             app = _app_of(dict(request.query()).get("app"))
-            message: CheckIn = _decoded(_CHECK_IN, request.body)
+            message: CheckIn = decoded_check_in(request.body)
             CHECK_INS.inc()
             with self._s.wakeups.subscribe(f"device:{device.id}") as waiter:
                 orders = await check_in(self._s, device, app, message)
                 offers = await open_offers(self._s, device, app)
                 wait_s = 0.0 if self._s.lifecycle.ending else min(MAX_WAIT_S, message.wait_seconds)
-                if wait_s > 0 and not _says_anything(orders) and not _says_anything(offers):
+                if wait_s > 0 and not says_anything(orders) and not says_anything(offers):
                     await waiter.wait(wait_s)
+                    await self._device(request)  # the secret may have ended meanwhile
                     if message.claim > 0:
                         orders = await check_in(self._s, device, app, CheckIn(seq=message.seq, claim=message.claim))
                     offers = await open_offers(self._s, device, app)
@@ -82,7 +69,7 @@ class AgentGateway:
 
     async def _answer(self, request: Request, answer: Callable[[Device], Awaitable[Any]]) -> Answer:
         try:
-            device = await self._access.device(bearer_token(request.header(b"authorization")))
+            device = await self._device(request)
             wait_s = self._limiter.wait_s(device.id, self._s.clock.now())
             if wait_s > 0:
                 refusal = Refusal(code="too_many", message="Too many requests")
@@ -91,86 +78,49 @@ class AgentGateway:
         except HeliographError as error:
             return _json(_status(error), Refusal(code=error.code, message=str(error)))
 
+    async def _device(self, request: Request) -> Device:
+        return await self._access.device(bearer_token(request.header(b"authorization")))
+
+    def _paced(self, device: Device, receive: Receive) -> Receive:
+        """What comes in, no faster than a device may talk. Nothing is read meanwhile, so the agent waits too."""
+
+        async def paced() -> Message:
+            event = await receive()
+            if event["type"] == "websocket.receive":
+                while (wait_s := self._limiter.wait_s(device.id, self._s.clock.now())) > 0:  # noqa: ASYNC110
+                    await asyncio.sleep(wait_s)
+            return event
+
+        return paced
+
     async def line(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """WebSocket /agent/v1/line?app=…"""
+        """WebSocket /agent/v1/line?app=…; a device has one per app, and the newest counts."""
         await receive()  # websocket.connect
         try:
             headers = {name: value.decode("latin-1") for name, value in scope["headers"]}
-            device = await self._access.device(bearer_token(headers.get(b"authorization")))
+            secret_hash = hash_secret(bearer_token(headers.get(b"authorization")))
+            device = await self._access.device_of(secret_hash)
             app = _app_of(parse_qs(scope["query_string"].decode("latin-1")).get("app", [""])[0])
         except HeliographError as error:
             await _refuse(scope, send, error)
             return
         await send({"type": "websocket.accept"})
+        place = (device.id, app)
+        older = self._sessions.get(place)
+        session = self._sessions[place] = AgentSession(
+            self._s, self._access, secret_hash, device, app, self._paced(device, receive), send
+        )
+        if older is not None:
+            older.end(CLOSE_REPLACED, "replaced")
         AGENTS.inc()
         try:
-            await _Session(self._s, device, app, receive, send, self._limiter).run()
+            fault = await session.run()
+            if fault is not None:
+                self._log.error("agent_line.fault", device=device.id, app=app, exc_info=fault)
         finally:
             AGENTS.dec()
-
-
-class _Session:
-    """One connected agent: reads check-ins, and pushes orders when something waits."""
-
-    def __init__(
-        self, services: Services, device: Device, app: str, receive: Receive, send: Send, limiter: RateLimiter
-    ) -> None:
-        self._s, self._device, self._app, self._limiter = services, device, app, limiter
-        self._receive, self._send = receive, send
-        self._offered: set[str] = set()
-
-    async def run(self) -> None:
-        waker = asyncio.create_task(self._wake())
-        try:
-            await self._read()
-        except InvalidInput as error:
-            await self._close(CLOSE_BAD_MESSAGE, error)
-        except HeliographError as error:
-            await self._close(CLOSE_TRY_AGAIN, error)
-        finally:
-            waker.cancel()
-
-    async def _read(self) -> None:
-        while True:
-            event = await self._receive()
-            if event["type"] == "websocket.disconnect":
-                return
-            raw = event.get("text") or event.get("bytes") or b""
-            if len(raw) > MAX_MESSAGE_BYTES:
-                raise InvalidInput.of("", "message too large")
-            message: CheckIn = _decoded(_CHECK_IN, raw)
-            CHECK_INS.inc()
-            while (wait_s := self._limiter.wait_s(self._device.id, self._s.clock.now())) > 0:  # noqa: ASYNC110
-                await asyncio.sleep(wait_s)  # nothing more is read meanwhile, so the agent waits too
-            self._offered.difference_update(ack.id for ack in message.push_acks)
-            await self._say(await check_in(self._s, self._device, self._app, message))
-
-    async def _wake(self) -> None:
-        """Tell the agent what waits for it: at the start, and whenever something new does."""
-        with self._s.wakeups.subscribe(f"device:{self._device.id}") as waiter:
-            while True:
-                try:
-                    offers = await open_offers(self._s, self._device, self._app)
-                    new = [push for push in offers.pushes if push.id not in self._offered]
-                    self._offered.update(push.id for push in new)
-                    orders = msgspec.structs.replace(offers, pushes=new)
-                    if _says_anything(orders):
-                        await self._say(orders)
-                except StoreUnavailable:
-                    await asyncio.sleep(1)
-                    continue
-                # Also looked at now and then: a wake-up from another process may be lost.
-                await waiter.wait(30)
-
-    async def _say(self, orders: Orders) -> None:
-        await self._send({"type": "websocket.send", "text": _ENCODER.encode(orders).decode()})
-
-    async def _close(self, code: int, error: HeliographError) -> None:
-        await self._send({"type": "websocket.close", "code": code, "reason": error.code})
-
-
-def _says_anything(orders: Orders) -> bool:
-    return bool(orders.pushes or orders.commands or orders.cancels or orders.waiting)
+            if self._sessions.get(place) is session:
+                del self._sessions[place]
 
 
 def _joined(orders: Orders, offers: Orders) -> Orders:

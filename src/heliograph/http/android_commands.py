@@ -1,14 +1,11 @@
 """Android commands: create, list, get, cancel."""
 
-from typing import Any
-
-import msgspec
-
 from heliograph.app.cancel_command import cancel_command
 from heliograph.app.request_command import read_android_request, request_android_command
 from heliograph.app.waiting import wait_for_command
 from heliograph.domain.errors import NotFound
 from heliograph.domain.ladder import Command
+from heliograph.http.command_bodies import ANDROID_BODY
 from heliograph.http.operations import Call, Operation
 from heliograph.http.paths import ANDROID_DEVICES, COMMAND_SORTS, find_device, page_of
 from heliograph.http.wire import EmmCommand, PageOf, emm_command
@@ -19,27 +16,13 @@ TAG = "Android commands"
 NOT_PENDING = "EmmCommand status not Pending"
 
 
-class EmmCommandCreate(msgspec.Struct, kw_only=True, omit_defaults=True, rename="camel"):
-    """Body of a new Android command. `type` may be left out where exactly one params member names it."""
-
-    type: str | None = None
-    duration: str | None = None
-    new_password: str | None = None
-    reset_password_flags: list[str] | None = None
-    start_lost_mode_params: dict[str, Any] | None = None
-    stop_lost_mode_params: dict[str, Any] | None = None
-    clear_apps_data_params: dict[str, Any] | None = None
-    add_esim_params: dict[str, Any] | None = None
-    remove_esim_params: dict[str, Any] | None = None
-
-
 async def _shown(call: Call, command: Command) -> EmmCommand:
     entries = await call.work.history.of([command.id])
     return emm_command(command, entries.get(command.id, []))
 
 
 async def create(call: Call) -> EmmCommand:
-    request = read_android_request(call.body)
+    request = read_android_request(call.body, call.principal.permissions)
     device = await find_device(call, "android", "emmDeviceId", aliases=True)
     accepted = await request_android_command(call.services, call.work, device, request, call.source)
     return emm_command(accepted.command, accepted.history)
@@ -77,7 +60,7 @@ OPERATIONS = (
         tag=TAG,
         permission="mdm.android.command.create",
         feature="androidCommands",
-        body=EmmCommandCreate,
+        body=ANDROID_BODY,
         answer=EmmCommand,
         handler=create,
         refusals=(5050, 5209),

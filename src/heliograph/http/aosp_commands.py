@@ -1,15 +1,12 @@
 """AOSP commands: create, list, get, cancel, and the delivery of their push."""
 
-from typing import Any
-
-import msgspec
-
 from heliograph.app.cancel_command import cancel_command
 from heliograph.app.request_command import read_aosp_request, request_aosp_command
 from heliograph.app.waiting import wait_for_command
 from heliograph.domain.errors import NotFound
 from heliograph.domain.ladder import Command
 from heliograph.domain.times import time_text
+from heliograph.http.command_bodies import AOSP_BODY
 from heliograph.http.operations import Call, Operation
 from heliograph.http.paths import AOSP_DEVICES, COMMAND_SORTS, find_device, page_of
 from heliograph.http.wire import AosCommand, AosPushStatus, PageOf, aos_command
@@ -20,14 +17,6 @@ TAG = "AOSP commands"
 FEATURE = "aospCommands"
 NOT_PENDING = "AosCommand status not Pending"
 AGE_HEADER = "X-Push-Status-Age"
-
-
-class AosCommandCreate(msgspec.Struct, kw_only=True, omit_defaults=True, rename="camel"):
-    """Body of a new AOSP command; `duration` in seconds."""
-
-    command: str
-    duration: float | None = None
-    params: dict[str, Any] | None = None
 
 
 async def _shown(call: Call, command: Command) -> AosCommand:
@@ -95,7 +84,7 @@ OPERATIONS = (
         tag=TAG,
         permission="mdm.aosp.command.create",
         feature=FEATURE,
-        body=AosCommandCreate,
+        body=AOSP_BODY,
         answer=AosCommand,
         handler=create,
         refusals=(5050, 5209),

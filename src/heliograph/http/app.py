@@ -52,7 +52,7 @@ def build_app(services: Services, access: Access, health: Health, rates: Rates |
     api = Api(
         services, access, RateLimiter(rates.key), RateLimiter(rates.organization), PushStatusReader(services), log
     )
-    gateway = AgentGateway(services, access, RateLimiter(rates.device))
+    gateway = AgentGateway(services, access, RateLimiter(rates.device), log)
     routes: list[tuple[str, str, Endpoint]] = [(o.method, o.path, _endpoint(api, o)) for o in OPERATIONS]
     routes += [
         ("POST", REGISTER_PATH, gateway.register),

@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from heliograph.http.operations import MAX_LIMIT, MAX_PAGE, MAX_WAIT_S, Operation
+from heliograph.http.operations import MAX_LIMIT, MAX_PAGE, MAX_WAIT_S, Body, Operation
 
 _MESSAGES = {
     1002: (404, "Route not found"),
@@ -20,12 +20,29 @@ _MESSAGES = {
     5209: (400, "Invalid input"),
 }
 _STATUS_TEXT = {400: "Refused", 401: "No token, a bad one, or one without the permission", 404: "Not there"}
+_PATH_PARAMETERS = {
+    "organizationId": "Id or slug of the organization.",
+    "emmDeviceId": "The Android device: platform id, serial number, IMEI, enrollment-specific id or all-platform id.",
+    "aosDeviceId": "Id of the AOSP device.",
+    "deviceId": "The device's id over all platforms.",
+    "emmCommandId": "Id of the command.",
+    "aosCommandId": "Id of the command.",
+    "pushNotificationId": "Id of the push, as sending it answered.",
+}
+_QUERY_PARAMETERS = {
+    "page": "Which page, from 1.",
+    "limit": "How many on a page.",
+    "sort": "Field to sort by, with :asc or :desc if wanted.",
+    "wait": "Answer as soon as the state is final, or after so many seconds as it then is (extension).",
+}
 _REF = "#/components/schemas/{name}"
 
 
 def document(operations: Sequence[Operation]) -> dict[str, Any]:
     """The OpenAPI document of the API."""
-    shapes = [o.answer for o in operations] + [o.body for o in operations if o.body is not None]
+    shapes = [o.answer for o in operations]
+    shapes += [o.body for o in operations if o.body is not None and not isinstance(o.body, Body)]
+    bodies = {o.body.name: o.body.schema for o in operations if isinstance(o.body, Body)}
     _, components = msgspec.json.schema_components(shapes, ref_template=_REF)
     paths: dict[str, Any] = {}
     for operation in operations:
@@ -41,7 +58,7 @@ def document(operations: Sequence[Operation]) -> dict[str, Any]:
         "security": [{"bearerAuth": []}],
         "paths": paths,
         "components": {
-            "schemas": {**components, "ErrorEnvelope": _ERROR_ENVELOPE},
+            "schemas": {**components, **bodies, "ErrorEnvelope": _ERROR_ENVELOPE},
             "securitySchemes": {"bearerAuth": {"type": "http", "scheme": "bearer"}},
         },
     }
@@ -75,17 +92,31 @@ def _operation(operation: Operation) -> dict[str, Any]:
         "parameters": _parameters(operation),
         "responses": _responses(operation),
     }
+    if operation.feature is not None:
+        described["x-required-feature"] = operation.feature
     if operation.extension:
         described["x-extension"] = True
     if operation.body is not None:
-        content = {"application/json": {"schema": _schema_of(operation.body)}}
-        described["requestBody"] = {"required": True, "content": content}
+        described["requestBody"] = {"required": True, "content": {"application/json": _content(operation.body)}}
     return described
+
+
+def _content(body: Any) -> dict[str, Any]:
+    if not isinstance(body, Body):
+        return {"schema": _schema_of(body)}
+    reference = {"schema": {"$ref": _REF.format(name=body.name)}}
+    return reference | ({"examples": dict(body.examples)} if body.examples else {})
 
 
 def _parameters(operation: Operation) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = [
-        {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
+        {
+            "name": name,
+            "in": "path",
+            "required": True,
+            "description": _PATH_PARAMETERS[name],
+            "schema": {"type": "string"},
+        }
         for name in re.findall(r"\{(\w+)\}", operation.path)
     ]
     query: dict[str, dict[str, Any]] = {}
@@ -96,7 +127,10 @@ def _parameters(operation: Operation) -> list[dict[str, Any]]:
         query["sort"] = {"type": "string", "pattern": f"^(({names})(:asc|:desc)?)?$"}
     if operation.waits:
         query["wait"] = {"type": "integer", "minimum": 0, "maximum": MAX_WAIT_S, "default": 0}
-    return found + [{"name": name, "in": "query", "schema": schema} for name, schema in query.items()]
+    return found + [
+        {"name": name, "in": "query", "description": _QUERY_PARAMETERS[name], "schema": schema}
+        for name, schema in query.items()
+    ]
 
 
 def _responses(operation: Operation) -> dict[str, Any]:

@@ -86,11 +86,20 @@ Handler = Callable[[Call], Awaitable[Any]]
 
 
 @dataclass(frozen=True, slots=True)
+class Body:
+    """How a request body is documented: the name of its schema, the schema, and examples by name."""
+
+    name: str
+    schema: Mapping[str, Any]
+    examples: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
 class Operation:
     """One operation: route, rights, shapes and the function that carries it out.
 
-    `sorts` = wire name → record field for lists; `waits` = takes `?wait=`; `body` = the shape that documents the
-    request body (it is read field by field); `answer` = the shape of `data`. `extension`: ours, not the contract's.
+    `sorts` = wire name → record field for lists; `waits` = takes `?wait=`; `body` documents the request body (it is
+    read field by field); `answer` = the shape of `data`. `extension`: ours, not the contract's.
     """
 
     method: str
@@ -102,7 +111,7 @@ class Operation:
     answer: Any
     handler: Handler
     feature: str | None = None
-    body: type[msgspec.Struct] | None = None
+    body: type[msgspec.Struct] | Body | None = None
     sorts: Mapping[str, str] | None = None
     waits: bool = False
     extension: bool = False

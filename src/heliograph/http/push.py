@@ -1,12 +1,13 @@
 """Push notifications to agent apps: send, and what became of one."""
 
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 
 from heliograph.app.pushes import read_push_request, send_push
 from heliograph.app.waiting import wait_for_push
 from heliograph.domain.errors import NotFound
+from heliograph.domain.fields import MAX_TEXT
 from heliograph.http.operations import Call, Operation
 from heliograph.http.paths import MDM
 from heliograph.http.wire import PushNotification, push_notification
@@ -15,22 +16,33 @@ TAG = "Push notifications"
 FEATURE = "pushNotifications"
 
 
-class Notification(msgspec.Struct, kw_only=True, omit_defaults=True):
-    """What is shown, and free data for the app. Texts have at most 256 characters."""
+_Text = Annotated[str, msgspec.Meta(max_length=MAX_TEXT)]
 
-    body: str
-    title: str | None = None
-    data: dict[str, Any] | None = None
+
+class Notification(msgspec.Struct, kw_only=True, omit_defaults=True):
+    """What is shown, and data for the app."""
+
+    body: Annotated[_Text, msgspec.Meta(description="The text; also of a silent push, which shows nothing.")]
+    title: Annotated[_Text | None, msgspec.Meta(description="The title.")] = None
+    data: Annotated[dict[str, Any] | None, msgspec.Meta(description="Data for the app; Pushy takes 4 kB in all.")] = (
+        None
+    )
 
 
 class PushSend(msgspec.Struct, kw_only=True):
-    """Body of a push. `identifier` is the platform device id or the all-platform id."""
+    """A push to one of the agent's apps."""
 
-    os: str
-    identifier: str
-    app: str
-    type: str
-    notification: Notification
+    os: Annotated[
+        Literal["ios", "android", "aosp", "macos", "windows", "package"],
+        msgspec.Meta(description="The device's platform; package is any other system that runs our agent."),
+    ]
+    identifier: Annotated[str, msgspec.Meta(description="The device's platform id or all-platform id.")]
+    app: Annotated[
+        Literal["mdmAgent", "setupAssistant", "remoteSupport", "kioskLauncher"],
+        msgspec.Meta(description="Which app of the agent; it has to be registered on the device."),
+    ]
+    type: Annotated[Literal["notification", "silent"], msgspec.Meta(description="Whether something is shown.")]
+    notification: Annotated[Notification, msgspec.Meta(description="What is shown, and data for the app.")]
 
 
 async def send(call: Call) -> PushNotification:

@@ -1,17 +1,12 @@
 """Set-up over HTTP: the same verbs that the command line has, bound to the caller's organization (extension)."""
 
-import msgspec
-
 from heliograph.app.verbs import VERBS, Caller, Json, Verb, call_verb, may_grant
 from heliograph.domain.errors import PermissionMissing
 from heliograph.http.operations import Call, Handler, Operation
 from heliograph.http.paths import ORGANIZATION
+from heliograph.http.setup_bodies import BODIES
 
 TAG = "Set-up"
-
-
-class SetupBody(msgspec.Struct):
-    """Members as the verb names them; see `heliograph VERB --help`."""
 
 
 def _handler(verb: Verb) -> Handler:
@@ -33,7 +28,7 @@ OPERATIONS = tuple(
         summary=verb.summary,
         tag=TAG,
         permission=verb.permission,
-        body=SetupBody,
+        body=BODIES[verb.name],
         answer=dict,
         handler=_handler(verb),
         extension=True,

@@ -73,6 +73,7 @@ class ChangeSet:
     new_pushes: list[Push] = field(default_factory=list)
     pushes: list[Push] = field(default_factory=list)
     entries: list[Entry] = field(default_factory=list)
+    amended: list[Entry] = field(default_factory=list)  # take the place of entries that are stored
     debts: list[Debt] = field(default_factory=list)
     withdrawn: list[str] = field(default_factory=list)
     settlements: list[Settlement] = field(default_factory=list)
@@ -86,7 +87,7 @@ class ChangeSet:
         """A new command, with the first line of its history."""
         step = apply(command, event, now=now)
         self.new_commands.append(step.command)
-        self._keep(step.entry)
+        self._keep(step.entry, 0)
         return step.command
 
     def move(self, command: Command, event: Event, now: int) -> Command:
@@ -97,7 +98,7 @@ class ChangeSet:
         step: Step = apply(command, event, now=now)
         if step.command is command:
             return command
-        self._keep(step.entry)
+        self._keep(step.entry, command.entries)
         held = next((i for i, c in enumerate(self.commands) if c.id == command.id), None)
         if held is not None:
             self.commands[held] = step.command
@@ -110,7 +111,7 @@ class ChangeSet:
         """A new push, with the first line of its history."""
         step = apply_push(push, event, now=now)
         self.new_pushes.append(step.push)
-        self._keep(step.entry)
+        self._keep(step.entry, 0)
         return step.push
 
     def move_push(self, push: Push, event: PushEvent, now: int) -> Push:
@@ -118,13 +119,15 @@ class ChangeSet:
         step: PushStep = apply_push(push, event, now=now)
         if step.push is push:
             return push
-        self._keep(step.entry)
+        self._keep(step.entry, push.entries)
         held = next((i for i, p in enumerate(self.pushes) if p.id == push.id), None)
         if held is not None:
             self.pushes[held] = step.push
         else:
             self.pushes.append(step.push)
         self.topics.add(f"push:{push.id}")
+        if push.command_id is not None:
+            self.topics.add(f"command:{push.command_id}")  # whoever waits for its push-status
         return step.push
 
     def owe(self, debt: Debt) -> None:
@@ -153,9 +156,19 @@ class ChangeSet:
         """Tell the process that holds the device's connection that something waits for it."""
         self.topics.add(f"device:{device_id}")
 
-    def _keep(self, entry: Entry | None) -> None:
-        if entry is not None:
+    def _keep(self, entry: Entry | None, known: int) -> None:
+        """An entry behind the `known` ones is new; another takes the place of the one with its number."""
+        if entry is None:
+            return
+        if entry.seq >= known:
             self.entries.append(entry)
+            return
+        for entries in (self.entries, self.amended):
+            for place, held in enumerate(entries):
+                if (held.subject_id, held.seq) == (entry.subject_id, entry.seq):
+                    entries[place] = entry
+                    return
+        self.amended.append(entry)
 
 
 def with_evidence(event: Event, **more: Any) -> Event:

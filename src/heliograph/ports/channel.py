@@ -146,6 +146,10 @@ class ManagementChannel(Protocol):
         """All devices of an enterprise, as the upstream describes them."""
         ...
 
+    async def device(self, name: str) -> dict[str, Any] | Gone | Unreachable:
+        """One device, as the upstream describes it now."""
+        ...
+
     async def operation(self, name: str) -> dict[str, Any] | Gone | Unreachable:
         """One operation."""
         ...

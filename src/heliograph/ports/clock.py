@@ -1,6 +1,6 @@
 """Time, ids, wake-ups and encryption: the small ports that everything above the edges needs."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
 from typing import Protocol
 
@@ -42,6 +42,10 @@ class Wakeups(Protocol):
 
     def notify_all(self) -> None:
         """Wake everybody in this process."""
+        ...
+
+    def watch(self, topic: str, call: Callable[[], None]) -> AbstractContextManager[object]:
+        """Have a function called at each notification of the topic (not by `notify_all`)."""
         ...
 
     def subscribe(self, topic: str) -> AbstractContextManager[Waiter]:

@@ -149,6 +149,10 @@ class Providers(Protocol):
         """The plug-in of a kind."""
         ...
 
+    def kinds(self) -> list[str]:
+        """The kinds that take an account."""
+        ...
+
     async def provider(self, organization_id: str, kind: str, account_id: str | None) -> PushProvider | None:
         """The provider behind an account; None when it is gone, disabled, or of another kind."""
         ...

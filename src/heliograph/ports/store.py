@@ -75,8 +75,11 @@ class PushRepository(Protocol):
         """All pushes made for a command, newest first."""
         ...
 
-    async def offers(self, device_id: str, app: str, now: int, limit: int) -> list[Push]:
-        """Pushes that our own line accepted for an app, neither acknowledged nor expired, oldest first."""
+    async def offers(self, device_id: str, app: str, now: int, limit: int, behind: Push | None = None) -> list[Push]:
+        """Pushes that our own line accepted for an app, neither acknowledged nor expired, oldest first.
+
+        `behind` = the last one of the page before.
+        """
         ...
 
 

@@ -109,6 +109,10 @@ class ProviderRegistry:
         """The plug-in of a kind."""
         return self._plugins.get(kind)
 
+    def kinds(self) -> list[str]:
+        """The kinds that take an account."""
+        return sorted(kind for kind, plugin in self._plugins.items() if plugin.needs_account)
+
     async def provider(self, organization_id: str, kind: str, account_id: str | None) -> PushProvider | None:
         """The provider behind an account; None when it is gone, disabled, or of another kind."""
         plugin = self._plugins.get(kind)

@@ -58,8 +58,12 @@ class SqlStore(ABC):
     async def fingerprint(self, mine: str) -> str:
         """The fingerprint of the key that seals this database's secrets; on first use it becomes `mine`."""
         await self.write(statement(_KEEP_FINGERPRINT, mine))
-        [[known]] = await self.fetch("SELECT fingerprint FROM secret_key WHERE id = 1")
-        return str(known)
+        return await self.known_fingerprint() or ""
+
+    async def known_fingerprint(self) -> str | None:
+        """The fingerprint of the key that seals this database's secrets; None before the first use."""
+        rows = await self.fetch("SELECT fingerprint FROM secret_key WHERE id = 1")
+        return str(rows[0][0]) if rows else None
 
     async def replace_fingerprint(self, mine: str) -> None:
         """From now on secrets are sealed with another key. What was sealed before cannot be opened any more."""

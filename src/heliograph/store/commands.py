@@ -38,9 +38,9 @@ _OFFERS = LookUp(
     f"""
 SELECT {PUSHES.names} FROM pushes
 WHERE organization_id = $1 AND device_id = $2 AND app = $3 AND {OFFERED} AND expires_at > $4
-ORDER BY created_at, id LIMIT $5
+AND (created_at, id) > ($5, $6) ORDER BY created_at, id LIMIT $7
 """,
-    ("text", "text", "text", "bigint", "bigint"),
+    ("text", "text", "text", "bigint", "bigint", "text", "bigint"),
 )
 
 _HISTORY = f"SELECT {HISTORY.names} FROM history WHERE organization_id = $1"
@@ -93,9 +93,10 @@ class Pushes:
         rows = await self._reader.fetch(_PUSHES_OF_COMMAND, self._organization_id, command_id)
         return [PUSHES.read(row) for row in rows]
 
-    async def offers(self, device_id: str, app: str, now: int, limit: int) -> list[Push]:
+    async def offers(self, device_id: str, app: str, now: int, limit: int, behind: Push | None = None) -> list[Push]:
         """Pushes of our own line that an app has not acknowledged."""
-        rows = await self._reader.look_up(_OFFERS, self._organization_id, device_id, app, now, limit)
+        place = (-1, "") if behind is None else (behind.created_at, behind.id)
+        rows = await self._reader.look_up(_OFFERS, self._organization_id, device_id, app, now, *place, limit)
         return [PUSHES.read(row) for row in rows]
 
 

@@ -6,13 +6,13 @@ from typing import Any
 
 import asyncpg
 
-from heliograph.domain.errors import InvalidInput
 from heliograph.ports.clock import Wakeups
 from heliograph.store.base import SqlStore
 from heliograph.store.database import Dialect, LookUp, Rows, Statement
 from heliograph.store.migrator import Applied, Migration, pending
 from heliograph.store.postgres_connections import Connections
 from heliograph.store.postgres_errors import DATABASE_ERRORS, translate
+from heliograph.store.postgres_reach import reach
 from heliograph.store.postgres_reader import PostgresReader
 from heliograph.store.postgres_statistics import keep_statistics
 from heliograph.store.postgres_writer import PostgresWriter
@@ -39,7 +39,7 @@ _SETTINGS = {
     "plan_cache_mode": "force_generic_plan",
     "timezone": "UTC",
 }
-_LOCKS = {"migrate": 0x68656C_01, "claim": 0x68656C_02}
+_LOCKS = {"migrate": 0x68656C_01, "claim": 0x68656C_02, "quota": 0x68656C_03}
 _STATEMENT_TIMEOUT_S = 30.0
 _CONNECT_TIMEOUT_S = 10.0
 
@@ -58,7 +58,8 @@ class PostgresStore(SqlStore):
 
     @classmethod
     async def open(cls, dsn: str, wakeups: Wakeups, *, connections: int = 10) -> "PostgresStore":
-        """Connect to a database; raises StoreUnavailable when it does not answer."""
+        """Connect to a database; raises StoreUnavailable, saying why, when it cannot be had."""
+        await reach(dsn)
         pool = Connections(
             dsn,
             connections,
@@ -67,10 +68,6 @@ class PostgresStore(SqlStore):
             server_settings=_SETTINGS,
         )
         store = cls(dsn, pool, wakeups)
-        try:
-            await store.fetch("SELECT 1")
-        except ValueError:
-            raise InvalidInput(message="The database URL is not valid") from None
         store._tasks.append(asyncio.create_task(keep_statistics(store.fetch), name="heliograph-statistics"))
         return store
 

@@ -90,6 +90,11 @@ def _withdraw(good: str) -> list[str]:
 
 
 _HISTORY_COLUMNS = ("organization_id", *HISTORY.columns)
+_AMEND = (
+    "history_amended AS (UPDATE history h SET rung = i.rung, at = i.at, source = i.source, evidence = i.evidence"
+    " FROM amended i WHERE h.organization_id = i.organization_id AND h.subject_id = i.subject_id AND h.seq = i.seq"
+    " AND {good})"
+)
 _BRING_FORWARD = (
     " ON CONFLICT (organization_id, key) DO UPDATE SET due_at = least(outbox.due_at, excluded.due_at), lease_until = 0,"
     " token = outbox.token + 1"
@@ -147,6 +152,12 @@ PARTS = (
         lambda p: p.entries,
         _typed(HISTORY, _HISTORY_COLUMNS),
         _insert("entries", "history", _HISTORY_COLUMNS),
+    ),
+    Part(
+        "amended",
+        lambda p: p.amended,
+        _typed(HISTORY, _HISTORY_COLUMNS),
+        lambda good: [_AMEND.format(good=good)],
     ),
     Part("withdrawn", lambda p: p.withdrawn, (_ORGANIZATION, ("key", "text")), _withdraw),
     Part(

@@ -30,7 +30,7 @@ Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 
 
 class PostgresHub(Hub):
-    """Implements ports.clock.Wakeups for all processes on one database. Built by `open`."""
+    """Implements ports.clock.Wakeups for all processes on one database. Built by `open`, or started later."""
 
     def __init__(self, dsn: str) -> None:
         super().__init__()
@@ -47,11 +47,15 @@ class PostgresHub(Hub):
     async def open(cls, dsn: str) -> "PostgresHub":
         """Start to send and to listen. Does not wait for the database."""
         hub = cls(dsn)
-        hub._tasks = [
-            asyncio.create_task(hub._forever(hub._send), name="heliograph-notify"),
-            asyncio.create_task(hub._forever(hub._listen), name="heliograph-listen"),
-        ]
+        hub.start()
         return hub
+
+    def start(self) -> None:
+        """Start to send and to listen, once."""
+        self._tasks = [
+            asyncio.create_task(self._forever(self._send), name="heliograph-notify"),
+            asyncio.create_task(self._forever(self._listen), name="heliograph-listen"),
+        ]
 
     async def listening(self) -> None:
         """Wait until notifications of other processes are heard."""

@@ -32,3 +32,5 @@ async def keep_statistics(fetch: Callable[[str], Awaitable[Rows]]) -> None:
                 await fetch(f"ANALYZE {row[0]}")
         except HeliographError as error:
             log.info("no fresh statistics for now: %s", error.code)
+        except Exception:
+            log.exception("no fresh statistics for now")

@@ -27,8 +27,9 @@ R = TypeVar("R", bound=_Versioned)
 class Prepared:
     """Rows to write.
 
-    new_*: whole rows. saved_*: (id, version that was read, changing columns …). settled: (id, token, hard, due_at,
-    reason, time). debts: whole outbox rows. `touched` names what no two sets of one statement may share.
+    new_*, entries: whole rows. amended: as entries, in place of what is stored. saved_*: (id, version that was read,
+    changing columns …). settled: (id, token, hard, due_at, reason, time). debts: whole outbox rows. `touched` names
+    what no two sets of one statement may share.
     """
 
     organization_id: str
@@ -37,6 +38,7 @@ class Prepared:
     saved_commands: list[Row] = field(default_factory=list)
     saved_pushes: list[Row] = field(default_factory=list)
     entries: list[Row] = field(default_factory=list)
+    amended: list[Row] = field(default_factory=list)
     settled: list[Row] = field(default_factory=list)
     withdrawn: list[Row] = field(default_factory=list)
     debts: list[Row] = field(default_factory=list)
@@ -52,7 +54,7 @@ def prepare(changes: ChangeSet) -> Prepared:
     new_pushes, pushes = _folded(organization_id, changes.new_pushes, changes.pushes)
     debts = _merged(changes.debts)
     records = {record.id for group in (new_commands, commands, new_pushes, pushes) for record in group}
-    strangers = {entry.subject_id for entry in changes.entries} - records
+    strangers = {entry.subject_id for entry in (*changes.entries, *changes.amended)} - records
     if strangers or any(debt.organization_id != organization_id for debt in debts):
         raise ValueError("a change set holds something that belongs to another record or organization")
     settled_keys = {s.item.key for s in changes.settlements if s.item.key is not None}
@@ -66,6 +68,7 @@ def prepare(changes: ChangeSet) -> Prepared:
         [_saved(COMMANDS, c) for c in commands],
         [_saved(PUSHES, p) for p in pushes],
         [(organization_id, *HISTORY.row(entry)) for entry in changes.entries],
+        [(organization_id, *HISTORY.row(entry)) for entry in changes.amended],
         [_settled(s, now) for s in sorted(changes.settlements, key=lambda s: s.item.id)],
         [(organization_id, key) for key in sorted(withdrawn)],
         [_owed(d, now) for d in debts],

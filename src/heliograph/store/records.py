@@ -12,6 +12,7 @@ from typing import Any, Generic, TypeVar
 
 import msgspec
 
+from heliograph.domain.attempts import Attempts
 from heliograph.domain.deliveries import Push, PushRung
 from heliograph.domain.devices import (
     ApiKey,
@@ -153,6 +154,9 @@ COMMANDS = Table(
         "operation": JSON,
         "reason": _json(Reason),
         "contradicted": _json(tuple[str, ...]),
+        "attempts": _json(Attempts),
+        "not_before": TIME,
+        "deferrals": NUMBER,
         "entries": NUMBER,
         "version": NUMBER,
     },
@@ -183,6 +187,7 @@ PUSHES = Table(
         "provider_expires_at": TIME,
         "pending_devices": NUMBER,
         "answer_at": TIME,
+        "attempts": _json(Attempts),
         "entries": NUMBER,
         "version": NUMBER,
     },

@@ -2,6 +2,7 @@
 
 # ruff: noqa: S608 - made of a number
 
+import errno
 import fcntl
 import json
 import os
@@ -25,6 +26,7 @@ SQLITE = Dialect(
     pack=lambda members: json.dumps(list(members)),
 )
 
+_MAGIC = b"SQLite format 3\0"
 _READ_TIMEOUT_S = 1.0  # reads run on the event loop and never wait for the writer, only for a foreign program's lock
 
 
@@ -137,13 +139,28 @@ def _named(args: tuple[Any, ...]) -> dict[str, Any]:
 def _prepared(folder: Path) -> tuple[Path, IO[str]]:
     """The path of the database, readable by nobody else, and the lock that is held on it."""
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         lock = _lock(folder)
         path = folder / "heliograph.db"
-        os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
+        handle = os.open(path, os.O_CREAT | os.O_RDWR, 0o600)
+        head = os.read(handle, len(_MAGIC))
+        os.close(handle)
     except OSError as error:
-        raise StoreUnavailable(f"The data directory {folder} cannot be used: {error.strerror}") from None
+        raise StoreUnavailable(
+            f"The data directory {folder} cannot be used: {error.strerror}{_advice(error)}"
+        ) from None
+    if head and head != _MAGIC:
+        lock.close()
+        raise StoreUnavailable(f"{path} is not an SQLite database: move it away, or choose another --data-dir")
     return path, lock
+
+
+def _advice(error: OSError) -> str:
+    if isinstance(error, FileExistsError | NotADirectoryError):
+        return ". Choose another with --data-dir"
+    if isinstance(error, PermissionError) or error.errno == errno.EROFS:
+        return ". Choose another with --data-dir, or let the user that runs this write there"
+    return ""
 
 
 def _lock(folder: Path) -> IO[str]:

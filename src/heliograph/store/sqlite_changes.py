@@ -25,6 +25,7 @@ def _update(table: Table[Any]) -> str:
 _NEW_COMMAND = _insert("commands", COMMANDS.columns)
 _NEW_PUSH = _insert("pushes", PUSHES.columns)
 _NEW_ENTRY = _insert("history", ("organization_id", *HISTORY.columns))
+_AMEND = _NEW_ENTRY.replace("INSERT", "INSERT OR REPLACE", 1)
 _SAVE_COMMAND = _update(COMMANDS)
 _SAVE_PUSH = _update(PUSHES)
 _PAY = "DELETE FROM outbox WHERE id = ? AND token = ? AND organization_id = ?"
@@ -51,6 +52,7 @@ def write_changes(connection: sqlite3.Connection, prepared: Prepared) -> None:
         (_NEW_COMMAND, prepared.new_commands),
         (_NEW_PUSH, prepared.new_pushes),
         (_NEW_ENTRY, prepared.entries),
+        (_AMEND, prepared.amended),
         (_WITHDRAW, prepared.withdrawn),
         (_OWE, prepared.debts),
     ):

@@ -1,7 +1,7 @@
 """Wake-ups inside one process: topics and those who wait for them. A hint only, truth is in the database."""
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from types import TracebackType
 
 
@@ -31,6 +31,10 @@ class Subscription:
         if self._future is not None and not self._future.done():
             self._future.set_result(None)
 
+    def rouse(self) -> None:
+        """Something may have been missed: as if it had been notified."""
+        self.fire()
+
     async def wait(self, timeout: float) -> bool:
         """True once notified since the last call, False after `timeout` seconds."""
         if not self._fired and timeout > 0:
@@ -44,6 +48,23 @@ class Subscription:
                 self._future = None
         fired, self._fired = self._fired, False
         return fired
+
+
+class Watch(Subscription):
+    """A subscription that calls a function instead of waking a waiter."""
+
+    __slots__ = ("_call",)
+
+    def __init__(self, hub: "Hub", topic: str, call: Callable[[], None]) -> None:
+        super().__init__(hub, topic)
+        self._call = call
+
+    def fire(self) -> None:
+        """Call."""
+        self._call()
+
+    def rouse(self) -> None:
+        """Nothing is known to have happened."""
 
 
 def _time_out(future: "asyncio.Future[None]") -> None:
@@ -60,18 +81,22 @@ class Hub:
     def notify(self, topics: Iterable[str]) -> None:
         """Wake whoever waits for one of the topics."""
         for topic in topics:
-            for waiter in self._waiting.get(topic, ()):
+            for waiter in tuple(self._waiting.get(topic, ())):
                 waiter.fire()
 
     def notify_all(self) -> None:
         """Wake everybody: something may have been missed."""
         for waiters in self._waiting.values():
             for waiter in waiters:
-                waiter.fire()
+                waiter.rouse()
 
     def subscribe(self, topic: str) -> Subscription:
         """Begin to listen, as a context manager."""
         return Subscription(self, topic)
+
+    def watch(self, topic: str, call: Callable[[], None]) -> Watch:
+        """Call a function at each notification, as a context manager."""
+        return Watch(self, topic, call)
 
     async def close(self) -> None:
         """Nothing to let go of within one process."""

@@ -28,7 +28,7 @@ _LONGEST_WIPE_REASON = 200
 
 
 class Accepted(msgspec.Struct, frozen=True):
-    """A command that passed. `echo` is what `metadata` shows: normalized, and without secrets."""
+    """A command that passed. `echo` is what `metadata` shows: normalized, without secrets unless that is asked for."""
 
     echo: dict[str, Any]
     duration: timedelta
@@ -36,7 +36,7 @@ class Accepted(msgspec.Struct, frozen=True):
     """Numeric with fewer than six digits, which Android 14 refuses. The password itself is not kept."""
 
 
-def accept(body: Any, device: AmapiSpec, default_duration: float) -> Accepted:
+def accept(body: Any, device: AmapiSpec, default_duration: float, *, echo_password: bool = False) -> Accepted:
     """Check the body of issueCommand; ApiError names everything that is wrong with it."""
     found = Violations()
     command = parse_message("Command", body, found)
@@ -47,7 +47,7 @@ def accept(body: Any, device: AmapiSpec, default_duration: float) -> Accepted:
     duration = _duration(command, default_duration, found)
     _check_params(command, device, found)
     found.raise_if_any()
-    password = command.pop("newPassword", "")
+    password = command.get("newPassword", "") if echo_password else command.pop("newPassword", "")
     command.get("addEsimParams", {}).pop("activationCode", None)
     weak = len(password) < 6 and password.isdigit()
     return Accepted(without_defaults("Command", command), duration, weak)

@@ -94,6 +94,11 @@ def match(http_method: str, path: str) -> tuple[Method, dict[str, str]] | None:
     return None
 
 
+def methods() -> list[Method]:
+    """Every method of the document."""
+    return list(_methods(_DOCUMENT.resources))
+
+
 @cache
 def field_names(schema: str) -> dict[str, str]:
     """Every accepted spelling of a message's fields (lowerCamelCase and snake_case) -> its JSON name."""

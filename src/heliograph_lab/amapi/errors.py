@@ -43,7 +43,10 @@ NOT_FOUND_PAGE = (
 
 
 class ApiError(Exception):
-    """An answer in Google's error shape. `rpc` overrides the name that goes with the HTTP status."""
+    """An answer in Google's error shape. `rpc` overrides the name that goes with the HTTP status.
+
+    `retry_after`: seconds, for the header.
+    """
 
     def __init__(
         self,
@@ -52,10 +55,19 @@ class ApiError(Exception):
         *,
         rpc: str | None = None,
         details: list[dict[str, Any]] | None = None,
+        retry_after: int | None = None,
     ) -> None:
         super().__init__(message)
         self.status = status
+        self.retry_after = retry_after
         self.body = error_json(status, message, rpc=rpc, details=details)
+
+
+class Unmodelled(ApiError):
+    """501: Google has it, and the emulator has not. Logged as an error, for whoever needs it has to add it."""
+
+    def __init__(self, what: str) -> None:
+        super().__init__(501, f"The emulator does not model {what}.")
 
 
 def error_json(

@@ -10,7 +10,9 @@ from typing import Any, TypeVar
 import msgspec
 
 from heliograph_lab.amapi.devices import Registry, amapi_of
-from heliograph_lab.amapi.operations import Book, CancelFate, Slot
+from heliograph_lab.amapi.events import Outlet
+from heliograph_lab.amapi.notices import Notices, leaves
+from heliograph_lab.amapi.operations import Book, CancelFate, Record, Slot
 from heliograph_lab.amapi.outcomes import Verdict, decide
 from heliograph_lab.amapi.settings import EmulatorSettings
 from heliograph_lab.amapi.timeline import Timeline
@@ -19,7 +21,7 @@ from heliograph_lab.kernel import Kernel
 from heliograph_lab.state import Entry, Event, entry
 
 _log = logging.getLogger("heliograph_lab.amapi")
-_LEAVES = ("WIPE", "RELINQUISH_OWNERSHIP")
+_MOST_ROUNDS = 100
 T = TypeVar("T")
 
 
@@ -27,17 +29,25 @@ class Executor:
     """One worker for each device that has something to do; operations of one device run in order."""
 
     def __init__(
-        self, kernel: Kernel, fleet: Fleet, book: Book, registry: Registry, settings: EmulatorSettings
+        self,
+        kernel: Kernel,
+        fleet: Fleet,
+        book: Book,
+        registry: Registry,
+        settings: EmulatorSettings,
+        outlet: Outlet,
     ) -> None:
         self._kernel = kernel
         self._fleet = fleet
         self._book = book
         self._registry = registry
         self._settings = settings
+        self.notices = Notices(kernel.clock, fleet, registry, settings, outlet)
         self._timeline = Timeline(kernel.clock)
         self._busy: set[str] = set()
         self._online_since: dict[str, datetime] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
+        self._background: set[asyncio.Task[Any]] = set()  # those of them that answer no request
         self._running = False
 
     async def start(self) -> None:
@@ -57,6 +67,13 @@ class Executor:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def settled(self) -> None:
+        """Return once everything that is due has happened, and what follows from it; under load, after a while."""
+        for _ in range(_MOST_ROUNDS):
+            if not self._running or not (self._timeline.run_due() or self._background):
+                return
+            await asyncio.gather(*self._background, return_exceptions=True)
 
     def spawn(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
         """Run apart from the caller, who may go away; ended by `stop`."""
@@ -116,8 +133,16 @@ class Executor:
         try:
             while (slot := self._next(device)) is not None:
                 await self._run(slot)
+            await self._wipe(device)
         finally:
             self._busy.discard(device)
+
+    async def _wipe(self, name: str) -> None:
+        # Deleted by the API, the device erases itself once it hears of that; there is no operation for it.
+        device = self._fleet.by_amapi_name(name)
+        if device is not None and device.online and self._registry.to_be_wiped(name):
+            await self._registry.wiped(name, entry(device.spec.device_id, "executed", type="WIPE"))
+            self.notices.wiped(device, name)
 
     def _next(self, name: str) -> Slot | None:
         device = self._fleet.by_amapi_name(name)
@@ -152,26 +177,32 @@ class Executor:
         outcome = device.outcome if device.outcome.result != "never" else Outcome(statuses=device.outcome.statuses)
         return decide(slot.record.command, slot.record.weak_password, amapi_of(device), outcome)
 
-    async def _end(self, slot: Slot, verdict: Verdict, *journal: Entry) -> None:
+    async def _end(self, slot: Slot, verdict: Verdict, *journal: Entry, expired: bool = False) -> None:
         record = msgspec.structs.replace(
             slot.record,
             command={**slot.record.command, **verdict.fields},
             done=True,
             error=verdict.error,
             effect=verdict.effect,
+            expired=expired,
             ended_at=self._kernel.clock.now(),
         )
-        await self._book.commit(slot, record, journal)
+        await self._book.commit(slot, record, journal, self.notices.ended(record))
+        self.notices.published(record)
         self._after_end(slot)
 
     def _after_end(self, slot: Slot) -> None:
         record = slot.record
         ended = record.ended_at or self._kernel.clock.now()
-        if record.effect and record.command["type"] in _LEAVES:
+        if leaves(record):
             self._registry.leave(record.device)
-            self._at(ended, self._settings.drop_delay, self._registry.drop, record.device)
+            self._at(ended, self._settings.drop_delay, self._drop, record)
         elif self._settings.purge_after is not None:
             self._at(ended, self._settings.purge_after, self._book.purge, slot)
+
+    async def _drop(self, record: Record) -> None:
+        await self._registry.drop(record.device)
+        self.notices.left(record)
 
     def _await_expiry(self, slot: Slot) -> None:
         if slot.record.expires_at is not None:
@@ -181,7 +212,7 @@ class Executor:
         if self._book.claim(slot):
             code = self._settings.expiry_code
             error = {} if code is None else {"code": code, "message": self._settings.expiry_message}
-            await self._end(slot, Verdict(error=error))
+            await self._end(slot, Verdict(error=error), expired=True)
 
     def _await_settlement(self, slot: Slot) -> None:
         now = self._kernel.clock.now()
@@ -202,7 +233,10 @@ class Executor:
         self._timeline.at(since + timedelta(seconds=seconds), lambda: self._start(action(argument)))
 
     def _start(self, work: Coroutine[Any, Any, None]) -> None:
-        self.spawn(work).add_done_callback(_report)
+        task = self.spawn(work)
+        self._background.add(task)
+        task.add_done_callback(self._background.discard)
+        task.add_done_callback(_report)
 
 
 def _report(task: asyncio.Task[Any]) -> None:

@@ -1,68 +1,47 @@
-"""The modelled methods: each takes a call and returns the reply's JSON."""
+"""The modelled methods of devices and operations: each takes a call and returns the reply's JSON."""
 
-from collections.abc import Awaitable, Callable, Iterator
 from datetime import datetime, timedelta
-from itertools import islice
-from typing import Any, TypeVar
+from typing import Any
 
-import msgspec
-
+from heliograph_lab.amapi.calls import Call, answered, page
 from heliograph_lab.amapi.commands import accept, stamped
 from heliograph_lab.amapi.devices import Registry, amapi_of, user_of
-from heliograph_lab.amapi.errors import ApiError
+from heliograph_lab.amapi.enterprises import Enterprises
+from heliograph_lab.amapi.errors import ApiError, Unmodelled
 from heliograph_lab.amapi.execution import Executor
 from heliograph_lab.amapi.operations import Book, Record
 from heliograph_lab.amapi.pages import make_token, page_size, read_token
-from heliograph_lab.amapi.settings import CancelAnswer, EmulatorSettings
+from heliograph_lab.amapi.settings import EmulatorSettings
 from heliograph_lab.amapi.wire import from_milliseconds
 
 _LONGEST_WIPE_REASON = 200
-T = TypeVar("T")
-
-
-class Call(msgspec.Struct, frozen=True):
-    """One request: parameters of the path, of the query (checked, by JSON name), and the decoded body."""
-
-    path: dict[str, str]
-    query: dict[str, Any]
-    body: Any = None
-
-    @property
-    def name(self) -> str:
-        """The resource that the call is about."""
-        return self.path.get("name") or self.path["parent"]
-
-
-Handler = Callable[[Call], Awaitable[dict[str, Any]]]
+_WIPE_FOR = timedelta(days=30)  # a device that stays away longer never learns that it was deleted
+_NOT_CANCELLABLE = "The operation cannot be cancelled in its current state."
 
 
 class Handlers:
-    """What the emulator does; `table` has a method's id for each."""
+    """What the emulator does for devices."""
 
-    def __init__(self, book: Book, registry: Registry, executor: Executor, settings: EmulatorSettings) -> None:
+    def __init__(
+        self,
+        book: Book,
+        registry: Registry,
+        enterprises: Enterprises,
+        executor: Executor,
+        settings: EmulatorSettings,
+    ) -> None:
         self._book = book
+        self._enterprises = enterprises
         self._registry = registry
         self._executor = executor
         self._settings = settings
-        prefix = "androidmanagement.enterprises"
-        self.table: dict[str, Handler] = {
-            f"{prefix}.get": self.get_enterprise,
-            f"{prefix}.list": self.list_enterprises,
-            f"{prefix}.devices.get": self.get_device,
-            f"{prefix}.devices.list": self.list_devices,
-            f"{prefix}.devices.patch": self.patch_device,
-            f"{prefix}.devices.delete": self.delete_device,
-            f"{prefix}.devices.issueCommand": self.issue_command,
-            f"{prefix}.devices.operations.get": self.get_operation,
-            f"{prefix}.devices.operations.list": self.list_operations,
-            f"{prefix}.devices.operations.cancel": self.cancel_operation,
-        }
 
     async def issue_command(self, call: Call) -> dict[str, Any]:
         """devices.issueCommand: the operation is on disk before the answer, and always pending in it."""
-        device = self._registry.require(call.name)
+        device = self._registry.require_managed(call.name)
         spec = amapi_of(device)
-        command = accept(call.body, spec, self._settings.default_duration)
+        settings = self._settings
+        command = accept(call.body, spec, settings.default_duration, echo_password=settings.echo_new_password)
 
         def make(number: int) -> Record:
             created = from_milliseconds(number)
@@ -77,6 +56,7 @@ class Handlers:
         slot = await self._book.add(spec.name, make)
         answer = slot.record.resource()
         self._executor.issued(slot)
+        await self._executor.notices.answered(slot.record)
         return answer
 
     async def get_operation(self, call: Call) -> dict[str, Any]:
@@ -90,14 +70,14 @@ class Handlers:
     async def list_operations(self, call: Call) -> dict[str, Any]:
         """operations.list, oldest first."""
         if call.query.get("filter"):
-            raise ApiError(501, "The emulator does not model filters of operations.list.")
+            raise Unmodelled("filters of operations.list")
         device = call.name.removesuffix("/operations")
         self._registry.require(device)
         settings = self._settings
         size = page_size(call.query.get("pageSize"), settings.operations_page, settings.operations_page_max)
         token = call.query.get("pageToken")
         start = int(read_token(token, "operations", device)) if token else 0
-        records, more = _page(self._book.after(device, start), size)
+        records, more = page(self._book.after(device, start), size)
         reply: dict[str, Any] = {}
         if records:
             reply["operations"] = [r.resource(success_response=settings.success_response) for r in records]
@@ -107,17 +87,21 @@ class Handlers:
 
     async def cancel_operation(self, call: Call) -> dict[str, Any]:
         """operations.cancel: `{}` says only that the request was taken."""
-        device = self._registry.require(call.name.partition("/operations/")[0])
         if call.body not in (None, {}):
             raise ApiError(400, "Invalid JSON payload received. operations.cancel takes no body.")
+        settings = self._settings
+        device = self._registry.find(call.name.partition("/operations/")[0])
+        if device is None and call.name.partition("/devices/")[0] not in self._enterprises.names():
+            return answered(settings.cancel_foreign, _NOT_CANCELLABLE)
+        slot = self._book.find(call.name)
+        if device is None or slot is None or slot.published is None:
+            return answered(settings.cancel_unknown, _NOT_CANCELLABLE)
         fate = device.outcome.cancel
         if fate == "400" or fate == "404" or fate == "501":  # noqa: PLR1714 - mypy narrows by == only
-            return _answered(fate)
-        slot = self._book.find(call.name)
-        if slot is None or slot.published is None:
-            return _answered(self._settings.cancel_unknown)
+            return answered(fate, _NOT_CANCELLABLE)
         if slot.published.done:
-            return _answered(self._settings.cancel_finished)
+            answer = settings.cancel_expired if slot.published.expired else settings.cancel_finished
+            return answered(answer, _NOT_CANCELLABLE)
         await self._executor.cancel(slot, fate)
         return {}
 
@@ -127,12 +111,12 @@ class Handlers:
 
     async def list_devices(self, call: Call) -> dict[str, Any]:
         """devices.list, by name."""
-        self._registry.require_enterprise(call.name)
+        self._enterprises.require(call.name)
         settings = self._settings
         size = page_size(call.query.get("pageSize"), settings.devices_page, settings.devices_page_max)
         token = call.query.get("pageToken")
         start = read_token(token, "devices", call.name) if token else ""
-        devices, more = _page(iter(self._registry.after(call.name, start)), size)
+        devices, more = page(iter(self._registry.after(call.name, start)), size)
         reply: dict[str, Any] = {}
         if devices:
             reply["devices"] = [self._registry.resource(device) for device in devices]
@@ -142,31 +126,18 @@ class Handlers:
 
     async def patch_device(self, call: Call) -> dict[str, Any]:
         """devices.patch."""
-        self._registry.require(call.name)
-        return await self._registry.patch(call.name, call.body, call.query.get("updateMask"))
+        patched = await self._registry.patch(call.name, call.body, call.query.get("updateMask"))
+        self._executor.notices.reports(call.name)
+        return patched
 
     async def delete_device(self, call: Call) -> dict[str, Any]:
-        """devices.delete: the record goes at once. The wipe that follows on a real device is not modelled."""
-        self._registry.require(call.name)
+        """devices.delete: the record goes at once; the device wipes itself when it is online in the next 30 days."""
+        self._registry.require_managed(call.name)
         if len(call.query.get("wipeReasonMessage", "")) > _LONGEST_WIPE_REASON:
             raise ApiError(400, f"wipe_reason_message is longer than {_LONGEST_WIPE_REASON} characters.")
-        await self._registry.drop(call.name)
+        await self._registry.drop(call.name, _WIPE_FOR)
+        self._executor.kick(call.name)
         return {}
-
-    async def get_enterprise(self, call: Call) -> dict[str, Any]:
-        """enterprises.get: little more than that it exists."""
-        self._registry.require_enterprise(call.name)
-        return {"name": call.name, "enterpriseDisplayName": "Heliograph lab"}
-
-    async def list_enterprises(self, _: Call) -> dict[str, Any]:
-        """enterprises.list, on one page."""
-        names = self._registry.enterprises()
-        return {"enterprises": [{"name": name, "enterpriseDisplayName": "Heliograph lab"} for name in names]}
-
-
-def _page(items: Iterator[T], size: int) -> tuple[list[T], bool]:
-    found = list(islice(items, size + 1))
-    return found[:size], len(found) > size
 
 
 def _after(created: datetime, duration: timedelta) -> datetime | None:
@@ -175,11 +146,3 @@ def _after(created: datetime, duration: timedelta) -> datetime | None:
         return created + duration
     except OverflowError:
         return None
-
-
-def _answered(answer: CancelAnswer) -> dict[str, Any]:
-    if answer == "ok":
-        return {}
-    if answer == "400":
-        raise ApiError(400, "The operation cannot be cancelled in its current state.", rpc="FAILED_PRECONDITION")
-    raise ApiError(int(answer))

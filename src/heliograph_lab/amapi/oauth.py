@@ -10,7 +10,11 @@ import msgspec
 
 _GRANT = "urn:ietf:params:oauth:grant-type:jwt-bearer"
 SCOPE = "https://www.googleapis.com/auth/androidmanagement"
-_WIDER_SCOPE = "https://www.googleapis.com/auth/cloud-platform"
+# One token endpoint serves both APIs, as Google's does.
+_OTHER_SCOPES = ("https://www.googleapis.com/auth/pubsub", "https://www.googleapis.com/auth/cloud-platform")
+_TOKEN = "ya29.lab."  # noqa: S105 - the beginning of each; the project follows, so that a restart forgets none
+UNKNOWN_PROJECT = "unknown"
+_LONGEST_PROJECT = 100
 # google-auth writes Google's own address whatever token_uri says; gcloud-aio-auth writes token_uri.
 _GOOGLE_AUDIENCES = {
     "https://oauth2.googleapis.com/token",
@@ -37,10 +41,28 @@ def exchange(form: bytes, own_url: str) -> tuple[int, dict[str, Any]]:
         return _refused("invalid_grant", "Invalid JWT: audience must be Google's token endpoint or this one.")
     if not claims.get("iss") or not _lasts_an_hour(claims):
         return _refused("invalid_grant", "Invalid JWT: iss, iat and exp are required, at most one hour apart.")
-    if not {SCOPE, _WIDER_SCOPE}.intersection(str(claims.get("scope", "")).split()):
+    if not {SCOPE, *_OTHER_SCOPES}.intersection(str(claims.get("scope", "")).split()):
         return _refused("invalid_scope", f"Invalid OAuth scope: {SCOPE} is needed.")
-    token = f"ya29.lab-{secrets.token_urlsafe(32)}"
+    project = base64.urlsafe_b64encode(project_of_account(str(claims["iss"])).encode()).decode().rstrip("=")
+    token = f"{_TOKEN}{project}.{secrets.token_urlsafe(32)}"
     return 200, {"access_token": token, "expires_in": 3599, "token_type": "Bearer"}
+
+
+def project_of_account(email: str) -> str:
+    """The Google Cloud project of a service account, which its address names."""
+    host = email.partition("@")[2]
+    return host.removesuffix(".iam.gserviceaccount.com").partition(".")[0][:_LONGEST_PROJECT] or UNKNOWN_PROJECT
+
+
+def project_of_token(token: str) -> str:
+    """The project whose service account has got this token here; one for all other tokens."""
+    part, dot, _ = token.removeprefix(_TOKEN).partition(".")
+    if not dot or not token.startswith(_TOKEN):
+        return UNKNOWN_PROJECT
+    try:
+        return base64.urlsafe_b64decode(part + "=" * (-len(part) % 4)).decode() or UNKNOWN_PROJECT
+    except ValueError:  # no base64, or no UTF-8 in it
+        return UNKNOWN_PROJECT
 
 
 def _refused(error: str, description: str) -> tuple[int, dict[str, Any]]:

@@ -11,7 +11,7 @@ import msgspec
 from heliograph_lab.amapi.errors import TYPE_URL
 from heliograph_lab.amapi.wire import milliseconds
 from heliograph_lab.kernel import Kernel
-from heliograph_lab.state import Entry
+from heliograph_lab.state import Entry, Put
 
 NAMESPACE = "amapi.operations"
 _TYPES = f"{TYPE_URL}google.android.devicemanagement.v1."
@@ -30,6 +30,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, rena
     done: bool = False
     error: dict[str, Any] | None = None
     effect: bool = False
+    expired: bool = False
     ended_at: datetime | None = None
 
     @property
@@ -128,11 +129,12 @@ class Book:
         slot.claimed = True
         return True
 
-    async def commit(self, slot: Slot, record: Record, journal: Iterable[Entry] = ()) -> None:
-        """Put the operation's new form, and what its device did, on disk in one commit; then show it."""
+    async def commit(self, slot: Slot, record: Record, journal: Iterable[Entry] = (), puts: Iterable[Put] = ()) -> None:
+        """Put the operation's new form, what its device did and what else belongs to it on disk in one commit; then
+        show it."""
         before, slot.record = slot.record, record
         try:
-            await self._kernel.commit(journal=journal, puts=[(NAMESPACE, record.name, record)])
+            await self._kernel.commit(journal=journal, puts=[(NAMESPACE, record.name, record), *puts])
         except Exception:
             if slot.record is record:
                 slot.record = before

@@ -29,6 +29,14 @@ class Timeline:
         if self._due[0][0] is when:
             self._earlier.set()
 
+    def run_due(self) -> bool:
+        """Run what is due now; whether there was anything."""
+        now = self._clock.now()
+        any_due = bool(self._due) and self._due[0][0] <= now
+        while self._due and self._due[0][0] <= now:
+            heapq.heappop(self._due)[2]()
+        return any_due
+
     def start(self) -> None:
         """Begin; what is overdue runs at once."""
         self._task = asyncio.create_task(self._run(), name="amapi-timeline")
@@ -43,9 +51,7 @@ class Timeline:
 
     async def _run(self) -> None:
         while True:
-            now = self._clock.now()
-            while self._due and self._due[0][0] <= now:
-                heapq.heappop(self._due)[2]()
+            self.run_due()
             self._earlier.clear()
             await self._sleep()
 

@@ -3,6 +3,7 @@
 Stricter than Google in one point: a single value is not taken for a list of one. Looser in none that is known.
 """
 
+import base64
 import re
 from typing import Any
 
@@ -206,7 +207,17 @@ def _timestamp_fault(text: str, at: str) -> str:
     return "" if is_timestamp(text) else f"Field '{at}', Invalid time format"
 
 
-_CHECKS = {"google-duration": _duration_fault, "google-datetime": _timestamp_fault}
+def _bytes_fault(text: str, at: str) -> str:
+    bare = text.translate(_STANDARD_ALPHABET).rstrip("=")  # both alphabets, padded or not
+    try:
+        base64.b64decode(bare + "=" * (-len(bare) % 4), validate=True)
+    except ValueError:
+        return f"Field '{at}', Base64 decoding failed"
+    return ""
+
+
+_STANDARD_ALPHABET = str.maketrans("-_", "+/")
+_CHECKS = {"byte": _bytes_fault, "google-duration": _duration_fault, "google-datetime": _timestamp_fault}
 
 
 def _shown(value: Any) -> str:

@@ -92,7 +92,7 @@ class Rig:
                 await asyncio.sleep(0.002)
 
     def _is_done(self, name: str) -> bool:
-        slot = self.emulator._handlers._book.find(name)
+        slot = self.emulator.book.find(name)
         return slot is not None and slot.published is not None and slot.published.done
 
 

@@ -7,7 +7,7 @@ import random
 
 import pytest
 
-from tests.lab.amapi.rig import Rig
+from tests.lab.amapi.rig import ENTERPRISE, Rig
 
 
 async def test_a_cancel_wins_over_an_offline_device(rig: Rig) -> None:
@@ -58,7 +58,7 @@ async def test_a_cancel_that_loses_waits_for_an_offline_device(rig: Rig) -> None
     await rig.set(online=False, outcome={"cancel": "loses"})
     first, second = (await rig.issue())["name"], (await rig.issue())["name"]
     await rig.cancel(second)
-    slot = rig.emulator._handlers._book.find(second)
+    slot = rig.emulator.book.find(second)
     assert slot is not None
     await rig.until(lambda: slot.race_lost)
     await rig.set(outcome={"cancel": "wins"})
@@ -102,20 +102,28 @@ async def test_a_refused_cancel(rig: Rig, fate: str, rpc: str) -> None:
     assert "error" not in await rig.done(name)
 
 
-@pytest.mark.parametrize(("answer", "status"), [("ok", 200), ("400", 400), ("404", 404), ("501", 501)])
-async def test_cancelling_what_has_ended_or_never_was(rig: Rig, answer: str, status: int) -> None:
-    rig.settings.cancel_finished = rig.settings.cancel_unknown = answer  # type: ignore[assignment]
+KINDS = ("cancelFinished", "cancelExpired", "cancelUnknown", "cancelForeign")
+
+
+@pytest.mark.parametrize("asked", KINDS)
+@pytest.mark.parametrize("answer", ["ok", "400", "403", "404", "501"])
+async def test_cancelling_what_has_ended_or_never_was(rig: Rig, asked: str, answer: str) -> None:
+    other = "501" if answer == "ok" else "ok"
+    await rig.kernel.settings.change({"amapi": {kind: answer if kind == asked else other for kind in KINDS}})
+    statuses = {kind: int((answer if kind == asked else other).replace("ok", "200")) for kind in KINDS}
     finished = await rig.done((await rig.issue())["name"])
-    await rig.cancel(finished["name"], status=status)
+    await rig.cancel(finished["name"], status=statuses["cancelFinished"])
     await rig.set(online=False)
     expired = (await rig.issue(body={"type": "LOCK", "duration": "1s"}))["name"]
     await rig.kernel.clock.advance(2)
     before = await rig.done(expired)
-    await rig.cancel(expired, status=status)
+    await rig.cancel(expired, status=statuses["cancelExpired"])
     await rig.quiet()
     assert await rig.get(expired) == before
     assert await rig.get(finished["name"]) == finished
-    await rig.cancel(finished["name"].rpartition("/")[0] + "/1", status=status)
+    await rig.cancel(finished["name"].rpartition("/")[0] + "/1", status=statuses["cancelUnknown"])
+    await rig.cancel(f"{ENTERPRISE}/devices/none/operations/1", status=statuses["cancelUnknown"])
+    await rig.cancel("enterprises/other/devices/d1/operations/1", status=statuses["cancelForeign"])
 
 
 async def test_defaults_for_what_has_ended_or_never_was(rig: Rig) -> None:
@@ -123,6 +131,8 @@ async def test_defaults_for_what_has_ended_or_never_was(rig: Rig) -> None:
     assert await rig.cancel(finished["name"]) == {}
     unknown = await rig.cancel(finished["name"].rpartition("/")[0] + "/1", status=404)
     assert unknown["error"]["status"] == "NOT_FOUND"
+    foreign = await rig.cancel("enterprises/other/devices/d1/operations/1", status=403)
+    assert foreign["error"]["message"] == "Caller is not authorized to manage enterprise."
 
 
 async def test_a_race_has_exactly_one_winner(rig: Rig) -> None:

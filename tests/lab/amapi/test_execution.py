@@ -116,6 +116,19 @@ async def test_expiry_has_the_code_that_was_asked_for(rig: Rig, code: int | None
     assert rig.executed() == [long, endless]
 
 
+async def test_what_falls_due_has_happened_when_the_clock_has_moved(rig: Rig) -> None:
+    await rig.kernel.settings.change({"amapi": {"purgeAfter": 100}})
+    await rig.set(online=False)
+    expiring = [(await rig.issue(body={"type": "LOCK", "duration": "60s"}))["name"] for _ in range(50)]
+    cancelled = (await rig.issue(body={"type": "LOCK", "duration": "3600s"}))["name"]
+    await rig.cancel(cancelled)
+    await rig.kernel.clock.advance(61)
+    codes = [(await rig.get(name))["error"]["code"] for name in [*expiring, cancelled]]
+    assert codes == [4] * 50 + [1]
+    await rig.kernel.clock.advance(100)
+    assert await rig.ask("GET", f"{ENTERPRISE}/devices/d1/operations") == {}
+
+
 async def test_a_command_that_expired_unnoticed_is_not_run(rig: Rig) -> None:
     await rig.set(online=False)
     name = (await rig.issue(body={"type": "LOCK", "duration": "1s"}))["name"]
@@ -184,7 +197,7 @@ async def test_a_wiped_device_is_dropped_after_the_acknowledgement(rig: Rig, kin
     assert (await rig.done(wipe))["done"] is True
     late = (await rig.issue())["name"]
     await rig.kernel.clock.advance(3601)
-    await rig.until(lambda: rig.emulator._handlers._registry.dropped(f"{ENTERPRISE}/devices/d1"))
+    await rig.until(lambda: rig.emulator.registry.dropped(f"{ENTERPRISE}/devices/d1"))
     for path in (wipe, behind, late, f"{ENTERPRISE}/devices/d1", f"{ENTERPRISE}/devices/d1/operations"):
         await rig.ask("GET", path, status=404)
     await rig.issue(status=404)
@@ -199,9 +212,46 @@ async def test_deleting_a_device_ends_its_commands(rig: Rig) -> None:
     name = (await rig.issue())["name"]
     assert await rig.ask("DELETE", f"{ENTERPRISE}/devices/d1", wipeDataFlags="WIPE_ESIMS") == {}
     await rig.ask("GET", name, status=404)
+    await rig.quiet()
+    assert rig.executed() == []
+    await rig.kernel.clock.advance(29 * 86_400)
+    await rig.set(online=True)
+    await rig.until(lambda: rig.executed() != [])
+    (wipe,) = rig.kernel.journal.items("id-d1")
+    assert (wipe.event, wipe.type, wipe.operation) == ("executed", "WIPE", None)
+    await rig.set(online=False)
+    await rig.set(online=True)
+    await rig.quiet()
+    assert len(rig.executed()) == 1
+
+
+async def test_a_deleted_device_that_stays_away_for_a_month_is_never_wiped(rig: Rig) -> None:
+    await rig.set(online=False)
+    await rig.ask("DELETE", f"{ENTERPRISE}/devices/d1")
+    await rig.kernel.clock.advance(30 * 86_400)
     await rig.set(online=True)
     await rig.quiet()
     assert rig.executed() == []
+
+
+async def test_a_device_that_is_online_is_wiped_when_it_is_deleted(rig: Rig) -> None:
+    await rig.ask("DELETE", f"{ENTERPRISE}/devices/d1")
+    await rig.until(lambda: rig.executed() == [None])
+
+
+@pytest.mark.parametrize("status", [None, 400, 404, 410])
+async def test_the_words_about_a_device_that_is_gone(rig: Rig, status: int | None) -> None:
+    await rig.kernel.settings.change({"amapi": {"unmanagedStatus": status}})
+    d1 = f"{ENTERPRISE}/devices/d1"
+    await rig.ask("DELETE", d1)
+    text = "Requested entity was not found." if status is None else "Device is no longer being managed"
+    answers = [
+        await rig.issue(status=status or 404),
+        await rig.ask("PATCH", d1, {"state": "DISABLED"}, status=status or 404),
+        await rig.ask("DELETE", d1, status=status or 404),
+    ]
+    assert [answer["error"]["message"] for answer in answers] == [text] * 3
+    assert (await rig.ask("GET", d1, status=404))["error"]["message"] == "Requested entity was not found."
 
 
 async def test_purge_after_the_end(rig: Rig) -> None:
@@ -209,7 +259,7 @@ async def test_purge_after_the_end(rig: Rig) -> None:
     name = (await rig.issue())["name"]
     await rig.done(name)
     await rig.kernel.clock.advance(86_401)
-    await rig.until(lambda: rig.emulator._handlers._book.find(name) is None)
+    await rig.until(lambda: rig.emulator.book.find(name) is None)
     await rig.ask("GET", name, status=404)
     assert await rig.ask("GET", f"{ENTERPRISE}/devices/d1/operations") == {}
     await rig.cancel(name, status=404)

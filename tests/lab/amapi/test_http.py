@@ -45,7 +45,7 @@ async def test_documented_but_unmodelled_is_501_and_logged(rig: Rig, caplog: pyt
     await rig.ask("GET", f"{D1}/operations", status=501, filter="done=true")
     logged = [record for record in caplog.records if record.levelno >= logging.ERROR]
     assert "enterprises.policies.list" in logged[0].getMessage()
-    assert len(logged) == 3
+    assert len(logged) == 4
 
 
 async def test_foreign_enterprise_and_missing_device(rig: Rig) -> None:
@@ -208,6 +208,38 @@ async def test_no_secret_in_what_is_shown_logged_or_kept(rig: Rig, caplog: pytes
         assert "47111" not in text
         assert "newPassword" not in text or text == texts[0]
     assert "activationState" in texts[1]
+
+
+async def test_the_log_has_no_secret_of_enrolment_but_the_record_of_requests_has(
+    rig: Rig, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    grant = {"grant_type": GRANT, "assertion": _assertion()}
+    bearer = (await rig.client.post("/token", data=grant)).json()["access_token"]
+    rig.client.headers["authorization"] = f"Bearer {bearer}"
+    signup = await rig.ask("POST", "signupUrls", projectId="p", callbackUrl="https://emm.example/")
+    landing = (await rig.client.get(signup["url"])).headers["location"]
+    enterprise_token = landing.rpartition("=")[2]
+    query: dict[str, Any] = {"projectId": "p", "signupUrlName": signup["name"], "enterpriseToken": enterprise_token}
+    name = (await rig.ask("POST", "enterprises", {}, **query))["name"]
+    token = (await rig.ask("POST", f"{name}/enrollmentTokens", {"additionalData": "s3cr3t-unit"}))["value"]
+    await rig.emulator.enrolment.enrol({"enrollmentToken": token})
+    await rig.issue(body={"type": "RESET_PASSWORD", "newPassword": "s3cr3t-pass"})
+    assert "devices.issueCommand" in caplog.text  # it does log
+    for secret in (bearer, enterprise_token, token, "s3cr3t-unit", "s3cr3t-pass"):
+        assert secret not in caplog.text
+    seen = str(rig.kernel.requests.items("amapi"))
+    for secret in (bearer, enterprise_token, "s3cr3t-unit", "s3cr3t-pass"):
+        assert secret in seen
+
+
+@pytest.mark.parametrize("echoed", [True, False])
+async def test_the_password_is_echoed_only_where_that_is_asked_for(rig: Rig, echoed: bool) -> None:
+    await rig.kernel.settings.change({"amapi": {"echoNewPassword": echoed}})
+    issued = await rig.issue(body={"type": "RESET_PASSWORD", "newPassword": "12345"})
+    shown = (await rig.done(issued["name"]))["metadata"]
+    assert shown.get("newPassword") == issued["metadata"].get("newPassword") == ("12345" if echoed else None)
+    assert shown["errorCode"] == "INVALID_VALUE"  # too weak for Android 14, echoed or not
 
 
 def test_error_shapes() -> None:

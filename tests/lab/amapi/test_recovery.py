@@ -70,7 +70,7 @@ async def test_a_drop_that_was_due_is_made_up_for(tmp_path: Path) -> None:
         await rig.done(wipe)
         await rig.issue()
     async with running(tmp_path, EmulatorSettings(drop_delay=0)) as rig:
-        await rig.until(lambda: rig.emulator._handlers._registry.dropped(f"{ENTERPRISE}/devices/d1"))
+        await rig.until(lambda: rig.emulator.registry.dropped(f"{ENTERPRISE}/devices/d1"))
         assert rig.executed() == [wipe]
         left = rig.kernel.state.all("amapi.operations")
         assert left == {}

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any
+import base64
+from collections.abc import Callable
+from functools import cache
+from typing import Any, NamedTuple
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from heliograph_lab.amapi.commands import PARAMS, accept
 from heliograph_lab.amapi.discovery import SCHEMAS, Schema, snake
-from heliograph_lab.amapi.errors import ApiError
+from heliograph_lab.amapi.errors import ApiError, Violations
+from heliograph_lab.amapi.validate import parse_message
 from heliograph_lab.amapi.wire import duration_text, is_timestamp, parse_duration
 from heliograph_lab.fleet import AmapiSpec
 
@@ -70,7 +74,7 @@ def commands(draw: st.DrawFn) -> Body:
     return _respelled(draw, "Command", body)
 
 
-def _respelled(draw: st.DrawFn, schema: str, body: Body) -> Body:
+def _respelled(draw: Callable[..., Any], schema: str, body: Body) -> Body:
     """snake_case here and there, and a null where nothing is set."""
     spelled: Body = {}
     for name, value in body.items():
@@ -93,15 +97,30 @@ def test_valid_bodies_pass(body: Body) -> None:
     assert "activationCode" not in accepted.echo.get("addEsimParams", {})
 
 
-def _places(schema: str, body: Body, found: list[tuple[Body, str, Schema]]) -> list[tuple[Body, str, Schema]]:
-    """Every field that is set, however deep: its message, its spelling there, and its type."""
+class Place(NamedTuple):
+    """A field that is set: its message, its spelling there, its type, and where Google says it is."""
+
+    message: Body
+    key: str
+    field: Schema
+    path: str
+
+    @property
+    def parent(self) -> str:
+        return self.path.rpartition(".")[0]
+
+
+def _places(schema: str, body: Body, at: str = "") -> list[Place]:
+    """Every field that is set, however deep."""
     fields = SCHEMAS[schema].properties
+    found = []
     for key, value in body.items():
-        field = next(field for name, field in fields.items() if key in {name, snake(name)})
+        name, field = next((name, field) for name, field in fields.items() if key in {name, snake(name)})
+        path = f"{at}.{snake(name)}" if at else snake(name)
         if value is not None:
-            found.append((body, key, field))
+            found.append(Place(body, key, field, path))
             if field.ref is not None:
-                _places(field.ref, value, found)
+                found += _places(field.ref, value, path)
     return found
 
 
@@ -109,34 +128,132 @@ def _wrong(field: Schema) -> list[Any]:
     if field.ref is not None:
         return ["text", 5, [], True, {"zz": 1}]
     if field.type == "array":
-        item = ["NO_SUCH"] if field.items is not None and field.items.enum else [[5]]
-        return ["text", {}, 5, item, [None], [{}]]
+        return ["text", {}, 5, *_wrong_items(field.items)]
     if field.type == "object":
         return ["text", [], 5, {"key": {"zz": 1}}]
     if field.enum:
         return ["NO_SUCH", -1, 99, {}, [], True, 1.5]
-    if field.format == "google-duration":
-        return ["5", "s", "-1s", "0s", "1.1234567890s", "99999999999999s", 5, {}, []]
-    if field.format == "google-datetime":
-        return ["yesterday", "2026-13-01T00:00:00Z", "2026-01-01", 5, []]
-    return [5, 1.5, True, {}, []]
+    return _WRONG.get(field.format or "", _WRONG.get(field.type, [5, 1.5, True, {}, []]))
 
 
-@given(commands(), st.data())
-def test_one_mutated_field_fails(body: Body, data: st.DataObject) -> None:
-    message, key, field = data.draw(st.sampled_from(_places("Command", body, [])))
-    kind = data.draw(st.sampled_from(["value", "name"]))
-    if kind == "name":
-        message[f"{key}_zz"] = message.pop(key)
-    else:
-        message[key] = data.draw(st.sampled_from(_wrong(field)))
+_NO_NUMBER: list[Any] = ["many", True, {}, [], 2**70]
+_WRONG: dict[str, list[Any]] = {
+    "google-duration": ["5", "s", "-1s", "0s", "1.1234567890s", "99999999999999s", 5, {}, []],
+    "google-datetime": ["yesterday", "2026-13-01T00:00:00Z", "2026-01-01", 5, []],
+    "boolean": ["true", 1, {}, []],
+    "byte": ["x", "a b=", "é", 5, {}, []],
+    "int32": _NO_NUMBER,
+    "int64": _NO_NUMBER,
+    "number": ["many", True, {}, []],
+}
+
+
+def _wrong_items(item: Schema | None) -> list[Any]:
+    assert item is not None
+    if item.ref is not None:
+        return [["text"], [5], [None]]
+    return [["NO_SUCH"] if item.enum else [[5]], [None], [{}]]
+
+
+def _violated(refuse: Callable[[], Any]) -> list[tuple[str, str]]:
     with pytest.raises(ApiError) as caught:
-        accept(body, DEVICE, 600)
+        refuse()
     assert caught.value.status == 400
     error = caught.value.body["error"]
     assert error["status"] == "INVALID_ARGUMENT"
     assert error["details"][0]["@type"] == "type.googleapis.com/google.rpc.BadRequest"
-    assert error["details"][0]["fieldViolations"]
+    return [(item.get("field", ""), item["description"]) for item in error["details"][0]["fieldViolations"]]
+
+
+def _mutate(data: st.DataObject, places: list[Place]) -> tuple[Place, bool]:
+    """Make one field wrong; returns which, and whether it is its name that is wrong now."""
+    place = data.draw(st.sampled_from(places))
+    renamed: bool = data.draw(st.booleans())
+    if renamed:
+        place.message[f"{place.key}_zz"] = place.message.pop(place.key)
+    else:
+        place.message[place.key] = data.draw(st.sampled_from(_wrong(place.field)))
+    return place, renamed
+
+
+def _check_named(place: Place, renamed: bool, violations: list[tuple[str, str]]) -> None:
+    if renamed:
+        wanted = f'Unknown name "{place.key}_zz"'
+        assert any(field == place.parent and wanted in text for field, text in violations)
+    elif _list_where_none_belongs(place):
+        assert any(field in {place.parent, place.path} for field, _ in violations)
+    else:
+        # What is inside the wrong value has the field's path as its beginning.
+        assert any(f"{field}.".startswith((f"{place.path}.", f"{place.path}[")) for field, _ in violations)
+
+
+def _list_where_none_belongs(place: Place) -> bool:
+    """A fault of the message around the field, as Google tells it; of a map, its own."""
+    value = place.message[place.key]
+    if place.field.type == "array":
+        return bool(value == [[5]])
+    return value == [] and place.field.ref is None
+
+
+@given(commands(), st.data())
+def test_one_mutated_field_fails_and_is_named(body: Body, data: st.DataObject) -> None:
+    place, renamed = _mutate(data, _places("Command", body))
+    _check_named(place, renamed, _violated(lambda: accept(body, DEVICE, 600)))
+
+
+def _any_value(field: Schema) -> st.SearchStrategy[Any]:
+    if field.ref is not None:
+        return _any_message(field.ref)
+    if field.type == "array":
+        assert field.items is not None
+        return st.lists(_any_value(field.items), min_size=1, max_size=2)
+    plain = _PLAIN.get(field.format or "", _PLAIN.get(field.type))
+    return plain if plain is not None else _value(field)
+
+
+_PLAIN: dict[str, st.SearchStrategy[Any]] = {
+    "any": st.one_of(TEXT, st.integers(), st.lists(st.booleans(), max_size=2)),
+    "boolean": st.booleans(),
+    "integer": st.integers(0, 0xFFFFFF),
+    "number": st.integers(0, 0xFFFFFF),
+    "int64": st.integers(0, 2**63 - 1) | st.integers(0, 2**63 - 1).map(str),
+    "byte": st.binary().map(lambda data: base64.urlsafe_b64encode(data).decode().rstrip("=")),
+    "google-duration": DURATIONS,
+    "google-datetime": st.datetimes().map(lambda at: f"{at:%Y-%m-%dT%H:%M:%S}Z".rjust(20, "0")),
+}
+
+
+@cache
+def _any_message(schema: str) -> st.SearchStrategy[Body]:
+    fields = {name: _deferred(field) for name, field in SCHEMAS[schema].properties.items()}
+    return st.lists(st.sampled_from(sorted(fields)), max_size=4, unique=True).flatmap(
+        lambda names: st.fixed_dictionaries({name: fields[name] for name in names})
+    )
+
+
+def _deferred(field: Schema) -> st.SearchStrategy[Any]:
+    return st.deferred(lambda: _any_value(field))
+
+
+@pytest.mark.parametrize("schema", ["Enterprise", "EnrollmentToken", "Device"])
+@given(data=st.data())
+def test_other_bodies_pass_and_fail_by_the_field(schema: str, data: st.DataObject) -> None:
+    body = _respelled(data.draw, schema, data.draw(_any_message(schema)))
+    found = Violations()
+    parse_message(schema, body, found)
+    found.raise_if_any()
+    places = _places(schema, body)
+    assume(places)
+    place, renamed = _mutate(data, places)
+    # Which durations are too short is the business of each method; and where anything goes, nothing is wrong.
+    assume(renamed or (place.field.type != "any" and place.message[place.key] not in ("-1s", "0s")))
+
+    def refuse() -> None:
+        found = Violations()
+        parse_message(schema, body, found)
+        found.raise_if_any()
+
+    _check_named(place, renamed, _violated(refuse))
 
 
 def _refusal(body: Any, device: AmapiSpec = DEVICE) -> Body:

@@ -6,6 +6,7 @@ from heliograph.app.effects.issue import issue_command
 from heliograph.app.effects.look_up import look_up_device
 from heliograph.app.effects.push import deliver_push, revoke_push
 from heliograph.app.effects.strays import cancel_stray, watch_for_strays
+from heliograph.app.effects.wake import wake_device
 
 EFFECTS: dict[str, Effect] = {
     "issue": issue_command,
@@ -15,4 +16,5 @@ EFFECTS: dict[str, Effect] = {
     "look_up": look_up_device,
     "push": deliver_push,
     "revoke": revoke_push,
+    "wake": wake_device,
 }

@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any
 
 from heliograph.app.dispatch import backoff_s
+from heliograph.app.effects.fitness import check_fitness
 from heliograph.app.effects.uncertain import bind, resolve_attempt, retry_or_cancel, unresolvable
 from heliograph.app.google_channel import MeteredChannel, google
 from heliograph.app.services import SECOND, Services, secret_lost, until_committed
@@ -60,6 +61,8 @@ async def _issue(
     params = s.open_params(command)
     if params is None:
         await _end(s, work, item, command, secret_lost("dispatcher"))
+        return
+    if not await check_fitness(s, work, item, command, device, channel, params):
         return
     if not await channel.prepare():
         await _retry(s, work, item, _QUOTA_PAUSE_S)  # the queue is long; what is more urgent goes first

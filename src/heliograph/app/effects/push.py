@@ -5,63 +5,87 @@ from dataclasses import dataclass
 import structlog
 
 from heliograph.app.dispatch import backoff_s
+from heliograph.app.pushes import OUR_LINE
 from heliograph.app.services import SECOND, Services, until_committed
-from heliograph.domain.deliveries import Push, PushAccepted, PushExpired, PushRejected, PushRevoked, PushRung
+from heliograph.app.wakes import expire_push
+from heliograph.domain.deliveries import (
+    Push,
+    PushAccepted,
+    PushAttempted,
+    PushNoted,
+    PushRejected,
+    PushRevoked,
+    PushRung,
+)
 from heliograph.domain.devices import PushTarget
 from heliograph.domain.errors import Conflict
 from heliograph.domain.ladder import Command, Issued
 from heliograph.ports.changes import ChangeSet, OutboxItem
-from heliograph.ports.push import Accepted, CannotWithdraw, PushMessage, Rejected, RetryLater, Unavailable, Withdrawn
+from heliograph.ports.push import (
+    Accepted,
+    CannotWithdraw,
+    Outcome,
+    PushMessage,
+    Rejected,
+    RetryLater,
+    Unavailable,
+    WithdrawAnswer,
+    Withdrawn,
+)
 from heliograph.ports.store import UnitOfWork
 
 log = structlog.get_logger("heliograph.push")
-
-OUR_LINE = "builtin"
 
 
 async def deliver_push(s: Services, item: OutboxItem) -> None:
     """Send one push. The outcome, the command's next rung and the settled debt are one commit."""
     work = s.store.unit_of_work(item.organization_id)
     push = await work.pushes.find(item.subject_id)
-    changes = ChangeSet(item.organization_id)
     command = None if push is None else await _command_of(work, push)
-    if push is None or push.rung is not PushRung.QUEUED or _is_void(s, push, command, changes):
-        changes.settle(item)
-        await work.commit(changes)
+    if push is None or push.rung is not PushRung.QUEUED or _is_void(s, push, command):
+        await until_committed(lambda: _leave_unsent(s, work, item))
         return
     provider = await s.providers.provider(push.organization_id, push.provider, push.account_id)
     target = await _target_of(work, push)
     if provider is None or target is None:
-        outcome: Accepted | Rejected | RetryLater = Rejected("no usable address or provider account is left")
+        outcome: Outcome = Rejected("no usable address or provider account is left")
     else:
         outcome = await provider.send(_message(s, push), target)
-    match outcome:
-        case Accepted():
-            await _Acceptance(s, work, item, outcome).record(push, command)
-        case Rejected():
-            event = PushRejected(source=f"provider:{push.provider}", evidence=outcome.evidence, reason=outcome.reason)
-            changes.move_push(push, event, s.clock.now())
-            changes.bury(item, outcome.reason)
-            await work.commit(changes)
-            log.warning("push.rejected", push=push.id, provider=push.provider, reason=outcome.reason)
-        case RetryLater():
-            changes.put_off(item, s.later(backoff_s(s, item.attempts, outcome.after_s)))
-            await work.commit(changes)
+    await _Sent(s, work, item, outcome).record(push, command)
 
 
 async def _command_of(work: UnitOfWork, push: Push) -> Command | None:
     return await work.commands.find(push.command_id) if push.command_id else None
 
 
-def _is_void(s: Services, push: Push, command: Command | None, changes: ChangeSet) -> bool:
-    """Whether sending makes no sense any more; the push is moved accordingly."""
-    if push.expires_at <= s.clock.now():
-        changes.move_push(push, PushExpired(source="dispatcher"), s.clock.now())
-        return True
-    if push.command_id and (command is None or command.is_over):
-        changes.move_push(push, PushRevoked(source="dispatcher", evidence={"why": "command is over"}), s.clock.now())
-        return True
-    return False
+def _is_void(s: Services, push: Push, command: Command | None) -> bool:
+    """Whether sending makes no sense any more."""
+    return push.expires_at <= s.clock.now() or bool(push.command_id and (command is None or command.is_over))
+
+
+async def _leave_unsent(s: Services, work: UnitOfWork, item: OutboxItem) -> None:
+    """Settle the debt of a push that is not to be sent (again), and say of it what is known."""
+    push = await work.pushes.find(item.subject_id)
+    changes = ChangeSet(item.organization_id)
+    if push is not None and push.rung is PushRung.QUEUED:
+        if push.expires_at <= s.clock.now():
+            await expire_push(s, work, changes, push, "dispatcher")
+        else:
+            _give_up(s, changes, item, push)
+    changes.settle(item)
+    await work.commit(changes)
+
+
+def _give_up(s: Services, changes: ChangeSet, item: OutboxItem, push: Push) -> None:
+    """Its command is over. It counts as revoked only if no provider can have it; else its life will show."""
+    refused = push.attempts.count - push.attempts.uncertain if push.attempts else 0
+    unanswered = item.attempts - 1 - refused
+    evidence: dict[str, object] = {"why": "command is over"}
+    if unanswered <= 0:
+        changes.move_push(push, PushRevoked(source="dispatcher", evidence=evidence), s.clock.now())
+    else:
+        evidence["unansweredAttempts"] = unanswered
+        changes.move_push(push, PushNoted(source="dispatcher", evidence=evidence), s.clock.now())
 
 
 async def _target_of(work: UnitOfWork, push: Push) -> PushTarget | None:
@@ -82,13 +106,13 @@ def _message(s: Services, push: Push) -> PushMessage:
 
 
 @dataclass(frozen=True, slots=True)
-class _Acceptance:
-    """Records that a provider has taken a push."""
+class _Sent:
+    """Records what a provider answered to a push."""
 
     s: Services
     work: UnitOfWork
     item: OutboxItem
-    outcome: Accepted
+    outcome: Outcome
 
     async def record(self, push: Push, command: Command | None) -> None:
         """From what was read before the provider was asked; read afresh only if somebody has changed it since."""
@@ -101,46 +125,71 @@ class _Acceptance:
             await self._commit(push, command)
         except Conflict:
             await until_committed(afresh)
+        if isinstance(self.outcome, Rejected):
+            log.warning("push.rejected", push=push.id, provider=push.provider, reason=self.outcome.reason)
 
     async def _commit(self, push: Push, command: Command | None) -> None:
         outcome, source, now = self.outcome, f"provider:{push.provider}", self.s.clock.now()
-        evidence = outcome.evidence | {"reference": outcome.reference}
-        accepted = PushAccepted(
-            source=source, evidence=evidence, reference=outcome.reference, expires_at=outcome.expires_at
-        )
         changes = ChangeSet(self.item.organization_id)
+        match outcome:
+            case Accepted():
+                self._accept(changes, outcome, push, command)
+            case Rejected():
+                rejected = PushRejected(source=source, evidence=outcome.evidence, reason=outcome.reason)
+                changes.move_push(push, rejected, now)
+                changes.bury(self.item, outcome.reason)
+            case RetryLater():
+                attempted = PushAttempted(
+                    source=source, evidence=outcome.evidence, reason=outcome.reason, uncertain=outcome.uncertain
+                )
+                changes.move_push(push, attempted, now)
+                pause_s = backoff_s(self.s, self.item.attempts, outcome.after_s)
+                changes.put_off(self.item, self.s.later(pause_s))
+        await self.work.commit(changes)
+
+    def _accept(self, changes: ChangeSet, outcome: Accepted, push: Push, command: Command | None) -> None:
+        source, now, reference = f"provider:{push.provider}", self.s.clock.now(), outcome.reference
+        evidence = outcome.evidence | {"reference": reference}
+        accepted = PushAccepted(source=source, evidence=evidence, reference=reference, expires_at=outcome.expires_at)
         changes.move_push(push, accepted, now)
         if command is not None:
-            issued = Issued(source=source, evidence={"pushId": outcome.reference}, push_id=outcome.reference)
+            issued = Issued(source=source, evidence={"pushId": reference}, push_id=reference)
             changes.move(command, issued, now)
             if command.is_over:
                 # It ended while its push was on the way: take the push back.
-                changes.owe(self.s.debt(push.organization_id, "revoke", push.id))
+                changes.owe(self.s.debt(push.organization_id, "revoke", push.id, pool=push.account_id))
         if push.provider == OUR_LINE:
             changes.wake_device(push.device_id)
         changes.settle(self.item)
-        await self.work.commit(changes)
 
 
 async def revoke_push(s: Services, item: OutboxItem) -> None:
-    """Withdraw a push whose command is over, where its provider can. No proof of anything: the lost claim is."""
+    """Withdraw a push whose command is over, where its provider can. No proof of anything: the lost claim is.
+
+    A push that no provider has named yet is left to `deliver_push`, which knows whether one can have it.
+    """
     work = s.store.unit_of_work(item.organization_id)
     push = await work.pushes.find(item.subject_id)
-    changes = ChangeSet(item.organization_id)
-    if push is None or push.is_over:
-        changes.settle(item)
-        await work.commit(changes)
-        return
-    answer: Withdrawn | CannotWithdraw | Unavailable = Withdrawn()
-    if push.reference is not None:
+    answer: WithdrawAnswer | None = None
+    # Also one that was given up as unsent, and turned out to have been taken after all.
+    if push is not None and push.reference is not None and push.rung in (PushRung.ACCEPTED, PushRung.REVOKED):
         provider = await s.providers.provider(push.organization_id, push.provider, push.account_id)
         answer = CannotWithdraw("account gone") if provider is None else await provider.withdraw(push.reference)
-    match answer:
-        case Withdrawn():
-            changes.move_push(push, PushRevoked(source=f"provider:{push.provider}"), s.clock.now())
-            changes.settle(item)
-        case CannotWithdraw():
-            changes.settle(item)
-        case Unavailable():
-            changes.put_off(item, s.later(backoff_s(s, item.attempts, answer.after_s)))
+    await until_committed(lambda: _record_withdrawal(s, work, item, answer))
+
+
+async def _record_withdrawal(s: Services, work: UnitOfWork, item: OutboxItem, answer: WithdrawAnswer | None) -> None:
+    push = await work.pushes.find(item.subject_id)
+    changes = ChangeSet(item.organization_id)
+    source, now = f"provider:{push.provider}" if push else "", s.clock.now()
+    if push is None or answer is None:
+        changes.settle(item)
+    elif isinstance(answer, Withdrawn):
+        changes.move_push(push, PushRevoked(source=source), now)
+        changes.settle(item)
+    elif isinstance(answer, CannotWithdraw):
+        changes.move_push(push, PushNoted(source=source, evidence={"notWithdrawn": answer.reason}), now)
+        changes.settle(item)
+    elif isinstance(answer, Unavailable):
+        changes.put_off(item, s.later(backoff_s(s, item.attempts, answer.after_s)))
     await work.commit(changes)

@@ -48,11 +48,11 @@ def owe_cancel(s: Services, changes: ChangeSet, command: Command) -> None:
     changes.owe(debt)
 
 
-def next_look_up_s(s: Services, newest_issue_at: int, owed: int) -> float:
+def next_look_up_s(s: Services, newest_issue_at: int, owed: int, cap_s: float) -> float:
     """The pause before the next look-up: half the age of the newest open operation, within cap and budget.
 
     `owed` = look-ups owed for all devices; together they keep within `look_ups_per_minute`.
     """
     age_s = (s.clock.now() - newest_issue_at) / SECOND
     budget_s = owed * 60 / s.limits.look_ups_per_minute
-    return max(budget_s, min(s.limits.look_up_cap_s, max(_FIRST_PAUSE_S, age_s / 2)))
+    return max(budget_s, min(cap_s, max(_FIRST_PAUSE_S, age_s / 2)))

@@ -22,11 +22,7 @@ TYPES = MappingProxyType(_discover())
 ANDROID_TYPES = tuple(name for name, entry in TYPES.items() if entry.amapi)
 AOSP_TYPES = tuple(name for name, entry in TYPES.items() if entry.agent)
 
-# Google reads the type from these even where `type` is absent; we do not offer them, so they are refused by name.
-_FOREIGN = {"wipeParams": "WIPE", "requestDeviceInfoParams": "REQUEST_DEVICE_INFO"}
-_OWNER = {
-    member: name for name, entry in TYPES.items() if entry.amapi is not None for member in entry.amapi.members
-} | _FOREIGN
+_OWNER = {member: name for name, entry in TYPES.items() if entry.amapi is not None for member in entry.amapi.members}
 
 
 def android_type(body: Fields) -> tuple[CommandType, AmapiForm] | None:
@@ -34,6 +30,7 @@ def android_type(body: Fields) -> tuple[CommandType, AmapiForm] | None:
 
     Where the type is unknown, absent or at odds with the parameters, `body` is told; None where none can be told.
     """
+    # Google reads the type from these where `type` is absent: {"wipeParams": {}} is a wipe.
     owners = {member: _OWNER[member] for member in body.raw if member in _OWNER and body.raw[member] is not None}
     named = body.text("type", choices=ANDROID_TYPES)
     if body.has("type") and named is None:
@@ -46,8 +43,4 @@ def android_type(body: Fields) -> tuple[CommandType, AmapiForm] | None:
         if owner != name:
             body.wrong(member, f"belongs to {owner}")
     entry = TYPES.get(name or "")
-    if entry is None or entry.amapi is None:
-        if name is not None:
-            body.wrong("type", f"{name} is not offered here")
-        return None
-    return entry, entry.amapi
+    return None if entry is None or entry.amapi is None else (entry, entry.amapi)

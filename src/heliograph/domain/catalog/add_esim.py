@@ -5,6 +5,7 @@ from typing import Any
 
 from heliograph.domain.command_types import DAY, AmapiForm, CommandType, Params
 from heliograph.domain.fields import Fields
+from heliograph.domain.management import Limit, Mode, works_on
 
 STATES = ("ACTIVATED", "NOT_ACTIVATED")
 WAITING = frozenset({"IN_PROGRESS", "PENDING_USER_ACTION"})
@@ -36,5 +37,13 @@ TYPE = CommandType(
         status_member="esimStatus",
         good=frozenset({"SUCCESS"}),
         waiting=WAITING,
+        works=works_on(api_level=35),
+        limits=(
+            Limit(
+                "addEsimParams.activationState",
+                lambda params: params.get("activationState") == "ACTIVATED",
+                works_on(Mode.FULLY_MANAGED, Mode.COMPANY_PROFILE),
+            ),
+        ),
     ),
 )

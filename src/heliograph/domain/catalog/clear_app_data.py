@@ -3,9 +3,10 @@
 from collections.abc import Mapping
 from typing import Any
 
-from heliograph.domain.command_types import DAY, AgentForm, AmapiForm, CommandType, Params, free_params
+from heliograph.domain.command_types import DAY, AgentForm, AmapiForm, CommandType, Params, free_params, results_of
 from heliograph.domain.fields import Fields
 from heliograph.domain.ladder import Reason
+from heliograph.domain.management import works_on
 
 _PACKAGE = r"[A-Za-z][A-Za-z0-9_]*(\.[A-Za-z][A-Za-z0-9_]*)+"
 
@@ -25,11 +26,11 @@ def _encode(params: Mapping[str, Any]) -> dict[str, Any]:
     return {"clearAppsDataParams": {"packageNames": params["packageNames"]}}
 
 
-def _read_status(status: Mapping[str, Any]) -> Reason | None:
-    results = {app: str(r.get("clearingResult")) for app, r in (status.get("results") or {}).items()}
+def _read_status(status: Mapping[str, Any]) -> Reason | bool:
+    results = results_of(status)
     failed = {app: result for app, result in results.items() if result != "SUCCESS"}
     if not failed:
-        return None
+        return bool(results)
     code = "APPS_NOT_CLEARED" if len(failed) == len(results) else "SOME_APPS_NOT_CLEARED"
     return Reason(code, ", ".join(f"{app}: {result}" for app, result in sorted(failed.items())))
 
@@ -50,6 +51,7 @@ TYPE = CommandType(
         encode=_encode,
         status_member="clearAppsDataStatus",
         read_status=_read_status,
+        works=works_on(api_level=28),
     ),
     agent=AgentForm(default_duration_s=DAY, parse=_parse_for_agent),
 )

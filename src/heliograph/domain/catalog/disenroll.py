@@ -1,9 +1,7 @@
 """DISENROLL: end the management of an AOSP device."""
 
-from heliograph.domain.command_types import DAY, AgentForm, CommandType, Params, free_params
+from heliograph.domain.command_types import DAY, WIPE_FLAGS, AgentForm, CommandType, Params, free_params
 from heliograph.domain.fields import Fields
-
-WIPE_FLAGS = ("PRESERVE_RESET_PROTECTION_DATA", "WIPE_EXTERNAL_STORAGE", "WIPE_ESIMS")
 
 
 def _parse(params: Fields) -> Params:

@@ -5,6 +5,7 @@ from typing import Any
 
 from heliograph.domain.command_types import DAY, AmapiForm, CommandType, Params
 from heliograph.domain.fields import Fields
+from heliograph.domain.management import works_on
 
 WAITING = frozenset({"IN_PROGRESS", "PENDING_USER_ACTION"})
 
@@ -33,5 +34,6 @@ TYPE = CommandType(
         status_member="esimStatus",
         good=frozenset({"SUCCESS"}),
         waiting=WAITING,
+        works=works_on(api_level=35),
     ),
 )

@@ -5,6 +5,7 @@ from typing import Any
 
 from heliograph.domain.command_types import DAY, AmapiForm, CommandType, Params
 from heliograph.domain.fields import Fields
+from heliograph.domain.management import LOST_MODE
 
 
 def _parse(body: Fields) -> Params:
@@ -26,5 +27,6 @@ TYPE = CommandType(
         encode=_encode,
         status_member="stopLostModeStatus",
         good=frozenset({"SUCCESS", "NOT_IN_LOST_MODE"}),
+        works=LOST_MODE,
     ),
 )

@@ -1,0 +1,96 @@
+"""What it means that Google no longer knows a device: the end of a command that takes the record there with it.
+
+Google drops its record of a device once that has acknowledged a WIPE or RELINQUISH_OWNERSHIP, and the operation with
+it, often before anybody has seen the operation done. One answer "not found" proves nothing: the operation, the list
+of operations and the device itself must be absent, and again after `absence_window_s`.
+"""
+
+from dataclasses import dataclass
+
+from heliograph.app.services import SECOND, Services
+from heliograph.domain.catalog import TYPES
+from heliograph.domain.devices import Device
+from heliograph.domain.ladder import Command, Event, Failed, Issue, Noted, Reason, Rung, Succeeded
+from heliograph.ports.channel import Gone, ManagementChannel
+from heliograph.ports.store import PageQuery, UnitOfWork
+
+_SOURCE = "amapi"
+_MARK = "deviceGone"
+_LATEST = PageQuery(limit=200, sort="created_at", descending=True)
+
+
+def ends_record(command: Command) -> bool:
+    """Whether success takes Google's record of the device with it."""
+    form = TYPES[command.type].amapi
+    return form is not None and form.ends_record
+
+
+@dataclass(frozen=True, slots=True)
+class Absence:
+    """One look at a device that Google may have dropped.
+
+    `open_commands`: those of the device that are not over. `is_listed_nowhere`: Google has no list of its operations.
+    """
+
+    s: Services
+    work: UnitOfWork
+    channel: ManagementChannel
+    device: Device
+    open_commands: list[Command]
+    is_listed_nowhere: bool
+
+    def is_likely(self, command: Command) -> bool:
+        """Whether the device that the command was issued to may be gone: its list is, or it has another name now."""
+        return self.is_listed_nowhere or not (command.receipt or "").startswith(f"{self.device.external_name}/")
+
+    async def meaning(self, command: Command) -> Event | None:
+        """What to record of a command whose operation Google does not know, nor the device's list."""
+        # Asked by the name in the operation: a device that enrolled again has another.
+        name = _device_name(command)
+        answer = await self.channel.device(name)
+        if not isinstance(answer, Gone):
+            return await back_again(self.work, command)
+        if self.device.state == "DELETED" and self.device.external_name == name:
+            return await self._end(command)  # its last report said so
+        missed_at = await _missed_since(self.work, command)
+        if missed_at is None:
+            return Noted(source=_SOURCE, evidence={_MARK: True, "message": answer.reason})
+        if self.s.clock.now() - missed_at < self.s.limits.absence_window_s * SECOND:
+            return None
+        return await self._end(command)
+
+    async def _end(self, command: Command) -> Event:
+        """Commands of a device run one after the other, so behind the one that erased it none ran."""
+        for other in (await self.work.commands.list_of_device(self.device.id, _LATEST)).items:
+            was_open = other.rung_at >= (command.issue_at or command.created_at)
+            if other.rung is Rung.SUCCEEDED and was_open and _may_have_erased(other, command):
+                reason = Reason("DEVICE_GONE", f"{other.type} had ended the management of the device before")
+                return Failed(source=_SOURCE, reason=reason, evidence={_MARK: True, "by": other.id})
+        if any(c.issue is not Issue.IDLE and _may_have_erased(c, command) for c in self.open_commands):
+            unclear = Reason("outcome_unknown", "the device is gone, by this command or by another that was open")
+            return Failed(source=_SOURCE, reason=unclear, evidence={_MARK: True})
+        return Succeeded(source=_SOURCE, evidence={_MARK: True, "operation": "not found", "device": "not found"})
+
+
+def _device_name(command: Command) -> str:
+    return (command.receipt or "").partition("/operations/")[0]
+
+
+def _may_have_erased(other: Command, command: Command) -> bool:
+    """Whether another command of this record may have ended the device that `command` was issued to."""
+    is_same_device = other.receipt is None or _device_name(other) == _device_name(command)
+    return other.id != command.id and ends_record(other) and is_same_device
+
+
+async def back_again(work: UnitOfWork, command: Command) -> Event | None:
+    """Takes an absence that was noted back: the device was seen again."""
+    if await _missed_since(work, command) is None:
+        return None
+    return Noted(source=_SOURCE, evidence={_MARK: False})
+
+
+async def _missed_since(work: UnitOfWork, command: Command) -> int | None:
+    """Since when the device has been missed, by the command's own history."""
+    history = (await work.history.of([command.id])).get(command.id, [])
+    marks = [entry for entry in history if _MARK in entry.evidence]
+    return marks[-1].at if marks and marks[-1].evidence[_MARK] is True else None

@@ -1,0 +1,57 @@
+"""Making an agent look at what waits for it: for a new command, a cancel to answer, the end of a pause."""
+
+from heliograph.app.pushes import OUR_LINE, choose_target, new_push, owe_push
+from heliograph.app.services import SECOND, Services
+from heliograph.domain.deliveries import Push, PushExpired, PushRung
+from heliograph.domain.devices import COMMAND_APP, Device
+from heliograph.domain.ladder import Command
+from heliograph.ports.changes import ChangeSet
+from heliograph.ports.push import PushMessage
+from heliograph.ports.store import UnitOfWork
+
+
+async def owe_first_wake(
+    s: Services, work: UnitOfWork, changes: ChangeSet, device: Device, command: Command, source: str
+) -> None:
+    """Owe the push that tells a device of a new command. Without an address the command waits for a check-in."""
+    provider = await _owe_push(s, work, changes, device, command, source)
+    if provider != OUR_LINE:
+        changes.wake_device(device.id)  # it may hold a line besides; our own push tells that line once it is accepted
+
+
+async def owe_wake(s: Services, work: UnitOfWork, changes: ChangeSet, command: Command, source: str) -> None:
+    """Owe another wake for a command. Whoever holds our own line is told there, which takes no push."""
+    changes.wake_device(command.device_id)
+    device = await work.devices.find(command.platform, command.device_id)
+    if device is not None:
+        await _owe_push(s, work, changes, device, command, source, but_not=OUR_LINE)
+
+
+async def expire_push(s: Services, work: UnitOfWork, changes: ChangeSet, push: Push, source: str) -> None:
+    """End a push whose life is over. A command that still waits for its agent gets another wake."""
+    after = changes.move_push(push, PushExpired(source=source), s.clock.now())
+    if after.rung is not PushRung.EXPIRED or push.command_id is None:
+        return
+    command = await work.commands.find(push.command_id)
+    if command is not None and command.waits_for_agent(s.clock.now()):
+        await owe_wake(s, work, changes, command, source)
+
+
+async def _owe_push(
+    s: Services,
+    work: UnitOfWork,
+    changes: ChangeSet,
+    device: Device,
+    command: Command,
+    source: str,
+    *,
+    but_not: str | None = None,
+) -> str | None:
+    """The provider of the push that is owed; None where there is none to owe. It lives as long as the command."""
+    target = await choose_target(s, work, device, COMMAND_APP)
+    if target is None or target.provider == but_not:
+        return None
+    life_s = max(1, -((s.clock.now() - command.expires_at) // SECOND))  # rounded up: no gap at the end
+    message = PushMessage(id=s.new_id(), kind="wake", life_s=life_s, command_id=command.id)
+    owe_push(s, changes, new_push(s, device, COMMAND_APP, target, message), source)
+    return target.provider

@@ -1,0 +1,51 @@
+"""Whether a PostgreSQL lets us in, asked once before anything is built on it, and if not, what an operator can do."""
+
+import socket
+from urllib.parse import unquote, urlsplit
+
+import asyncpg
+
+from heliograph.domain.errors import InvalidInput, StoreUnavailable
+from heliograph.store.postgres_errors import DATABASE_ERRORS, translate
+
+_TIMEOUT_S = 10.0
+
+
+async def reach(dsn: str) -> None:
+    """Connect and let go. Raises StoreUnavailable, saying why, or InvalidInput for what is no URL."""
+    try:
+        connection = await asyncpg.connect(dsn, timeout=_TIMEOUT_S)
+    except (ValueError, asyncpg.ClientConfigurationError):
+        raise InvalidInput(message="The database URL is not valid") from None
+    except DATABASE_ERRORS as error:
+        raise _explained(error, dsn) or translate(error) from None
+    await connection.close()
+
+
+def _explained(error: BaseException, dsn: str) -> StoreUnavailable | None:
+    """In words that hold the URL's parts except its password."""
+    parts = urlsplit(dsn)
+    user = f"user {unquote(parts.username)!r}" if parts.username else "this user"
+    database = unquote(parts.path.lstrip("/")) or "of that name"
+    match error:
+        case asyncpg.InvalidPasswordError():
+            return StoreUnavailable(f"PostgreSQL refused the password of {user} (or knows no such user)")
+        case asyncpg.InvalidAuthorizationSpecificationError():
+            return StoreUnavailable(
+                f"PostgreSQL does not let {user} in: is there such a role (createuser), and does pg_hba.conf allow it?"
+            )
+        case asyncpg.InvalidCatalogNameError():
+            return StoreUnavailable(f"PostgreSQL has no database {database}: createdb {database}")
+        case OSError() | TimeoutError():
+            where = parts.netloc.rpartition("@")[2] or "this machine"
+            return StoreUnavailable(f"PostgreSQL cannot be reached at {where}: {_reason(error)}")
+        case _:
+            return None
+
+
+def _reason(error: OSError | TimeoutError) -> str:
+    if isinstance(error, socket.gaierror):
+        return "no such host"
+    if isinstance(error, TimeoutError):
+        return f"no answer within {_TIMEOUT_S:.0f} s"
+    return "connection refused" if isinstance(error, ConnectionRefusedError) else "no connection"

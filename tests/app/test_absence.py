@@ -1,0 +1,166 @@
+"""WIPE and RELINQUISH_OWNERSHIP take Google's record of the device with them; ours stays, and says what is known."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from heliograph.domain.ladder import Command, Reason, Rung
+from tests.app.conftest import Desk
+
+KINDS = ("WIPE", "RELINQUISH_OWNERSHIP")
+
+
+async def open_command(desk: Desk, kind: str) -> Command:
+    company = replace(desk.android, management_mode="PROFILE_OWNER", ownership="COMPANY_OWNED")
+    await desk.work.setup.save_device(company)
+    command = await desk.command({"type": kind}, company)
+    await desk.pay("issue", times=1)
+    return command
+
+
+async def look(desk: Desk, seconds: float) -> None:
+    desk.clock.advance(seconds)
+    await desk.pay()
+
+
+async def state(desk: Desk, command: Command) -> tuple[Rung, Reason | None]:
+    found = await desk.now(command)
+    return found.rung, found.reason
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_done_is_the_best_evidence(desk: Desk, kind: str) -> None:
+    command = await open_command(desk, kind)
+    desk.google.finish(str((await desk.now(command)).receipt))
+    await look(desk, 1)
+    desk.google.gone = True
+    await look(desk, 60)
+    found = await desk.now(command)
+    assert found.rung is Rung.SUCCEEDED
+    assert found.operation is not None
+    assert found.operation["done"] is True
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_a_lasting_absence_of_operation_and_device_is_success(desk: Desk, kind: str) -> None:
+    command = await open_command(desk, kind)
+    desk.google.gone = True
+    await look(desk, 1)
+    assert await state(desk, command) == (Rung.ISSUED, None)  # one look decides nothing
+    await look(desk, desk.services.limits.absence_window_s + 1)
+    assert await state(desk, command) == (Rung.SUCCEEDED, None)
+    evidence = [entry.evidence for entry in await desk.history(command)][-2:]
+    assert evidence == [
+        {"deviceGone": True, "message": "device"},
+        {"deviceGone": True, "operation": "not found", "device": "not found"},
+    ]
+
+
+async def test_an_absence_that_does_not_last_is_taken_back(desk: Desk) -> None:
+    command = await open_command(desk, "WIPE")
+    desk.google.gone = True
+    await look(desk, 1)
+    desk.google.gone = False
+    await look(desk, 30)
+    desk.google.gone = True
+    await look(desk, 30)  # a new first look
+    assert await state(desk, command) == (Rung.ISSUED, None)
+    marks = [e.evidence["deviceGone"] for e in await desk.history(command) if "deviceGone" in e.evidence]
+    assert marks == [True, False, True]
+
+
+async def test_a_device_that_is_there_is_not_gone_whatever_its_list_says(desk: Desk) -> None:
+    command = await open_command(desk, "WIPE")
+    desk.google.gone, desk.google.device_stays = True, True
+    for _ in range(4):
+        await look(desk, 30)
+    assert await state(desk, command) == (Rung.ISSUED, None)
+
+
+async def test_an_operation_alone_that_is_gone_proves_nothing(desk: Desk) -> None:
+    command = await open_command(desk, "WIPE")
+    desk.google.operations_now.clear()
+    for _ in range(4):
+        await look(desk, 30)
+    assert await state(desk, command) == (Rung.ISSUED, None)
+    await look(desk, 366 * 24 * 3600)
+    rung, reason = await state(desk, command)
+    assert reason is not None
+    assert (rung, reason.code) == (Rung.FAILED, "outcome_unknown")
+
+
+async def test_other_types_on_an_erased_device_did_not_succeed(desk: Desk) -> None:
+    wipe = await open_command(desk, "WIPE")
+    lock = await desk.command({"type": "LOCK", "duration": "3600s"})
+    await desk.pay()
+    desk.google.gone = True
+    for seconds in (1, 10, 3600):
+        await look(desk, seconds)
+    assert await state(desk, wipe) == (Rung.SUCCEEDED, None)
+    rung, reason = await state(desk, lock)
+    assert reason is not None
+    assert (rung, reason.code) == (Rung.FAILED, "outcome_unknown")
+
+
+async def test_what_stood_behind_the_one_that_erased_did_not_run(desk: Desk) -> None:
+    first = await open_command(desk, "WIPE")
+    second = await open_command(desk, "RELINQUISH_OWNERSHIP")
+    desk.google.finish(str((await desk.now(first)).receipt))
+    await look(desk, 1)
+    desk.google.gone = True
+    await look(desk, 30)
+    await look(desk, 30)
+    assert await state(desk, first) == (Rung.SUCCEEDED, None)
+    rung, reason = await state(desk, second)
+    assert reason is not None
+    assert (rung, reason.code) == (Rung.FAILED, "DEVICE_GONE")
+
+
+async def test_of_two_that_were_open_nobody_can_tell_which_it_was(desk: Desk) -> None:
+    both = [await open_command(desk, kind) for kind in KINDS]
+    desk.google.gone = True
+    await look(desk, 1)
+    await look(desk, 30)
+    for command in both:
+        rung, reason = await state(desk, command)
+        assert reason is not None
+        assert (rung, reason.code) == (Rung.FAILED, "outcome_unknown")
+
+
+async def test_after_the_report_of_its_deletion_one_look_is_enough(desk: Desk) -> None:
+    command = await open_command(desk, "WIPE")
+    device = await desk.work.devices.find("android", desk.android.id)
+    assert device is not None
+    await desk.work.setup.save_device(replace(device, state="DELETED"))
+    desk.google.gone = True
+    await look(desk, 1)
+    assert await state(desk, command) == (Rung.SUCCEEDED, None)
+
+
+async def test_a_device_that_enrolled_again_under_a_new_name_was_erased_before(desk: Desk) -> None:
+    command = await open_command(desk, "WIPE")
+    device = await desk.work.devices.find("android", desk.android.id)
+    assert device is not None
+    await desk.work.setup.save_device(replace(device, external_name="enterprises/LC0test/devices/d2"))
+    desk.google.operations_now.clear()
+    desk.google.only_device = "enterprises/LC0test/devices/d2"
+    await look(desk, 1)
+    assert await state(desk, command) == (Rung.ISSUED, None)
+    await look(desk, 30)
+    assert await state(desk, command) == (Rung.SUCCEEDED, None)
+
+
+async def test_only_a_missed_device_of_such_a_command_is_looked_at_soon(desk: Desk) -> None:
+    window_s = desk.services.limits.absence_window_s
+    await desk.command({"type": "LOCK"})
+    await desk.pay()
+    desk.google.gone = True
+    await look(desk, 3600)
+    desk.clock.advance(window_s + 1)
+    assert await desk.pay() == []
+    await open_command(desk, "WIPE")
+    await look(desk, 3600)
+    desk.clock.advance(window_s + 1)
+    assert await desk.pay() == ["look_up"]

@@ -1,0 +1,36 @@
+"""What an operator is told when PostgreSQL does not let us in."""
+
+from __future__ import annotations
+
+import socket
+from typing import Any
+
+import asyncpg
+import pytest
+
+from heliograph.domain.errors import StoreUnavailable
+from heliograph.store.postgres_reach import reach
+
+DSN = "postgresql://heli%20o:canary@db.example:5433/fleet"
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (asyncpg.InvalidPasswordError("no"), "refused the password of user 'heli o' (or knows no such user)"),
+        (asyncpg.InvalidAuthorizationSpecificationError("no"), "does not let user 'heli o' in"),
+        (asyncpg.InvalidCatalogNameError("no"), "no database fleet: createdb fleet"),
+        (ConnectionRefusedError(111, "no"), "cannot be reached at db.example:5433: connection refused"),
+        (socket.gaierror(-2, "no"), "cannot be reached at db.example:5433: no such host"),
+        (TimeoutError(), "no answer within 10 s"),
+        (asyncpg.TooManyConnectionsError("no"), "does not answer"),
+    ],
+)
+async def test_each_refusal_says_what_it_is(monkeypatch: pytest.MonkeyPatch, error: Exception, said: str) -> None:
+    async def connect(*_: Any, **__: Any) -> None:
+        raise error
+
+    monkeypatch.setattr(asyncpg, "connect", connect)
+    with pytest.raises(StoreUnavailable) as caught:
+        await reach(DSN)
+    assert (said in str(caught.value), "canary" in str(caught.value)) == (True, False)
