@@ -97,12 +97,3 @@ def test_ids_sort_as_they_were_minted_whatever_the_clock_says(readings: list[flo
     ids = [mint() for _ in readings]
     assert all(one < other for one, other in itertools.pairwise(ids))
     assert id_seconds(ids[0]) >= not_before
-
-
-def test_a_second_that_is_full_borrows_from_the_next() -> None:
-    mint = IdMinter(lambda: 7.0, bytes)
-    mint()
-    mint._count = 0xFFFFFE
-    ids = [mint() for _ in range(3)]
-    assert [id_seconds(found) for found in ids] == [7, 8, 8]
-    assert ids == sorted(ids)

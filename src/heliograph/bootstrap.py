@@ -4,12 +4,14 @@ import asyncio
 import errno
 import gc
 import os
+import resource
 import secrets
 import socket
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import structlog
@@ -23,10 +25,11 @@ from heliograph.app.quota import Quota
 from heliograph.app.services import Limits, Services
 from heliograph.app.sweep import sweep_forever
 from heliograph.channels import AmapiChannels, AmapiSettings
+from heliograph.channels.google_auth import TOKEN_ADDRESSES
 from heliograph.domain.ids import IdMinter
-from heliograph.http.app import build_app
+from heliograph.http.app import Rates, build_app
 from heliograph.http.health import Health
-from heliograph.http.server_protocol import HttpProtocol
+from heliograph.http.server_protocol import ConnectionLimits, HttpProtocol, LineProtocol
 from heliograph.operator_socket import serve_operator
 from heliograph.providers import ProviderRegistry, discover
 from heliograph.settings import Settings
@@ -41,6 +44,7 @@ log = structlog.get_logger("heliograph")
 _BACKLOG = 2048
 _SHUTDOWN_S = 3
 _KEEP_ALIVE_S = 75
+_FILES_KEPT = 256
 _LOST = (
     "If it is lost, the stored provider and enterprise credentials are lost with it and must be entered again: "
     "heliograph db forget-secrets"
@@ -79,7 +83,7 @@ async def open_node(settings: Settings) -> AsyncIterator[Node]:
         channels = AmapiChannels(lambda org, id_: store.unit_of_work(org).setup.enterprise(id_), box, amapi)
         stack.push_async_callback(providers.close)
         stack.push_async_callback(channels.close)
-        minter = IdMinter(lambda: clock.now() / 1e6, secrets.token_bytes, not_before=high_water // 1_000_000)
+        minter = IdMinter(lambda: clock.now() / 1e6, secrets.token_bytes, not_before=high_water / 1e6)
         quota = Quota(store.system, clock, settings.amapi_requests_per_minute)
         services = Services(store, clock, minter, hub, box, providers, channels, limits, quota=quota)
         access = Access(services)
@@ -146,7 +150,13 @@ def _limits(settings: Settings) -> Limits:
         look_up_cap_s=settings.look_up_cap_s,
         look_ups_per_minute=settings.look_ups_per_minute,
         dispatch_concurrency=settings.dispatch_concurrency,
+        addresses=_tenant_addresses(settings),
     )
+
+
+def _tenant_addresses(settings: Settings) -> frozenset[str]:
+    named = [address.strip().rstrip("/") for address in settings.tenant_addresses.split(",")]
+    return frozenset([settings.amapi_url.rstrip("/"), *TOKEN_ADDRESSES, *filter(None, named)])
 
 
 @asynccontextmanager
@@ -196,15 +206,19 @@ async def run_dispatcher(node: Node) -> AsyncIterator[Dispatcher]:
 async def run_api(node: Node, listener: socket.socket, dispatcher: Dispatcher | None) -> AsyncIterator[None]:
     """The HTTP API and the agent gateway on a listening socket, beside the body."""
     health = Health(node.services, None if dispatcher is None else lambda: dispatcher.last_round_at)
-    app = build_app(node.services, node.access, health, node.settings.requests_per_minute)
-    proxies = node.settings.trusted_proxies
+    settings = node.settings
+    rates = Rates(
+        settings.requests_per_minute, settings.organization_requests_per_minute, settings.check_ins_per_minute
+    )
+    app = build_app(node.services, node.access, health, rates)
+    proxies = settings.trusted_proxies
     config = uvicorn.Config(
         app,
         log_config=None,
         access_log=False,
         lifespan="off",
-        http=HttpProtocol,
-        ws="websockets-sansio",
+        http=partial(HttpProtocol, limits=ConnectionLimits(most_connections(settings.max_connections))),  # type: ignore[arg-type]
+        ws=LineProtocol,
         ws_max_size=MAX_MESSAGE_BYTES,
         ws_per_message_deflate=False,
         proxy_headers=bool(proxies),
@@ -215,19 +229,18 @@ async def run_api(node: Node, listener: socket.socket, dispatcher: Dispatcher | 
         timeout_graceful_shutdown=_SHUTDOWN_S,
     )
     server = _Server(config)
-    operator = await serve_operator(node.services, node.settings.data_dir)
-    serving = asyncio.create_task(server.serve(sockets=[listener]))
-    listening = asyncio.create_task(server.listening.wait())
-    try:
-        await asyncio.wait({serving, listening}, return_when=asyncio.FIRST_COMPLETED)
-        async with background([_forget_revoked_keys(node)]):
-            yield
-    finally:
-        node.services.end_waits()
-        operator.close()
-        listening.cancel()
-        server.should_exit = True
-        await serving
+    async with serve_operator(node.services, settings.data_dir):
+        serving = asyncio.create_task(server.serve(sockets=[listener]))
+        listening = asyncio.create_task(server.listening.wait())
+        try:
+            await asyncio.wait({serving, listening}, return_when=asyncio.FIRST_COMPLETED)
+            async with background([_forget_revoked_keys(node)]):
+                yield
+        finally:
+            node.services.end_waits()
+            listening.cancel()
+            server.should_exit = True
+            await serving
 
 
 class _Server(uvicorn.Server):
@@ -244,6 +257,16 @@ class _Server(uvicorn.Server):
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
         yield
+
+
+def most_connections(wanted: int) -> int:
+    """How many connections this process takes; the rest of its open files is for the store and services outside."""
+    _, files = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (files, files))  # the lower limit is for programs that use select()
+    if files == resource.RLIM_INFINITY:
+        return wanted
+    room = files - min(_FILES_KEPT, files // 2)
+    return min(wanted or room, room)
 
 
 def collect_garbage_rarely() -> None:

@@ -5,23 +5,27 @@ One request and one answer a connection, each a line of JSON.
 """
 
 import asyncio
+import fcntl
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
 
 import msgspec
+import structlog
 
 from heliograph.app.services import Services
 from heliograph.app.setup import find_organization
-from heliograph.app.verbs import VERBS, call_verb
+from heliograph.app.verbs import VERBS, Caller, call_verb
 from heliograph.domain.devices import Organization
 from heliograph.domain.errors import HeliographError, InvalidInput, NotFound
 from heliograph.domain.fields import Fields
 
 NAME = "operator.sock"
+LOCK = "operator.lock"
 _MAX_LINE = 4 * 1024 * 1024
+log = structlog.get_logger("heliograph.operator")
 NOBODY = Organization("", "", "", {}, 0, 0)
 
 
@@ -31,10 +35,10 @@ async def run_verb(s: Services, name: str, organization: str | None, body: dict[
     if verb is None:
         raise NotFound(f"there is no verb {name!r}")
     if not verb.organization_bound:
-        return await call_verb(s, verb, NOBODY, body)
+        return await call_verb(s, verb, Caller(NOBODY), body)
     if organization is None:
         raise InvalidInput.of("organization", "is required: --org ID-or-SLUG")
-    return await call_verb(s, verb, await find_organization(s, organization), body)
+    return await call_verb(s, verb, Caller(await find_organization(s, organization)), body)
 
 
 @contextmanager
@@ -47,8 +51,28 @@ def _address(data_dir: Path) -> Iterator[str]:
         os.close(handle)
 
 
-async def serve_operator(s: Services, data_dir: Path) -> asyncio.Server:
-    """Listen on the operator's socket; the caller holds the directory's lock."""
+@asynccontextmanager
+async def serve_operator(s: Services, data_dir: Path) -> AsyncIterator[None]:
+    """Listen on the operator's socket beside the body, unless another process does so for this directory already.
+
+    On SQLite there is no other; of several on one PostgreSQL the first answers for all, since they share everything.
+    """
+    with (data_dir / LOCK).open("a") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            log.info("operator.elsewhere", directory=str(data_dir))
+            yield
+            return
+        server = await _listen(s, data_dir)
+        try:
+            yield
+        finally:
+            server.close()
+            (data_dir / NAME).unlink(missing_ok=True)
+
+
+async def _listen(s: Services, data_dir: Path) -> asyncio.Server:
 
     async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:

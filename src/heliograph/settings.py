@@ -29,10 +29,18 @@ class Settings(BaseSettings):
     """Addresses (comma-separated, or networks) whose X-Forwarded-For and X-Forwarded-Proto are believed."""
     requests_per_minute: int = Field(6000, ge=0)
     """Per API key and process; 0 = no limit."""
+    organization_requests_per_minute: int = Field(30_000, ge=0)
+    """Of all keys of an organization, per process; 0 = no limit."""
+    check_ins_per_minute: int = Field(6000, ge=0)
+    """Per device and process; 0 = no limit."""
+    max_connections: int = Field(0, ge=0)
+    """Per process; 0 = what the limit on open files leaves room for, which bounds any other number too."""
     log_level: Annotated[Literal["DEBUG", "INFO", "WARNING", "ERROR"], _Upper] = "INFO"
     log_format: Literal["auto", "json", "text"] = "auto"
 
     amapi_url: _Address = "https://androidmanagement.googleapis.com"
+    tenant_addresses: str = ""
+    """Addresses (comma-separated) that any API key may name in set-up, besides the built-in ones."""
     pubsub_url: _Address = "https://pubsub.googleapis.com"
     google_certs_url: _Address = "https://www.googleapis.com/oauth2/v3/certs"
     """Where the keys lie that sign the tokens of pushed notifications."""

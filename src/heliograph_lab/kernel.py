@@ -26,6 +26,7 @@ class Kernel:
 
     def __init__(self, state_dir: Path) -> None:
         state_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+        state_dir.chmod(0o700)  # whoever made it first: secrets lie here in clear
         self.state_dir = state_dir
         self._lock = _lock(state_dir)
         self._database = Database(state_dir / "lab.sqlite3")

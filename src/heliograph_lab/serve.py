@@ -168,6 +168,7 @@ def parse(arguments: list[str] | None = None) -> LabOptions:
 def main(arguments: list[str] | None = None) -> int:
     """Run the lab; the exit code is 0 after SIGINT or SIGTERM, 1 when it could not start, 6 where another lab runs."""
     options = parse(arguments)
+    os.umask(0o077)
     logging.basicConfig(level=logging.WARNING, format="heliograph-lab: %(message)s")
     quiet_end()
     try:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from heliograph.app.agent_line import check_in, open_offers
+from heliograph.app.agent_line import check_in, open_offers, register_agent
 from heliograph.app.cancel_command import cancel_command
-from heliograph.domain.errors import NotPending
-from heliograph.domain.ladder import Rung
-from heliograph_protocol.messages import CancelAnswer, CheckIn, PushAck, Report, ReportError
+from heliograph.domain.errors import InvalidInput, NotPending
+from heliograph.domain.ladder import Reason, Rung
+from heliograph_protocol.messages import CancelAnswer, CheckIn, PushAck, Register, Report, ReportError, Target
 from tests.app.conftest import Desk
 
 AT = "2026-01-01T00:00:00Z"
@@ -130,6 +130,41 @@ async def test_a_failure_says_what_it_proves(desk: Desk, code: str, rung: Rung) 
     found = await desk.work.commands.find(command_id)
     assert found is not None
     assert found.rung is rung
+
+
+async def test_what_an_agent_writes_gives_no_secret_away(desk: Desk) -> None:
+    params = {"newPassword": "canary", "wifi": {"pre_shared_key": "canary-2"}, "ssid": "shown"}
+    stored = await desk.command({"command": "RESET_PASSWORD", "params": params})
+    assert (stored.params["wifi"], stored.params["ssid"]) == ({}, "shown")
+    await check_in(desk.services, desk.aosp, "mdmAgent", CheckIn(seq=1, claim=8))
+    error = ReportError(code="CANARY", message="wifi refused canary-2 and canary")
+    detail = {"access-token": "t", "tried": ["canary-2", {"canary": 1}], "attempts": 3}
+    words = Report(command_id=stored.id, rung="failed", at=AT, error=error, detail=detail)
+    await check_in(desk.services, desk.aosp, "mdmAgent", CheckIn(seq=2, reports=[words]))
+    after = await desk.now(stored)
+    assert (after.rung, after.reason) == (Rung.FAILED, Reason("CANARY", "wifi refused … and …"))
+    kept = (await desk.history(stored))[-1].evidence["detail"]
+    assert kept == {"tried": ["…", {"…": 1}], "attempts": 3}
+
+
+async def test_a_detail_as_deep_as_can_be_is_no_fault(desk: Desk) -> None:
+    stored = await desk.command({"command": "LOCK"})
+    await check_in(desk.services, desk.aosp, "mdmAgent", CheckIn(seq=1, claim=8))
+    detail: dict[str, object] = {}
+    for _ in range(900):
+        detail = {"a": detail}
+    words = Report(command_id=stored.id, rung="running", at=AT, detail=detail)
+    await check_in(desk.services, desk.aosp, "mdmAgent", CheckIn(seq=2, reports=[words]))
+    assert (await desk.now(stored)).rung is Rung.RUNNING
+
+
+@pytest.mark.parametrize("token", ["/topics/all-devices", "", "a b", "a1\n", "a" * 257])
+async def test_an_address_of_many_devices_is_no_address_of_one(token: str, desk: Desk) -> None:
+    targets = [Target(provider="builtin"), Target(provider="pushy", token=token)]
+    with pytest.raises(InvalidInput):
+        await register_agent(desk.services, desk.aosp, Register(app="mdmAgent", agent_version="1", targets=targets))
+    good = [targets[0], Target(provider="pushy", token="0123abcDEF")]
+    await register_agent(desk.services, desk.aosp, Register(app="mdmAgent", agent_version="1", targets=good))
 
 
 async def test_a_secret_goes_out_with_the_claim_and_leaves_with_the_result(desk: Desk) -> None:

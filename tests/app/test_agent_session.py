@@ -12,7 +12,7 @@ import msgspec
 import pytest
 import structlog
 
-from heliograph.app.access import KEYS_TOPIC, Access, agent_access_changed
+from heliograph.app.access import KEYS_TOPIC, Access, RateLimiter, agent_access_changed
 from heliograph.app.agent_line import new_offers, register_agent
 from heliograph.app.pushes import PushRequest, send_push
 from heliograph.app.setup import add_device, renew_agent_secret
@@ -108,7 +108,8 @@ async def gate(desk: Desk) -> Gate:
         desk.services, device, Register(app="mdmAgent", agent_version="1", targets=[Target(provider="builtin")])
     )
     access = Access(desk.services)
-    return Gate(desk, AgentGateway(desk.services, access, structlog.get_logger()), access, device, secret)
+    gateway = AgentGateway(desk.services, access, RateLimiter(0), structlog.get_logger())
+    return Gate(desk, gateway, access, device, secret)
 
 
 async def heard(line: Line, number: int) -> list[str]:

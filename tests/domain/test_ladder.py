@@ -5,7 +5,7 @@ from itertools import product
 import pytest
 
 from heliograph.domain import ladder
-from heliograph.domain.ladder import CORRECTABLE, TERMINAL, TRANSITIONS, Event, Issue, Reason, Rung, apply
+from heliograph.domain.ladder import CORRECTABLE, MAX_ENTRIES, TERMINAL, TRANSITIONS, Event, Issue, Reason, Rung, apply
 from tests.domain.builders import HOUR, a_command
 
 EVENTS: list[Event] = [
@@ -34,7 +34,8 @@ def test_every_event_of_the_table_is_tried_here() -> None:
     ("rung", "event"), list(product(Rung, EVENTS)), ids=lambda v: getattr(v, "value", type(v).__name__)
 )
 def test_a_pair_moves_as_the_table_says_or_not_at_all(rung: Rung, event: Event) -> None:
-    before = a_command(rung=rung, rung_at=1)
+    # Of a device with our agent, a result needs a claim; see below.
+    before = a_command(platform="android" if isinstance(event, ladder.Succeeded | ladder.Failed) else "aosp", rung=rung)
     after = apply(before, event, now=5).command
     expected = TRANSITIONS.get((rung, type(event)), rung)
     assert after.rung is expected
@@ -63,6 +64,52 @@ def test_a_late_result_after_a_cancel_moves_nothing_and_stays_as_evidence() -> N
 def test_the_same_result_twice_is_one_entry() -> None:
     first = apply(a_command(rung=Rung.RUNNING), ladder.Succeeded(source="agent"), now=5)
     assert apply(first.command, ladder.Succeeded(source="agent"), now=6).entry is None
+
+
+def test_a_contradiction_is_kept_once_of_each_kind() -> None:
+    command = a_command(rung=Rung.CANCELLED)
+    entries: list[ladder.Entry] = []
+    for second in range(6):
+        event = ladder.Succeeded(source="agent") if second % 2 else ladder.Failed(source="agent", reason=Reason("X"))
+        step = apply(command, event, now=second)
+        command, entries = step.command, [*entries, *([step.entry] if step.entry else [])]
+    assert [e.evidence["contradicts"] for e in entries] == ["failed", "succeeded"]
+    assert (command.rung, command.entries) == (Rung.CANCELLED, 2)
+
+
+@pytest.mark.parametrize("rung", [Rung.QUEUED, Rung.ISSUED])
+@pytest.mark.parametrize(
+    "event",
+    [ladder.Succeeded(source="agent"), ladder.Failed(source="agent", reason=Reason("BROKEN"), executed=True)],
+    ids=lambda e: type(e).__name__,
+)
+def test_a_result_without_a_claim_moves_nothing_and_stays_as_evidence_once(rung: Rung, event: Event) -> None:
+    first = apply(a_command(rung=rung), event, now=5)
+    assert first.command.rung is rung
+    assert first.entry is not None
+    assert "contradicts" in first.entry.evidence
+    assert apply(first.command, event, now=6).entry is None
+
+
+def test_a_history_is_bounded_and_still_shows_the_cancel_and_the_end() -> None:
+    command = a_command(rung=Rung.DELIVERED)
+    entries: list[ladder.Entry] = []
+
+    def hear(event: Event) -> None:
+        nonlocal command
+        step = apply(command, event, now=5)
+        command = step.command
+        entries.extend([step.entry] if step.entry else [])
+
+    for _ in range(MAX_ENTRIES):
+        hear(ladder.Started(source="agent"))
+        hear(ladder.Deferred(source="agent"))
+        hear(ladder.Noted(source="agent"))
+    assert (len(entries), command.rung) == (MAX_ENTRIES, Rung.DEFERRED)
+    hear(ladder.CancelRequested(source="key:1"))
+    hear(ladder.Succeeded(source="agent"))
+    assert [e.rung for e in entries[MAX_ENTRIES:]] == ["deferred", "succeeded"]
+    assert [e.seq for e in entries] == list(range(command.entries))
 
 
 class TestCancel:

@@ -16,7 +16,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.support.crash import Rig, running_rig
+from tests.support.crash import Client, Rig, running_rig, until
 from tests.support.load import SEED, Load, assert_unavailable, assert_whole, check
 
 ON_A_FULL_DISK = """
@@ -45,6 +45,12 @@ def full_disk(rig: Rig) -> Iterator[None]:
         server.rlimit(psutil.RLIMIT_FSIZE, before)
 
 
+async def is_ready(client: Client, expected: bool) -> bool:
+    answer = await client.http.get("/readyz")
+    assert answer.status_code == (200 if answer.json()["status"] else 503)
+    return ("store" not in answer.json()["faults"]) is expected
+
+
 async def test_under_load(small: Rig) -> None:
     rig, pid = small, small.server.pid
     units = await rig.add("android", 3) + await rig.add("aosp", 3) + await rig.add("aosp", 1, "pushy")
@@ -56,14 +62,13 @@ async def test_under_load(small: Rig) -> None:
         for _ in range(2):
             with full_disk(rig):
                 await load.turned_away()
-                answer = await client.http.get("/readyz")
-                assert (answer.status_code, "store" in answer.json()["faults"]) == (503, True)
+                await until(lambda: is_ready(client, False), "it says that it is not ready")
                 assert (await client.http.get("/healthz")).status_code == 200
                 await client.command(*load.commands[0])  # what is there can be read
                 for answer in load.refused:
                     assert_unavailable(answer)
             await load.accepted()
-            assert (await client.http.get("/readyz")).json() == {"status": True, "faults": {}}
+            await until(lambda: is_ready(client, True), "it says that it is ready")
         load.going = False
         await sending
         await check(client, lab, units, load)

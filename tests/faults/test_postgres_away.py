@@ -37,6 +37,11 @@ async def readiness(client: Client) -> tuple[int, Json]:
     return answer.status_code, answer.json()
 
 
+async def is_not_ready(client: Client) -> bool:
+    status, body = await readiness(client)
+    return (status, body["status"]) == (503, False) and "store" in body["faults"]
+
+
 async def is_ready(client: Client) -> bool:
     return await readiness(client) == (200, {"status": True, "faults": {}})
 
@@ -52,8 +57,7 @@ async def test_under_load(pair: Pair) -> None:
         for _ in range(2):
             pair.postgres.stop()
             await load.turned_away()
-            status, body = await readiness(client)
-            assert (status, body["status"], "store" in body["faults"]) == (503, False, True)
+            await until(lambda: is_not_ready(client), "the server is not ready")
             assert (await client.http.get("/healthz")).status_code == 200
             assert_unavailable(await client.call("GET", units[0].path))
             for answer in load.refused:

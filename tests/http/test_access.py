@@ -109,6 +109,26 @@ def test_a_key_revoked_by_the_operator_is_refused_at_once(demo: Demo, known: Kno
     assert error_of(request("getEmmDevice", key, known)) == (401, 4004)
 
 
+def test_what_a_key_has_made_ends_with_it(demo: Demo, known: Known) -> None:
+    parent = demo.key("base.apiKey.create", "mdm.android.device.get", expires=3600)
+    wanted = {"permissions": ["mdm.android.device.get"], "expiresInSeconds": 7200}
+    made = parent.setup("key.create", **wanted)
+    shown = {key["id"]: key for key in demo.api.setup("key.list")["items"]}
+    assert made["createdBy"] == parent.key_id
+    assert made["expiresAt"] == shown[str(parent.key_id)]["expiresAt"]
+    child = parent.with_key(made["secret"])
+    assert request("getEmmDevice", child, known).status_code == 200
+    demo.api.setup("key.revoke", id=parent.key_id)
+    assert error_of(request("getEmmDevice", child, known)) == (401, 4004)
+
+
+def test_what_a_key_has_made_may_be_kept(demo: Demo, known: Known) -> None:
+    parent = demo.key("base.apiKey.create", "mdm.android.device.get")
+    child = parent.with_key(parent.setup("key.create", permissions=["mdm.android.device.get"])["secret"])
+    demo.api.setup("key.revoke", id=parent.key_id, keepCreated=True)
+    assert request("getEmmDevice", child, known).status_code == 200
+
+
 def test_a_key_expires_while_it_is_in_use(demo: Demo, known: Known) -> None:
     key = demo.key("mdm.android.device.get", expires=1)
     answer = until(lambda: request("getEmmDevice", key, known), lambda found: found.status_code != 200)

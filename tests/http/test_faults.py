@@ -14,7 +14,7 @@ from heliograph.app.access import Access, hash_secret
 from heliograph.app.services import SECOND, Services
 from heliograph.domain.devices import ApiKey, Organization, Principal
 from heliograph.domain.errors import Conflict, StoreUnavailable, Unauthenticated
-from heliograph.http.app import build_app
+from heliograph.http.app import Rates, build_app
 from heliograph.http.health import Health
 
 KEY, OTHER = "hlg_one", "hlg_two"
@@ -44,6 +44,7 @@ class Store:
         self.go_on.set()
         self.revoked_at: int | None = None
         self.down = False
+        self.pings = 0
 
     async def principal(self, key_hash: bytes) -> tuple[Principal, ApiKey] | None:
         if self.down:
@@ -64,6 +65,7 @@ class Store:
         return Failing(self)
 
     async def ping(self) -> None:
+        self.pings += 1
         if self.down:
             raise StoreUnavailable
 
@@ -81,14 +83,14 @@ class Failing:
 class World:
     """The app and a client of it."""
 
-    def __init__(self, requests_per_minute: int = 0) -> None:
+    def __init__(self, requests_per_minute: int = 0, of_organization: int = 0) -> None:
         self.clock, self.store = Clock(), Store()
         ports: dict[str, Any] = dict.fromkeys(("new_id", "wakeups", "secrets", "providers", "channels"))
         self.services = Services(cast(Any, self.store), cast(Any, self.clock), **ports)
         self.access = Access(self.services)
         self.round_at = self.clock.now()
         health = Health(self.services, lambda: self.round_at)
-        app = build_app(self.services, self.access, health, requests_per_minute)
+        app = build_app(self.services, self.access, health, Rates(requests_per_minute, of_organization))
         self.client = httpx2.AsyncClient(transport=httpx2.ASGITransport(cast(Any, app)), base_url="http://app.test")
 
     async def get(self, path: str, key: str = KEY, **headers: str) -> httpx2.Response:
@@ -165,6 +167,13 @@ async def test_the_limit_is_one_of_each_key(limited: World) -> None:
     assert (await limited.get(HERE, OTHER)).status_code == 200
 
 
+async def test_the_keys_of_an_organization_have_a_limit_together() -> None:
+    world = World(of_organization=6)
+    assert (await world.get(HERE)).status_code == 200
+    assert (await world.get(HERE, OTHER)).status_code == 429
+    await world.client.aclose()
+
+
 async def test_the_limit_is_no_oracle_and_health_has_none(limited: World) -> None:
     for _ in range(5):
         assert (await limited.get(HERE, "hlg_unknown")).status_code == 401
@@ -182,6 +191,16 @@ async def test_ready_says_what_is_missing(world: World) -> None:
     assert answer.json()["status"] is False
     assert set(answer.json()["faults"]) == {"store", "dispatcher"}
     assert (await world.get("/healthz")).status_code == 200
+
+
+async def test_however_many_ask_whether_it_is_ready_the_store_is_asked_once_a_second(world: World) -> None:
+    await asyncio.gather(*(world.get("/readyz") for _ in range(5)))
+    world.clock.seconds += 0.9
+    await world.get("/readyz")
+    assert world.store.pings == 1
+    world.clock.seconds += 0.1
+    await world.get("/readyz")
+    assert world.store.pings == 2
 
 
 async def test_a_key_that_is_revoked_while_it_is_looked_up_is_not_remembered(world: World) -> None:

@@ -211,3 +211,17 @@ def test_records_of_a_list_are_those_of_the_single_read(world: World) -> None:
         for record in world.page(operation)["items"]:
             alone = world.api.command(device, record["id"])
             assert {**alone, "progress": None} | {"updatedAt": ""} == {**record, "progress": None} | {"updatedAt": ""}
+
+
+def test_the_next_page_of_a_device_with_any_alias(demo: Demo) -> None:
+    """The header is ASCII, whatever stands in the path."""
+    api = demo.new_organization()
+    api.setup("enterprise.add", name="enterprises/LCalias")
+    device = api.new_device("android", serialNumber="Ñandú_日本").device
+    made = [api.create(device, "LOCK")["id"] for _ in range(2)]
+    path = "mdm/android/enterprise/devices/%C3%91and%C3%BA_%E6%97%A5%E6%9C%AC/commands"
+    link = api.get(path, limit=1).headers["link"]
+    url = link.partition("<")[2].partition(">")[0]
+    assert f"/{path}?" in url
+    following = api.client.get(url, headers={"Authorization": f"Bearer {api.key}"})
+    assert [item["id"] for item in data_of(following)["items"]] == made[1:]

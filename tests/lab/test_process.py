@@ -100,6 +100,18 @@ async def test_ends_cleanly(lab: Process, number: signal.Signals) -> None:
     assert lab.is_free()
 
 
+async def test_what_it_keeps_is_for_its_user_alone(lab: Process) -> None:
+    lab.state_dir.mkdir(mode=0o755)  # somebody else was first
+    before = os.umask(0o022)
+    try:
+        await lab.start()
+    finally:
+        os.umask(before)
+    kept = [lab.state_dir, lab.ready_file, *lab.state_dir.rglob("*")]
+    assert len(kept) >= 4
+    assert [path for path in kept if path.stat().st_mode & 0o077] == []
+
+
 async def test_a_signal_while_starting_leaves_no_traceback(lab: Process) -> None:
     process = lab.spawn()
     await until((lab.state_dir / "lab.lock").exists)

@@ -35,7 +35,7 @@ async def test_api_keys(store: AnyStore, world: World) -> None:
     setup = world.work.setup
     await setup.add_key(key, b"h1")
     await setup.add_key(replace(key, id=new_id(), created_at=NOW + 1), b"h2")
-    principal = Principal(key.id, world.organization, frozenset(key.permissions))
+    principal = Principal(key.id, world.organization, frozenset(key.permissions), NOW + 5)
     assert await store.directory.principal(b"h1") == (principal, key)
     assert await store.directory.principal(b"h3") is None
     with pytest.raises(Conflict):
@@ -46,6 +46,20 @@ async def test_api_keys(store: AnyStore, world: World) -> None:
     assert not await (await new_world(store)).work.setup.revoke_key(key.id, NOW)
     assert (await setup.keys())[0] == replace(key, revoked_at=NOW + 7)
     assert len(await setup.keys()) == 2
+
+
+async def test_a_key_is_revoked_with_all_that_come_from_it(world: World) -> None:
+    setup = world.work.setup
+    parent = ApiKey(new_id(), world.organization.id, "p", "hg_ab", ("*",), NOW)
+    child = replace(parent, id=new_id(), created_at=NOW + 1, created_by=parent.id)
+    grandchild = replace(parent, id=new_id(), created_at=NOW + 2, created_by=child.id)
+    other = replace(parent, id=new_id(), created_at=NOW + 3)
+    for number, key in enumerate((parent, child, grandchild, other)):
+        await setup.add_key(key, f"family {number}".encode())
+    await setup.revoke_key(child.id, NOW + 5)
+    assert [key.revoked_at for key in await setup.keys()] == [None, NOW + 5, NOW + 5, None]
+    await setup.revoke_key(parent.id, NOW + 6, with_created=False)
+    assert [key.revoked_at for key in await setup.keys()] == [NOW + 6, NOW + 5, NOW + 5, None]
 
 
 async def test_enterprises(store: AnyStore, world: World) -> None:

@@ -109,19 +109,19 @@ class Bucket:
 
 @dataclass(slots=True)
 class RateLimiter:
-    """Requests per API key and minute; 0 = no limit. Held per process."""
+    """Requests per minute of each caller (an API key, a device); 0 = no limit. Held per process."""
 
     per_minute: int
     _buckets: dict[str, Bucket] = field(default_factory=dict)
 
-    def wait_s(self, key_id: str, now: int) -> float:
+    def wait_s(self, caller: str, now: int) -> float:
         """0.0 when the request may pass, else the seconds to wait."""
         if self.per_minute <= 0:
             return 0.0
-        bucket = self._buckets.get(key_id)
+        bucket = self._buckets.get(caller)
         if bucket is None:
             if len(self._buckets) >= _CACHE_SIZE:
                 self._buckets.clear()
             burst = max(1.0, self.per_minute / 6)
-            bucket = self._buckets[key_id] = Bucket(self.per_minute / 60, burst, burst, now)
+            bucket = self._buckets[caller] = Bucket(self.per_minute / 60, burst, burst, now)
         return bucket.take(now)

@@ -3,12 +3,14 @@
 The claim is committed before it is answered, so until then cancel always wins; after it only the device decides.
 """
 
+import re
 from collections.abc import AsyncIterator, Sequence, Set
 from dataclasses import replace
 from typing import TypeVar
 
 import msgspec
 
+from heliograph.app.agent_words import without_words
 from heliograph.app.services import SECOND, Services, secret_lost, until_committed
 from heliograph.domain import ladder
 from heliograph.domain.catalog import TYPES
@@ -29,6 +31,7 @@ from heliograph_protocol.messages import (
     Register,
     Registered,
     Report,
+    Target,
 )
 
 T = TypeVar("T", bound=msgspec.Struct)
@@ -54,11 +57,18 @@ async def register_agent(s: Services, device: Device, message: Register) -> Regi
     unknown = [t.provider for t in message.targets if s.providers.plugin(t.provider) is None]
     if unknown:
         raise InvalidInput.of("targets", "names a provider that is not known here")
+    if not all(_is_token(s, t) for t in message.targets):
+        raise InvalidInput.of("targets", "holds a token that is not one of a device")
     now = s.clock.now()
     targets = [PushTarget(device.id, message.app, t.provider, None, t.token, now) for t in message.targets]
     work = s.store.unit_of_work(device.organization_id)
     await work.devices.register(device.id, message.app, targets, now)
     return Registered(device_id=device.id, platform=device.platform)
+
+
+def _is_token(s: Services, target: Target) -> bool:
+    plugin = s.providers.plugin(target.provider)
+    return plugin is None or not plugin.token or re.fullmatch(plugin.token, target.token) is not None
 
 
 async def check_in(s: Services, device: Device, app: str, message: CheckIn) -> Orders:
@@ -175,7 +185,9 @@ class _Conversation:
         command = await self._command(live, report.command_id)
         if command is None:
             return
-        after = live[command.id] = self.changes.move(command, _event_of(report), self.s.clock.now())
+        after = live[command.id] = self.changes.move(
+            command, _event_of(without_words(self.s, command, report)), self.s.clock.now()
+        )
         if after is not command and after.rung is Rung.DEFERRED and after.not_before is not None:
             wake = self.s.debt(after.organization_id, "wake", after.id)
             self.changes.owe(replace(wake, due_at=after.not_before))

@@ -47,6 +47,8 @@ class Limits:
     dispatch_concurrency: int = 64
     # How many of these places what can wait may take in one enterprise or account; what is urgent, twice as many.
     pool_concurrency: int = 16
+    # Where an API key of an organization may let credentials be sent to (ADR 0027).
+    addresses: frozenset[str] = frozenset()
     sweep_pause_s: float = 1.0
 
 

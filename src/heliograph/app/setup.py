@@ -11,8 +11,8 @@ from heliograph.app.access import agent_access_changed, hash_secret, new_agent_s
 from heliograph.app.google_channel import google
 from heliograph.app.google_devices import take_over
 from heliograph.app.services import SECOND, Services, until_committed
-from heliograph.domain.devices import PLATFORMS, ApiKey, Device, Enterprise, Organization, ProviderAccount
-from heliograph.domain.errors import Conflict, InvalidInput, NotFound
+from heliograph.domain.devices import PLATFORMS, ApiKey, Device, Enterprise, Organization, Principal, ProviderAccount
+from heliograph.domain.errors import Conflict, InvalidInput, NotFound, Unauthenticated
 from heliograph.domain.fields import Fields
 from heliograph.domain.ids import is_id
 from heliograph.domain.permissions import FEATURES, is_grant
@@ -62,9 +62,14 @@ async def set_feature(s: Services, organization: Organization, feature: str, is_
 
 
 async def create_key(
-    s: Services, organization: Organization, name: str, permissions: list[str], expires_in_s: float | None = None
+    s: Services,
+    organization: Organization,
+    name: str,
+    permissions: list[str],
+    expires_in_s: float | None = None,
+    maker: Principal | None = None,
 ) -> tuple[ApiKey, str]:
-    """A new API key and its secret."""
+    """A new API key and its secret. One that another key makes ends with that at the latest."""
     wrong = [p for p in permissions if not is_grant(p)]
     if wrong or not permissions:
         raise InvalidInput.of("permissions", f"unknown: {', '.join(wrong)[:200]}" if wrong else "name at least one")
@@ -73,9 +78,24 @@ async def create_key(
     secret = new_api_key()
     now = s.clock.now()
     expires_at = None if expires_in_s is None else now + int(expires_in_s * SECOND)
-    key = ApiKey(s.new_id(), organization.id, name[:128], secret[:12], tuple(permissions), now, expires_at)
-    await s.store.unit_of_work(organization.id).setup.add_key(key, hash_secret(secret))
+    if maker is not None and maker.expires_at is not None:
+        expires_at = min(expires_at or maker.expires_at, maker.expires_at)
+    made_by = None if maker is None else maker.key_id
+    key = ApiKey(
+        s.new_id(), organization.id, name[:128], secret[:12], tuple(permissions), now, expires_at, created_by=made_by
+    )
+    stored = s.store.unit_of_work(organization.id).setup
+    await stored.add_key(key, hash_secret(secret))
+    if any(known.id == made_by and known.revoked_at is not None for known in await stored.keys()):
+        await stored.revoke_key(key.id, now)  # its maker was revoked at the same moment
+        raise Unauthenticated
     return key, secret
+
+
+async def find_enterprise(s: Services, organization: Organization, name: str) -> Enterprise | None:
+    """A connected enterprise, by its name."""
+    known = await s.store.unit_of_work(organization.id).setup.enterprises()
+    return next((e for e in known if e.name == name), None)
 
 
 async def add_enterprise(s: Services, organization: Organization, name: str, said: dict[str, Any]) -> Enterprise:
@@ -88,7 +108,7 @@ async def add_enterprise(s: Services, organization: Organization, name: str, sai
     told: dict[str, Any] = {member: value or None for member, value in said.items() if value is not None}
     if "credentials" in told:
         told["credentials"] = s.secrets.seal(said["credentials"])
-    known = next((e for e in await setup.enterprises() if e.name == name), None)
+    known = await find_enterprise(s, organization, name)
     if known is not None:
         renewed = replace(known, **told)
         await setup.save_enterprise(renewed)
@@ -222,7 +242,9 @@ async def import_from_google(s: Services, organization: Organization, reference:
     if channel is None:
         raise InvalidInput.of("enterprise", "has no usable credentials: heliograph enterprise add --credentials FILE")
     listed = await channel.devices(named[0].name)
-    if isinstance(listed, Gone | Unreachable):
+    if isinstance(listed, Gone):  # in our own words: its own may come from wherever the address leads
+        raise InvalidInput.of("enterprise", "is unknown at Google, or not the credentials' to see")
+    if isinstance(listed, Unreachable):
         raise InvalidInput.of("enterprise", f"cannot be read at Google: {listed.reason}")
     found = [
         await until_committed(partial(take_over, s, work, named[0], raw))

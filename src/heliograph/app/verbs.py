@@ -8,23 +8,40 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
+import msgspec
+
 from heliograph.app import setup
 from heliograph.app.access import KEYS_TOPIC
 from heliograph.app.listening import ENTERPRISES_TOPIC
 from heliograph.app.services import Services
-from heliograph.domain.devices import ApiKey, Device, Enterprise, Organization, ProviderAccount
+from heliograph.domain.devices import ApiKey, Device, Enterprise, Organization, Principal, ProviderAccount
 from heliograph.domain.errors import HeliographError, InvalidInput, NotFound
 from heliograph.domain.fields import Fields
-from heliograph.domain.permissions import allows
+from heliograph.domain.permissions import ADDRESSES_PERMISSION, allows
 from heliograph.domain.times import time_text
 from heliograph.ports.push import Forgotten, Pending
 
 Json = dict[str, Any]
-Run = Callable[[Services, Organization, Fields], Awaitable[Json]]
 MAX_IMPORT = 1_000
 # An empty text takes back what was said before.
 _ADDRESS = r"(https?://[^\s/]+(/\S*)?)?"
 _SUBSCRIPTION = r"(projects/[a-z0-9:.-]{1,100}/subscriptions/[A-Za-z][A-Za-z0-9._~+%-]{2,254})?"
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who asks, inside which organization. `principal` None = the operator, on the machine itself: all rights."""
+
+    organization: Organization
+    principal: Principal | None = None
+
+    @property
+    def names_addresses(self) -> bool:
+        """Whether this one may say where credentials are sent to."""
+        return self.principal is None or allows(self.principal.permissions, ADDRESSES_PERMISSION)
+
+
+Run = Callable[[Services, Caller, Fields], Awaitable[Json]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +72,7 @@ def _key(key: ApiKey) -> Json:
         "prefix": key.prefix,
         "permissions": list(key.permissions),
         "createdAt": time_text(key.created_at),
+        "createdBy": key.created_by,
         "expiresAt": None if key.expires_at is None else time_text(key.expires_at),
         "revokedAt": None if key.revoked_at is None else time_text(key.revoked_at),
     }
@@ -96,67 +114,68 @@ def _account(account: ProviderAccount) -> Json:
     }
 
 
-async def create_organization(s: Services, _: Organization, body: Fields) -> Json:
+async def create_organization(s: Services, _: Caller, body: Fields) -> Json:
     slug, name = body.text("slug", required=True), body.text("name")
     body.raise_if_wrong()
     return _organization(await setup.create_organization(s, slug or "", name or ""))
 
 
-async def list_organizations(s: Services, _: Organization, body: Fields) -> Json:
+async def list_organizations(s: Services, _: Caller, body: Fields) -> Json:
     body.raise_if_wrong()
     return {"items": [_organization(o) for o in await s.store.directory.organizations()]}
 
 
-async def set_feature(s: Services, organization: Organization, body: Fields) -> Json:
+async def set_feature(s: Services, caller: Caller, body: Fields) -> Json:
     feature, on = body.text("feature", required=True), body.boolean("on")
     reference = body.text("organization")
     if on is None and not body.has("on"):
         body.wrong("on", "is required")
     body.raise_if_wrong()
-    target = organization if reference is None else await setup.find_organization(s, reference)
+    target = caller.organization if reference is None else await setup.find_organization(s, reference)
     after = await setup.set_feature(s, target, feature or "", bool(on))
     s.wakeups.notify([KEYS_TOPIC])
     return _organization(after)
 
 
-async def create_key(s: Services, organization: Organization, body: Fields) -> Json:
+async def create_key(s: Services, caller: Caller, body: Fields) -> Json:
     name, permissions = body.text("name"), body.texts("permissions", required=True, at_least=1)
     expires = body.number("expiresInSeconds")
     body.raise_if_wrong()
-    key, secret = await setup.create_key(s, organization, name or "", permissions, expires)
+    key, secret = await setup.create_key(s, caller.organization, name or "", permissions, expires, caller.principal)
     return {**_key(key), "secret": secret}
 
 
-async def list_keys(s: Services, organization: Organization, body: Fields) -> Json:
+async def list_keys(s: Services, caller: Caller, body: Fields) -> Json:
     body.raise_if_wrong()
-    return {"items": [_key(k) for k in await s.store.unit_of_work(organization.id).setup.keys()]}
+    return {"items": [_key(k) for k in await s.store.unit_of_work(caller.organization.id).setup.keys()]}
 
 
-async def revoke_key(s: Services, organization: Organization, body: Fields) -> Json:
-    key_id = body.text("id", required=True)
+async def revoke_key(s: Services, caller: Caller, body: Fields) -> Json:
+    key_id, keep = body.text("id", required=True), body.boolean("keepCreated")
     body.raise_if_wrong()
-    if not await s.store.unit_of_work(organization.id).setup.revoke_key((key_id or "").lower(), s.clock.now()):
+    stored = s.store.unit_of_work(caller.organization.id).setup
+    if not await stored.revoke_key((key_id or "").lower(), s.clock.now(), with_created=not keep):
         raise NotFound
     s.wakeups.notify([KEYS_TOPIC])
     return {"id": key_id, "revoked": True}
 
 
-async def add_device(s: Services, organization: Organization, body: Fields) -> Json:
-    return _added(*await setup.add_device(s, organization, dict(body.raw)))
+async def add_device(s: Services, caller: Caller, body: Fields) -> Json:
+    return _added(*await setup.add_device(s, caller.organization, dict(body.raw)))
 
 
 def _added(device: Device, secret: str) -> Json:
     return {**_device(device), "agentSecret": secret}
 
 
-async def renew_agent_secret(s: Services, organization: Organization, body: Fields) -> Json:
+async def renew_agent_secret(s: Services, caller: Caller, body: Fields) -> Json:
     device_id = body.text("id", required=True)
     body.raise_if_wrong()
-    secret = await setup.renew_agent_secret(s, organization, device_id or "")
+    secret = await setup.renew_agent_secret(s, caller.organization, device_id or "")
     return {"id": device_id, "agentSecret": secret}
 
 
-async def import_devices(s: Services, organization: Organization, body: Fields) -> Json:
+async def import_devices(s: Services, caller: Caller, body: Fields) -> Json:
     raw = body.raw.get("devices")
     if not isinstance(raw, list) or len(raw) > MAX_IMPORT or not all(isinstance(item, dict) for item in raw):
         raise InvalidInput.of("devices", f"must be a list of at most {MAX_IMPORT} objects")
@@ -166,20 +185,20 @@ async def import_devices(s: Services, organization: Organization, body: Fields) 
             entry = Fields(item)
             entry.only(_DEVICE_MEMBERS)
             entry.raise_if_wrong()
-            results.append(_added(*await setup.import_device(s, organization, item)))
+            results.append(_added(*await setup.import_device(s, caller.organization, item)))
         except HeliographError as error:  # the others keep their secrets
             results.append({"index": index, "error": str(error)})
     return {"items": results}
 
 
-async def import_from_google(s: Services, organization: Organization, body: Fields) -> Json:
+async def import_from_google(s: Services, caller: Caller, body: Fields) -> Json:
     """Take over all devices of a connected enterprise; known ones are brought up to date."""
     reference = body.text("enterprise", required=True)
     body.raise_if_wrong()
-    return {"items": [_device(d) for d in await setup.import_from_google(s, organization, reference or "")]}
+    return {"items": [_device(d) for d in await setup.import_from_google(s, caller.organization, reference or "")]}
 
 
-async def add_enterprise(s: Services, organization: Organization, body: Fields) -> Json:
+async def add_enterprise(s: Services, caller: Caller, body: Fields) -> Json:
     name = body.text("name", required=True)
     credentials = body.text("credentials", max_length=65_536)
     said: Json = {
@@ -195,36 +214,64 @@ async def add_enterprise(s: Services, organization: Organization, body: Fields) 
         said["credentials"] = None if credentials is None else s.channels.check_credentials(credentials.encode())
     except InvalidInput as error:
         raise InvalidInput.of("credentials", str(error)) from None
-    enterprise = await setup.add_enterprise(s, organization, name or "", said)
+    await _check_addresses(s, caller, body, name or "", said)
+    enterprise = await setup.add_enterprise(s, caller.organization, name or "", said)
     s.wakeups.notify([ENTERPRISES_TOPIC])
     return _enterprise(enterprise)
 
 
-async def list_enterprises(s: Services, organization: Organization, body: Fields) -> Json:
+async def _check_addresses(s: Services, caller: Caller, body: Fields, name: str, said: Json) -> None:
+    """Credentials go to the addresses that come with them, so not every key may name any (ADR 0027)."""
+    if caller.principal is None:
+        return
+    address, credentials = said["api_url"], said["credentials"]
+    if not caller.names_addresses:
+        _permit(s, body, "apiUrl", address)
+        if credentials is not None:
+            _permit(s, body, "credentials.token_uri", msgspec.json.decode(credentials)["token_uri"])
+    known = await setup.find_enterprise(s, caller.organization, name)
+    if known is not None and address is not None and (address or None) != known.api_url and credentials is None:
+        body.wrong("credentials", "is required where apiUrl changes: those that are stored stay with their address")
     body.raise_if_wrong()
-    return {"items": [_enterprise(e) for e in await s.store.unit_of_work(organization.id).setup.enterprises()]}
 
 
-async def add_provider(s: Services, organization: Organization, body: Fields) -> Json:
+def _permit(s: Services, body: Fields, path: str, address: str | None) -> None:
+    if address and address.rstrip("/") not in s.limits.addresses:
+        body.wrong(path, f"is not an address that this key may name: that takes {ADDRESSES_PERMISSION}")
+
+
+async def list_enterprises(s: Services, caller: Caller, body: Fields) -> Json:
+    body.raise_if_wrong()
+    return {"items": [_enterprise(e) for e in await s.store.unit_of_work(caller.organization.id).setup.enterprises()]}
+
+
+async def add_provider(s: Services, caller: Caller, body: Fields) -> Json:
     provider, name = body.text("provider", required=True), body.text("name")
     config, default = body.json_object("config"), body.boolean("default")
+    plugin = s.providers.plugin(provider or "")
+    for member, usual in plugin.addresses.items() if plugin and not caller.names_addresses else ():
+        address = (config or {}).get(member)
+        if isinstance(address, str) and address.rstrip("/") != usual:
+            _permit(s, body, f"config.{member}", address)
     body.raise_if_wrong()
-    return _account(await setup.add_account(s, organization, provider or "", name or "", config or {}, bool(default)))
+    return _account(
+        await setup.add_account(s, caller.organization, provider or "", name or "", config or {}, bool(default))
+    )
 
 
-async def list_providers(s: Services, organization: Organization, body: Fields) -> Json:
+async def list_providers(s: Services, caller: Caller, body: Fields) -> Json:
     body.raise_if_wrong()
-    return {"items": [_account(a) for a in await s.store.unit_of_work(organization.id).setup.accounts()]}
+    return {"items": [_account(a) for a in await s.store.unit_of_work(caller.organization.id).setup.accounts()]}
 
 
-async def test_provider(s: Services, organization: Organization, body: Fields) -> Json:
+async def test_provider(s: Services, caller: Caller, body: Fields) -> Json:
     """Ask the provider about a push that does not exist: a provider that knows us says so."""
     account_id = body.text("id", required=True)
     body.raise_if_wrong()
-    account = await s.store.unit_of_work(organization.id).setup.account((account_id or "").lower())
+    account = await s.store.unit_of_work(caller.organization.id).setup.account((account_id or "").lower())
     provider = None
     if account is not None:
-        provider = await s.providers.provider(organization.id, account.provider, account.id)
+        provider = await s.providers.provider(caller.organization.id, account.provider, account.id)
     if provider is None:
         raise NotFound
     try:
@@ -274,12 +321,18 @@ VERBS = {
             create_key,
         ),
         Verb("key.list", "base.apiKey.list", "API keys, without their secrets", (), list_keys),
-        Verb("key.revoke", "base.apiKey.revoke", "Revoke an API key at once", ("id",), revoke_key),
+        Verb(
+            "key.revoke",
+            "base.apiKey.revoke",
+            "Revoke an API key and those it made at once",
+            ("id", "keepCreated"),
+            revoke_key,
+        ),
         Verb("device.add", "mdm.global.device.create", "Add a device", _DEVICE_MEMBERS, add_device),
         Verb("device.import", "mdm.global.device.create", "Add many devices", ("devices",), import_devices),
         Verb(
             "device.secret",
-            "mdm.global.device.create",
+            "mdm.global.device.secret",
             "Give a device's agent a new secret; the old one ends",
             ("id",),
             renew_agent_secret,
@@ -312,12 +365,12 @@ VERBS = {
 }
 
 
-async def call_verb(s: Services, verb: Verb, organization: Organization, raw: Json) -> Json:
+async def call_verb(s: Services, verb: Verb, caller: Caller, raw: Json) -> Json:
     """Carry out a verb; unknown members are refused."""
     body = Fields(raw)
     body.only(verb.members)
     body.raise_if_wrong()
-    return await verb.run(s, organization, body)
+    return await verb.run(s, caller, body)
 
 
 def may_grant(held: frozenset[str], wanted: list[Any]) -> bool:

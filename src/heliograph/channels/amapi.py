@@ -14,13 +14,13 @@ from heliograph.channels.amapi_answers import (
     cancel_answer,
     issue_answer,
     read_answer,
-    secrets_in,
     usable_operation,
 )
 from heliograph.channels.google_auth import NoToken, TokenSource
 from heliograph.channels.oidc import CERTS_URL
 from heliograph.channels.pubsub import BASE_URL as PUBSUB_URL
 from heliograph.domain.catalog import TYPES
+from heliograph.domain.command_types import secrets_in
 from heliograph.domain.devices import Device
 from heliograph.domain.ladder import Command
 from heliograph.outbound import Exchange, NotSent, Outbound, Reply

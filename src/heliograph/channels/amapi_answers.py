@@ -6,10 +6,10 @@ in the API's own error shape: a wrong base address answers 404 too, in HTML.
 """
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable
 from typing import Any
 
-from heliograph.domain.command_types import SECRET_MEMBERS, without_secrets
+from heliograph.domain.command_types import redact, without_secrets
 from heliograph.outbound import Exchange, NoReply, NotSent, Reply
 from heliograph.ports.channel import (
     CancelRefused,
@@ -146,26 +146,3 @@ def _clean(value: Any, secrets: tuple[str, ...]) -> Any:
     if isinstance(value, list):
         return [_clean(item, secrets) for item in value]
     return redact(value, secrets).replace("\0", "") if isinstance(value, str) else value
-
-
-def redact(text: str, secrets: Iterable[str]) -> str:
-    """The text with every secret replaced."""
-    for secret in secrets:
-        text = text.replace(secret, "…")
-    return text
-
-
-def secrets_in(params: Mapping[str, Any]) -> list[str]:
-    """The values of secret members, longest first, so that none survives as the rest of another."""
-    return sorted(_secrets(params, False), key=len, reverse=True)
-
-
-def _secrets(value: Any, secret: bool) -> Iterator[str]:
-    if isinstance(value, Mapping):
-        for name, member in value.items():
-            yield from _secrets(member, secret or str(name).lower() in SECRET_MEMBERS)
-    elif isinstance(value, list):
-        for item in value:
-            yield from _secrets(item, secret)
-    elif secret and isinstance(value, str) and value:
-        yield value

@@ -28,6 +28,7 @@ GRANT = "urn:ietf:params:oauth:grant-type:jwt-bearer"
 MAX_FILE_BYTES = 64 * 1024
 MAX_KEY_CHARACTERS = 16_000
 # What is needed of a key file; the rest is for other clients.
+TOKEN_ADDRESSES = ("https://oauth2.googleapis.com/token", "https://accounts.google.com/o/oauth2/token")
 KEPT_MEMBERS = ("type", "project_id", "private_key_id", "private_key", "client_email", "token_uri")
 
 _ASSERTION_LIFE_S = 3600  # the longest that Google takes

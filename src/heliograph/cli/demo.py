@@ -18,6 +18,7 @@ import msgspec
 from heliograph.app.access import hash_secret, new_agent_secret, new_api_key
 from heliograph.bootstrap import Node, StartRefused
 from heliograph.cli.lab_process import Lab
+from heliograph.cli.private_files import write_private
 from heliograph.domain.devices import ApiKey, Device, Enterprise, Organization, ProviderAccount
 from heliograph.domain.errors import Conflict
 from heliograph.domain.permissions import PERMISSIONS
@@ -117,18 +118,6 @@ def save_plan(data_dir: Path, plan: DemoPlan) -> None:
         "labUrl": plan.lab_url,
     }
     write_private(data_dir / PLAN_FILE, msgspec.json.format(msgspec.json.encode(shown), indent=1) + b"\n")
-
-
-def write_private(path: Path, content: bytes) -> None:
-    """Write a file atomically and durably, with mode 0600."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    try:
-        os.write(handle, content)
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-    temporary.replace(path)
 
 
 def make_plan(node: Node) -> DemoPlan:

@@ -54,14 +54,20 @@ def list_keys(where: Setup) -> None:
 
 @app.command()
 @spread
-def revoke(where: Setup, key_id: Annotated[str, typer.Argument(metavar="ID", help="The key's id.")]) -> None:
-    """Revoke a key at once and for good."""
+def revoke(
+    where: Setup,
+    key_id: Annotated[str, typer.Argument(metavar="ID", help="The key's id.")],
+    keep_created: Annotated[bool, typer.Option("--keep-created", help="Leave the keys that it made.")] = False,
+) -> None:
+    """Revoke a key, and the keys that were made with it, at once and for good."""
+
+    body: Json = {"id": key_id} | ({"keepCreated": True} if keep_created else {})
 
     async def work(verbs: Verbs) -> Json:
         organizations = await verbs.organizations()
         for organization in organizations:
             try:
-                return await verbs.call("key.revoke", {"id": key_id}, str(organization["id"]))
+                return await verbs.call("key.revoke", body, str(organization["id"]))
             except NotFound:
                 continue  # ids are unique, so at most one organization has it
         raise NotFound(f"no API key has the id {key_id[:64]!r}; see: heliograph key list")

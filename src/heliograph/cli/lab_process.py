@@ -41,7 +41,8 @@ class Lab:
 @asynccontextmanager
 async def run_lab(state_dir: Path) -> AsyncIterator[Lab]:
     """Start the lab on a state directory, wait until it listens, and end it after the body."""
-    state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    state_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+    state_dir.chmod(0o700)  # also one of an earlier version: secrets lie there in clear
     ready = state_dir / f"ready.{os.getpid()}.json"
     ready.unlink(missing_ok=True)
     arguments = ["--state-dir", str(state_dir), "--ready-file", str(ready), "--with-parent", str(os.getpid())]

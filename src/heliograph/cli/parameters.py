@@ -8,7 +8,7 @@ from heliograph.app.request_command import read_android_request, read_aosp_reque
 from heliograph.cli.exits import usage
 from heliograph.cli.options import literal_or_source, seconds
 from heliograph.domain.catalog import TYPES
-from heliograph.domain.command_types import SECRET_MEMBERS, CommandType
+from heliograph.domain.command_types import CommandType, is_secret_member
 from heliograph.domain.errors import FieldError, InvalidInput
 from heliograph.domain.fields import Fields
 from heliograph.domain.permissions import BY_NAME_ONLY
@@ -68,7 +68,7 @@ def _document(text: str | None) -> Json:
 
 def _value(name: str, text: str, *, is_json: bool) -> Any:
     if not is_json:
-        if not text.startswith("@") and name.rpartition(".")[2].lower() in SECRET_MEMBERS and sys.stderr.isatty():
+        if not text.startswith("@") and is_secret_member(name.rpartition(".")[2]) and sys.stderr.isatty():
             sys.stderr.write(f"Others on this machine can see {name} on the command line: better {name}=@FILE\n")
         return literal_or_source(text, f"--param {name}")
     try:

@@ -140,6 +140,7 @@ async def _parts(settings: "Settings", with_api: bool, with_dispatcher: bool) ->
 def _write_ready(path: Path, url: str) -> None:
     import json
 
-    fresh = path.with_name(f".{path.name}.{os.getpid()}")
-    fresh.write_text(json.dumps({"baseUrl": url, "metricsUrl": f"{url}/metrics", "pids": {"server": os.getpid()}}))
-    fresh.replace(path)
+    from heliograph.cli.private_files import write_private
+
+    said = {"baseUrl": url, "metricsUrl": f"{url}/metrics", "pids": {"server": os.getpid()}}
+    write_private(path, json.dumps(said).encode())

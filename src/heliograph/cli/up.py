@@ -27,6 +27,7 @@ from heliograph.cli import ready_file as ready
 from heliograph.cli.exits import ExitCode, Failure, usage
 from heliograph.cli.lab_process import Lab, run_lab
 from heliograph.cli.node import read_settings, start_logging
+from heliograph.cli.private_files import write_private
 from heliograph.cli.signals import until_signalled
 from heliograph.settings import Settings
 
@@ -36,6 +37,7 @@ _DEMO: dict[str, Any] = {
     "look_ups_per_minute": 6000,
     "requests_per_minute": 0,
     "amapi_requests_per_minute": 0,
+    "organization_requests_per_minute": 0,
     "uncertainty_window_s": 8.0,
 }
 
@@ -86,7 +88,7 @@ async def _serve(settings: Settings, with_demo: bool, ready_file: Path | None) -
             _announce(url, settings)
             if ready_file is not None:
                 document = {"baseUrl": url, "metricsUrl": f"{url}/metrics", "pids": {"server": os.getpid()}}
-                fleet.write_private(ready_file, msgspec.json.encode(document))
+                write_private(ready_file, msgspec.json.encode(document))
             await asyncio.Event().wait()
             return
         _say("Starting the lab: emulators of Google and Pushy, and seven devices …")
@@ -128,7 +130,7 @@ async def _start_demo(node: Node, plan: fleet.DemoPlan, lab: Lab, url: str, read
     fleet.save_plan(node.settings.data_dir, plan)
     if ready_file is not None:
         document = msgspec.json.encode(fleet.ready_document(plan, lab, url, online))
-        fleet.write_private(ready_file, msgspec.json.format(document, indent=1) + b"\n")
+        write_private(ready_file, msgspec.json.format(document, indent=1) + b"\n")
     _say(f"\nHeliograph is up at {url}    API reference: {url}/docs\nKey of organization demo: {plan.api_key}\n")
     for number, (caption, call) in enumerate(fleet.printed_calls(plan, url), 1):
         _say(f"# {number}. {caption}\n{call}\n")

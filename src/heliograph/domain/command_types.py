@@ -4,7 +4,8 @@ The catalog (`heliograph.domain.catalog`) holds one file per type; each ends in 
 is absent there means "not supported on such a device", answered before anything is stored.
 """
 
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,10 +17,14 @@ MINUTE = 60
 HOUR = 60 * MINUTE
 DAY = 24 * HOUR
 
-# Members whose value is a secret wherever it stands in free parameters (compared without regard to case).
-SECRET_MEMBERS = frozenset(
-    {"newpassword", "password", "passcode", "pin", "activationcode", "token", "apikey", "secret", "privatekey", "key"}
-)
+# Members whose value is a secret wherever it stands in free parameters: their names hold one of these, or end so. Case,
+# `_`, `-` and the like do not matter. Too many rather than too few: what counts as secret still reaches the device.
+SECRET_NAMES = (
+    "password", "passwd", "passphrase", "passcode", "pincode", "secret", "token", "credential", "apikey", "privatekey",
+    "activationcode", "authorization",
+)  # fmt: skip
+SECRET_ENDINGS = ("key", "pin", "puk", "psk", "otp", "pwd")
+_NOISE = re.compile(r"[\W_]+")
 CANCELLED_CODE = 1  # google.rpc.Code.CANCELLED
 DEADLINE_CODE = 4  # google.rpc.Code.DEADLINE_EXCEEDED
 WIPE_FLAGS = ("PRESERVE_RESET_PROTECTION_DATA", "WIPE_EXTERNAL_STORAGE", "WIPE_ESIMS")
@@ -95,20 +100,28 @@ def free_params(fields: Fields) -> Params:
     return Params(public, dict(fields.raw) if found else {})
 
 
+def is_secret_member(name: str) -> bool:
+    """Whether a member of this name holds a secret."""
+    plain = _NOISE.sub("", name).lower()
+    if plain.endswith(SECRET_ENDINGS):
+        return not plain.endswith("publickey")
+    return any(part in plain for part in SECRET_NAMES)
+
+
 def lacks_secret(command_type: CommandType, params: Mapping[str, Any]) -> bool:
     """Whether a secret that the type cannot do without is missing from the parameters for an agent."""
     if command_type.agent is None:
         return False
     fields = Fields(dict(params))
     command_type.agent.parse(fields)
-    return any(error.path.rpartition(".")[2].lower() in SECRET_MEMBERS for error in fields.errors)
+    return any(is_secret_member(error.path.rpartition(".")[2]) for error in fields.errors)
 
 
 def _without_secrets(value: Any) -> tuple[Any, bool]:
     if isinstance(value, dict):
         kept, found = {}, False
         for name, member in value.items():
-            if name.lower() in SECRET_MEMBERS:
+            if is_secret_member(name):
                 found = True
                 continue
             kept[name], inner = _without_secrets(member)
@@ -124,6 +137,29 @@ def without_secrets(value: dict[str, Any]) -> dict[str, Any]:
     """A copy of an object from outside with every secret member left out."""
     kept: dict[str, Any] = _without_secrets(value)[0]
     return kept
+
+
+def secrets_in(params: Mapping[str, Any]) -> list[str]:
+    """The values of secret members, longest first, so that none survives as the rest of another."""
+    return sorted(_secrets(params, False), key=len, reverse=True)
+
+
+def _secrets(value: Any, secret: bool) -> Iterator[str]:
+    if isinstance(value, Mapping):
+        for name, member in value.items():
+            yield from _secrets(member, secret or is_secret_member(str(name)))
+    elif isinstance(value, list):
+        for item in value:
+            yield from _secrets(item, secret)
+    elif secret and isinstance(value, str) and value:
+        yield value
+
+
+def redact(text: str, secrets: Iterable[str]) -> str:
+    """The text with every secret replaced."""
+    for secret in secrets:
+        text = text.replace(secret, "…")
+    return text
 
 
 def results_of(status: Mapping[str, Any]) -> dict[str, str]:

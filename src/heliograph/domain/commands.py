@@ -75,7 +75,8 @@ class Command:
     """One instruction to one device, with a life. `secret` is sealed (encrypted) and leaves once it is not needed.
 
     `attempts` = the attempts to issue it that failed. `not_before` = when a deferred command may be claimed again,
-    `deferrals` = how often it was deferred.
+    `deferrals` = how often it was deferred. `contradicted` = the kinds of results that were heard and
+    did not count; each is in the history once.
     """
 
     id: str
@@ -103,6 +104,7 @@ class Command:
     attempts: Attempts | None = None
     not_before: int | None = None
     deferrals: int = 0
+    contradicted: tuple[str, ...] | None = None
     entries: int = 0
     version: int = 1
 

@@ -31,11 +31,12 @@ class Principal:
     key_id: str
     organization: Organization
     permissions: frozenset[str]
+    expires_at: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class ApiKey:
-    """An API key without its secret. `prefix` is what people recognise it by."""
+    """An API key without its secret. `prefix` is what people recognise it by, `created_by` the key that made it."""
 
     id: str
     organization_id: str
@@ -45,6 +46,7 @@ class ApiKey:
     created_at: int
     expires_at: int | None = None
     revoked_at: int | None = None
+    created_by: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

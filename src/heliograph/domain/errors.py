@@ -10,6 +10,7 @@ HeliographError
 ├── NoPushToken         the device has nothing that a push could be sent to
 ├── Conflict            somebody else changed the record first; read again and retry
 └── StoreUnavailable    the database did not answer; nothing was written
+    └── OutcomeUnknown  it was told to write, and went away before it answered
 """
 
 from dataclasses import dataclass
@@ -103,3 +104,9 @@ class StoreUnavailable(HeliographError):
     """The database does not answer; nothing was changed"""
 
     code = "store_unavailable"
+
+
+class OutcomeUnknown(StoreUnavailable):
+    """The database went away while it wrote: it may or may not have been stored, so look before you repeat it"""
+
+    code = "outcome_unknown"

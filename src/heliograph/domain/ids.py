@@ -3,6 +3,9 @@
 import re
 from collections.abc import Callable
 
+_SECOND = 1_000_000
+_DIGITS = 11
+_FETCHED = 256
 _ID = re.compile(r"[0-9a-fA-F]{24}")
 
 
@@ -17,24 +20,28 @@ def id_seconds(record_id: str) -> int:
 
 
 class IdMinter:
-    """Mints ids: 4 bytes of seconds that never go back, 5 random bytes of this minter, a 3-byte counter.
+    """Mints ids: 4 bytes of seconds that never go back, 20 bits that count on within the second, 44 random bits.
 
-    `now` gives Unix seconds, `random_bytes(n)` n random bytes. Ids of one minter sort in the order of minting, also
-    when the clock stands still or jumps back; `not_before` keeps that true over restarts.
+    The count follows the clock (microseconds) instead of the ids, and the rest is random, so two ids tell when they
+    were minted, as their records do, and nothing of how many were minted in between. `now` gives Unix seconds,
+    `random_bytes(n)` n random bytes. Ids of one minter sort in the order of minting, also when the clock stands still
+    or jumps back; `not_before` (Unix seconds) keeps that true over restarts.
     """
 
-    def __init__(self, now: Callable[[], float], random_bytes: Callable[[int], bytes], not_before: int = 0) -> None:
+    def __init__(self, now: Callable[[], float], random_bytes: Callable[[int], bytes], not_before: float = 0) -> None:
         self._now = now
         self._random_bytes = random_bytes
-        self._seconds = not_before
-        self._tail = random_bytes(5).hex()
-        self._count = -1
+        self._last = int(not_before * _SECOND)
+        self._random = ""
 
     def __call__(self) -> str:
-        seconds = int(self._now())
-        if seconds > self._seconds:
-            self._seconds, self._count = seconds, -1
-        self._count += 1
-        if self._count > 0xFFFFFF:  # more than 16 million in a second: borrow from the next
-            self._seconds, self._count = self._seconds + 1, 0
-        return f"{self._seconds:08x}{self._tail}{self._count:06x}"
+        self._last = max(self._last + 1, int(self._now() * _SECOND))
+        seconds, count = divmod(self._last, _SECOND)
+        return f"{seconds:08x}{count:05x}{self._digits()}"
+
+    def _digits(self) -> str:
+        """Eleven random digits; many are fetched at once, since asking the kernel is dear."""
+        if len(self._random) < _DIGITS:
+            self._random = self._random_bytes(_FETCHED).hex()
+        digits, self._random = self._random[:_DIGITS], self._random[_DIGITS:]
+        return digits

@@ -6,7 +6,7 @@
 
 `apply` is pure: a command and an event give the command after it and the history entry that proves it. An event that
 the table does not know for the rung is stale (late, doubled, or overtaken): the rung stays, and a result that
-contradicts a terminal rung is kept as evidence. Times are microseconds since the epoch (UTC).
+contradicts a terminal rung is kept as evidence, once of each kind. Times are microseconds since the epoch (UTC).
 """
 
 from dataclasses import dataclass, field, replace
@@ -33,6 +33,7 @@ __all__ = [
     "CORRECTABLE",
     "LETS_GO",
     "LIVE",
+    "MAX_ENTRIES",
     "TERMINAL",
     "TRANSITIONS",
     "UNCLAIMED",
@@ -65,6 +66,10 @@ __all__ = [
     "Undeliverable",
     "apply",
 ]
+
+# Entries of one history. Whoever repeats themselves beyond it (a device that defers and begins a thousand times) still
+# moves the command, but only what ends it is kept.
+MAX_ENTRIES = 100
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -256,6 +261,8 @@ def _may_move(command: Command, event: Event) -> bool:
     """The rules that a table of rungs cannot say."""
     if isinstance(event, Failed) and command.rung in CORRECTABLE:
         return event.executed  # "I cannot tell" or "too late" is no evidence of execution
+    if command.platform != "android" and command.rung in UNCLAIMED and _says_it_ran(event):
+        return False  # it was never given to run: the claim is what authorises
     if isinstance(event, Superseded):
         return command.never_reached_anyone
     if isinstance(event, Claimed | Acknowledged | Started | Deferred):
@@ -263,6 +270,10 @@ def _may_move(command: Command, event: Event) -> bool:
     if isinstance(event, Expired):
         return command.issue is not Issue.OPEN  # it may have been accepted: the upstream knows, we do not
     return True
+
+
+def _says_it_ran(event: Event) -> bool:
+    return isinstance(event, Succeeded) or (isinstance(event, Failed) and event.executed)
 
 
 def _learnt(command: Command, event: Event, now: int) -> dict[str, Any]:
@@ -286,7 +297,10 @@ def _expiry(event: Event) -> Reason | None:
 
 
 def _entered(command: Command, event: Event, now: int, **learnt: Any) -> Step:
-    after = replace(command, **learnt, entries=command.entries + 1, updated_at=now)
+    after = replace(command, **learnt, updated_at=now)
+    if command.entries >= MAX_ENTRIES and not after.is_over and not isinstance(event, CancelRequested):
+        return Step(command if isinstance(event, Noted) else after, None)
+    after = replace(after, entries=command.entries + 1)
     return Step(after, Entry(command.id, command.entries, after.rung.value, now, event.source, event.evidence))
 
 
@@ -326,11 +340,19 @@ def _stale(command: Command, event: Event, now: int) -> Step:
     """Nothing moves. A push accepted late still leaves its id; a result that contradicts the rung stays as evidence."""
     if isinstance(event, Issued) and event.push_id is not None and event.push_id != command.push_id:
         return Step(replace(command, push_id=event.push_id, updated_at=now), None)
-    if isinstance(event, _RESULTS) and command.is_over and not _same_result(command, event):
-        evidence = {**event.evidence, "contradicts": type(event).__name__.lower()}
-        entry = Entry(command.id, command.entries, command.rung.value, now, event.source, evidence)
-        return Step(replace(command, entries=command.entries + 1, updated_at=now), entry)
+    unclaimed = command.platform != "android" and command.rung in UNCLAIMED and _says_it_ran(event)
+    if unclaimed or (isinstance(event, _RESULTS) and command.is_over and not _same_result(command, event)):
+        return _contradicted(command, event, now)
     return Step(command, None)
+
+
+def _contradicted(command: Command, event: Event, now: int) -> Step:
+    kind, known = type(event).__name__.lower(), command.contradicted or ()
+    if kind in known:
+        return Step(command, None)
+    after = replace(command, contradicted=(*known, kind), entries=command.entries + 1, updated_at=now)
+    evidence = {**event.evidence, "contradicts": kind}
+    return Step(after, Entry(command.id, command.entries, command.rung.value, now, event.source, evidence))
 
 
 def _same_result(command: Command, event: Event) -> bool:

@@ -26,6 +26,7 @@ PERMISSIONS = (
     "mdm.pushNotification.send",
     "mdm.pushNotification.get",
     "mdm.global.device.create",
+    "mdm.global.device.secret",
     "mdm.android.enterprise.create",
     "mdm.android.enterprise.list",
     "mdm.pushProvider.create",
@@ -36,12 +37,14 @@ PERMISSIONS = (
     "base.apiKey.list",
     "base.apiKey.revoke",
     # What concerns the whole installation; never covered by `*`, since that is one organization's.
+    "operator.addresses",
     "operator.metrics",
     "operator.organization.create",
     "operator.organization.list",
     "operator.organization.update",
 )
 
+ADDRESSES_PERMISSION = "operator.addresses"
 # Held only by a key that names them: no prefix, and not `*`, makes a key that was meant for everyday work one that can
 # erase a fleet.
 BY_NAME_ONLY = frozenset({"mdm.android.command.wipe", "mdm.android.command.requestDeviceInfo"})

@@ -1,19 +1,20 @@
 """The agent line over HTTP and WebSocket (messages and rules: heliograph_protocol). Plain ASGI: this path is hot."""
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any
 from urllib.parse import parse_qs
 
 import msgspec
 
-from heliograph.app.access import Access, hash_secret
+from heliograph.app.access import Access, RateLimiter, hash_secret
 from heliograph.app.agent_line import check_in, fitting, open_offers, register_agent
 from heliograph.app.services import Services
 from heliograph.domain.devices import APPS, Device
 from heliograph.domain.errors import HeliographError, InvalidInput, NoToken, Unauthenticated
 from heliograph.http.agent_session import AgentSession, decoded, decoded_check_in, says_anything
 from heliograph.http.answers import Answer, Request
-from heliograph.http.edge import Receive, Scope, Send
+from heliograph.http.edge import Message, Receive, Scope, Send
 from heliograph.http.metrics import AGENTS, CHECK_INS
 from heliograph.http.operations import bearer_token
 from heliograph_protocol.messages import CLOSE_REFUSED, CLOSE_REPLACED, CheckIn, Orders, Refusal, Register
@@ -33,8 +34,8 @@ def _app_of(text: str | None) -> str:
 class AgentGateway:
     """Sessions of agents on this process."""
 
-    def __init__(self, services: Services, access: Access, log: Any) -> None:
-        self._s, self._access, self._log = services, access, log
+    def __init__(self, services: Services, access: Access, limiter: RateLimiter, log: Any) -> None:
+        self._s, self._access, self._limiter, self._log = services, access, limiter, log
         self._sessions: dict[tuple[str, str], AgentSession] = {}
 
     async def register(self, request: Request) -> Answer:
@@ -68,12 +69,29 @@ class AgentGateway:
 
     async def _answer(self, request: Request, answer: Callable[[Device], Awaitable[Any]]) -> Answer:
         try:
-            return _json(200, await answer(await self._device(request)))
+            device = await self._device(request)
+            wait_s = self._limiter.wait_s(device.id, self._s.clock.now())
+            if wait_s > 0:
+                refusal = Refusal(code="too_many", message="Too many requests")
+                return Answer(_ENCODER.encode(refusal), 429, headers={"Retry-After": str(int(wait_s) + 1)})
+            return _json(200, await answer(device))
         except HeliographError as error:
             return _json(_status(error), Refusal(code=error.code, message=str(error)))
 
     async def _device(self, request: Request) -> Device:
         return await self._access.device(bearer_token(request.header(b"authorization")))
+
+    def _paced(self, device: Device, receive: Receive) -> Receive:
+        """What comes in, no faster than a device may talk. Nothing is read meanwhile, so the agent waits too."""
+
+        async def paced() -> Message:
+            event = await receive()
+            if event["type"] == "websocket.receive":
+                while (wait_s := self._limiter.wait_s(device.id, self._s.clock.now())) > 0:  # noqa: ASYNC110
+                    await asyncio.sleep(wait_s)
+            return event
+
+        return paced
 
     async def line(self, scope: Scope, receive: Receive, send: Send) -> None:
         """WebSocket /agent/v1/line?app=…; a device has one per app, and the newest counts."""
@@ -89,7 +107,9 @@ class AgentGateway:
         await send({"type": "websocket.accept"})
         place = (device.id, app)
         older = self._sessions.get(place)
-        session = self._sessions[place] = AgentSession(self._s, self._access, secret_hash, device, app, receive, send)
+        session = self._sessions[place] = AgentSession(
+            self._s, self._access, secret_hash, device, app, self._paced(device, receive), send
+        )
         if older is not None:
             older.end(CLOSE_REPLACED, "replaced")
         AGENTS.inc()

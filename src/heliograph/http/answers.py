@@ -3,9 +3,11 @@
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qsl, quote
 
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+
+_IN_PATHS = "/:@!$&'()*+,;=~"  # RFC 3986, 3.3
 
 JSON = b"application/json; charset=utf-8"
 
@@ -28,7 +30,7 @@ class Request:
 
     def url(self, query: str) -> str:
         """Its own address with another query."""
-        return f"{self.scope['scheme']}://{self.header(b'host') or ''}{self.scope['path']}?{query}"
+        return f"{self.scope['scheme']}://{self.header(b'host') or ''}{quote(self.scope['path'], _IN_PATHS)}?{query}"
 
 
 @dataclass(frozen=True, slots=True)

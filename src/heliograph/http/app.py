@@ -1,5 +1,6 @@
 """The HTTP application: the table of operations, behind the edge."""
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
@@ -20,7 +21,7 @@ from heliograph.http.health import Health
 from heliograph.http.metrics import exposition
 from heliograph.http.openapi import document
 from heliograph.http.operations import Api, Operation, bearer_token, run
-from heliograph_protocol.messages import CHECK_IN_PATH, REGISTER_PATH
+from heliograph_protocol.messages import CHECK_IN_PATH, LINE_PATH, REGISTER_PATH
 
 OPERATIONS: tuple[Operation, ...] = (
     *android_commands.OPERATIONS,
@@ -35,11 +36,23 @@ METRICS_PERMISSION = "operator.metrics"
 PAGE = (Path(__file__).parent / "static" / "reference.html").read_bytes()
 
 
-def build_app(services: Services, access: Access, health: Health, requests_per_minute: int = 0) -> ASGIApp:
+@dataclass(frozen=True, slots=True)
+class Rates:
+    """What callers may ask for in a minute, each; 0 = no limit."""
+
+    key: int = 0
+    organization: int = 0
+    device: int = 0
+
+
+def build_app(services: Services, access: Access, health: Health, rates: Rates | None = None) -> ASGIApp:
     """The ASGI application of one process."""
+    rates = rates or Rates()
     log = structlog.get_logger("heliograph.http")
-    api = Api(services, access, RateLimiter(requests_per_minute), PushStatusReader(services), log)
-    gateway = AgentGateway(services, access, log)
+    api = Api(
+        services, access, RateLimiter(rates.key), RateLimiter(rates.organization), PushStatusReader(services), log
+    )
+    gateway = AgentGateway(services, access, RateLimiter(rates.device), log)
     routes: list[tuple[str, str, Endpoint]] = [(o.method, o.path, _endpoint(api, o)) for o in OPERATIONS]
     routes += [
         ("POST", REGISTER_PATH, gateway.register),
@@ -47,7 +60,7 @@ def build_app(services: Services, access: Access, health: Health, requests_per_m
         ("POST", NOTIFICATIONS_PATH, GoogleNotifications(services).take),
         *_service_routes(api, health),
     ]
-    return Edge(Routes(routes), gateway.line, log)
+    return Edge(Routes(routes), gateway.line, LINE_PATH, log)
 
 
 def _endpoint(api: Api, operation: Operation) -> Endpoint:

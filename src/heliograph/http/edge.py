@@ -11,7 +11,7 @@ import time
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from typing import Any
 
-from heliograph.http.answers import Answer, Request
+from heliograph.http.answers import JSON, Answer, Request
 from heliograph.http.metrics import requests_of, seconds_of
 from heliograph.http.problems import TOO_LARGE, UNAVAILABLE, UNKNOWN_ROUTE, Problem, problem_of
 
@@ -63,14 +63,15 @@ class Routes:
 
 
 class Edge:
-    """The ASGI application: HTTP by its routes, WebSockets by `line`."""
+    """The ASGI application: HTTP by its routes, WebSockets on `line_path` by `line`."""
 
-    def __init__(self, routes: Routes, line: ASGIApp, log: Any) -> None:
-        self._routes, self._line, self._log = routes, line, log
+    def __init__(self, routes: Routes, line: ASGIApp, line_path: str, log: Any) -> None:
+        self._routes, self._line, self._line_path, self._log = routes, line, line_path, log
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "websocket":
-            await self._line(scope, receive, send)
+            known = _plain(scope["path"]) == self._line_path
+            await (self._line if known else _refuse_line)(scope, receive, send)
         elif scope["type"] == "http":
             await self._serve(scope, receive, send)
 
@@ -132,6 +133,17 @@ class _Sender:
         if problem.status == 413:
             headers["Connection"] = "close"  # the rest of the body is not wanted
         await Answer(problem.body(), problem.status, headers=headers).send(self)
+
+
+async def _refuse_line(scope: Scope, receive: Receive, send: Send) -> None:
+    """There is one path for WebSockets."""
+    await receive()  # websocket.connect
+    problem = Problem(404, UNKNOWN_ROUTE, "Route not found")
+    body = problem.body()
+    headers = [(b"content-type", JSON), (b"x-request-id", _request_id(scope).encode("ascii"))]
+    headers.append((b"content-length", b"%d" % len(body)))
+    await send({"type": "websocket.http.response.start", "status": problem.status, "headers": headers})
+    await send({"type": "websocket.http.response.body", "body": body})
 
 
 def _request_id(scope: Scope) -> str:

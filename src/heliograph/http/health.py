@@ -1,7 +1,8 @@
 """Is it alive, is it ready, what are its figures."""
 
+import asyncio
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from heliograph.app.services import SECOND, Services
 from heliograph.domain.errors import StoreUnavailable
@@ -14,9 +15,22 @@ class Health:
     services: Services
     dispatcher_round_at: Callable[[], int] | None = None
     longest_round_s: float = 30.0
+    _known: dict[str, str] = field(default_factory=dict)
+    _known_at: int | None = None
+    _looking: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     async def faults(self) -> dict[str, str]:
-        """What keeps this process from doing its work; empty when it is ready."""
+        """What keeps this process from doing its work; empty when it is ready.
+
+        Everybody may ask, and each look writes, so what was found stands for a second.
+        """
+        async with self._looking:
+            now = self.services.clock.now()
+            if self._known_at is None or now - self._known_at >= SECOND:
+                self._known, self._known_at = await self._look(), now
+            return self._known
+
+    async def _look(self) -> dict[str, str]:
         found: dict[str, str] = {}
         try:
             await self.services.store.ping()

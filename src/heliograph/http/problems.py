@@ -31,11 +31,13 @@ PROBLEMS: dict[type[HeliographError], tuple[int, int]] = {
     Conflict: (503, 1003),  # lost every race for seconds on end: nothing was changed, try again
     StoreUnavailable: (503, 1003),
 }
+INVALID = 5209
 UNKNOWN_ROUTE = 1002
 UNEXPECTED = 1000
 UNAVAILABLE = 1003
 TOO_LARGE = 5213
 TOO_MANY = 4029
+TIMED_OUT = 4008
 RETRY_AFTER_S = 1
 
 

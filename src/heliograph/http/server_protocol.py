@@ -1,23 +1,170 @@
-"""uvicorn's HTTP protocol with one system call an answer: head and body leave together."""
+"""uvicorn's protocols with what they lack: bounds on a request that does not end, and one system call an answer."""
 
 import asyncio
+import secrets
+from collections import deque
+from dataclasses import dataclass
 from typing import Any
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+
+from heliograph.http.problems import INVALID, TIMED_OUT, TOO_LARGE, UNAVAILABLE, Problem
+
+MAX_HEAD_BYTES = 64 * 1024
+MAX_REQUEST_BYTES = 8 * 1024 * 1024  # as it travels: a body of 1 MiB in chunks of one byte, and then some
+MAX_PIPELINED = 256
+HEAD_S = 10.0
+BODY_S = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectionLimits:
+    """What one connection may take before its request is whole, and how many connections there may be.
+
+    `connections` 0 = no limit. Times in seconds: from the connection or the first byte to the end of the headers, and
+    from there to the end of the body.
+    """
+
+    connections: int = 0
+    head_s: float = HEAD_S
+    body_s: float = BODY_S
 
 
 class HttpProtocol(HttpToolsProtocol):
-    """uvicorn writes an answer's head and body apart, and each write is a system call."""
+    """One connection. All that is decided here is decided before any token was read.
+
+    A request that comes whole in one read costs no timer. uvicorn writes an answer's head and body apart, and each
+    write is a system call; here they leave together.
+    """
+
+    def __init__(self, *args: Any, limits: ConnectionLimits | None = None, **named: Any) -> None:
+        super().__init__(*args, **named)
+        self._limits = limits or ConnectionLimits()
+        self._in_head = True
+        self._came = 0  # bytes of the request that is being read, and at most one read of the one before
+        self._timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """A client has connected."""
         super().connection_made(_Gathering(transport))  # type: ignore[arg-type]
+        if 0 < self._limits.connections < len(self.connections):
+            self._refuse(Problem(503, UNAVAILABLE, "Too many connections", {"Retry-After": "1"}))
+            return
+        self._expect(self._limits.head_s)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The client has gone, or was sent away."""
+        self._expect(None)
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Bytes of the client."""
+        if self.transport.is_closing():
+            return  # refused: what was on its way meanwhile is not read any more
+        self._came += len(data)
+        super().data_received(data)
+        if self._came == 0:
+            if self._timer is not None:
+                self._expect(None)
+        elif self._in_head and self._came > MAX_HEAD_BYTES:
+            self._refuse(Problem(431, TOO_LARGE, "Address and headers too large"))
+        elif self._came > MAX_REQUEST_BYTES:
+            self.transport.close()
+        elif self._timer is None and not self.transport.is_closing():
+            self._expect(self._limits.head_s if self._in_head else self._limits.body_s)
+
+    def on_message_begin(self) -> None:
+        """The first byte of a request."""
+        super().on_message_begin()
+        self._in_head = True
+        self._came = self._came or 1  # it may share its read with the end of the one before
+
+    def on_headers_complete(self) -> None:
+        """Everything but the body has come."""
+        if self._came > MAX_HEAD_BYTES and self._head_bytes() > MAX_HEAD_BYTES:
+            self._refuse(Problem(431, TOO_LARGE, "Address and headers too large"))
+        if len(self.pipeline) >= MAX_PIPELINED:
+            self.transport.close()
+        if self.transport.is_closing():
+            self.headers = deque(maxlen=0)  # type: ignore[assignment]
+            return
+        self._in_head = False
+        if self._timer is not None:
+            self._expect(None)
+        super().on_headers_complete()
+        if not self.parser.should_upgrade():
+            self.headers = deque(maxlen=0)  # type: ignore[assignment]  # trailers: nobody reads them
+
+    def on_body(self, body: bytes) -> None:
+        """A part of the body."""
+        if not self.transport.is_closing():
+            super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        """The request is whole."""
+        self._in_head = True
+        self._came = 0
+        if not self.transport.is_closing():
+            super().on_message_complete()
 
     def handle_websocket_upgrade(self) -> None:
         """Hand the connection over as it was."""
+        self._expect(None)
         gathering: Any = self.transport
         self.transport = gathering.flushed()
         super().handle_websocket_upgrade()
+
+    def send_400_response(self, msg: str) -> None:
+        """Refuse what is not HTTP."""
+        self._refuse(Problem(400, INVALID, msg))
+
+    def _head_bytes(self) -> int:
+        return len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
+
+    def _expect(self, within_s: float | None) -> None:
+        """Wait so long for what is missing of the request; None = nothing is missing."""
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = None if within_s is None else self.loop.call_later(within_s, self._late)
+
+    def _late(self) -> None:
+        self._timer = None
+        if self.transport.is_closing():
+            return
+        if self.pipeline or (self._in_head and self.cycle is not None and not self.cycle.response_complete):
+            # Reading is paused, or an answer is under way that a refusal must not overtake.
+            self._expect(self._limits.head_s)
+        elif self._came == 0:
+            self.transport.close()  # never said anything
+        else:
+            self._refuse(Problem(408, TIMED_OUT, "The request did not come to its end in time"))
+
+    def _refuse(self, problem: Problem) -> None:
+        """Answer past the application, and hang up."""
+        if self.transport.is_closing():
+            return
+        self._expect(None)
+        body = problem.body()
+        headers = {
+            "content-type": "application/json; charset=utf-8",
+            "content-length": str(len(body)),
+            "x-request-id": secrets.token_hex(12),
+            "connection": "close",
+        } | problem.headers
+        head = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+        self.transport.write(STATUS_LINE[problem.status] + head.encode("ascii") + b"\r\n" + body)
+        self.transport.close()
+
+
+class LineProtocol(WebSocketsSansIOProtocol):
+    """uvicorn takes a handshake that was refused with an HTTP answer for one that the application forgot."""
+
+    async def send(self, message: Any) -> None:
+        """Send what the application says."""
+        await super().send(message)
+        if message["type"] == "websocket.http.response.body":
+            self.handshake_complete = True
 
 
 class _Gathering:

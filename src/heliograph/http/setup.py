@@ -1,6 +1,6 @@
 """Set-up over HTTP: the same verbs that the command line has, bound to the caller's organization (extension)."""
 
-from heliograph.app.verbs import VERBS, Json, Verb, call_verb, may_grant
+from heliograph.app.verbs import VERBS, Caller, Json, Verb, call_verb, may_grant
 from heliograph.domain.errors import PermissionMissing
 from heliograph.http.operations import Call, Handler, Operation
 from heliograph.http.paths import ORGANIZATION
@@ -15,7 +15,7 @@ def _handler(verb: Verb) -> Handler:
         wanted = raw.get("permissions")
         if verb.name == "key.create" and isinstance(wanted, list) and not may_grant(call.principal.permissions, wanted):
             raise PermissionMissing("a key can hand on only the permissions that it holds itself")
-        return await call_verb(call.services, verb, call.organization, raw)
+        return await call_verb(call.services, verb, Caller(call.organization, call.principal), raw)
 
     return handle
 

@@ -74,7 +74,7 @@ BODIES = {
         },
     ),
     "key.list": _body("key.list"),
-    "key.revoke": _body("key.revoke", ("id",), id=_ID),
+    "key.revoke": _body("key.revoke", ("id",), id=_ID, keepCreated={"type": "boolean"}),
     "device.add": _body("device.add", ("platform",), **_DEVICE),
     "device.import": _body(
         "device.import",

@@ -15,6 +15,8 @@ from heliograph.domain.times import time_text
 
 T = TypeVar("T")
 
+SHOWN_ENTRIES = 100  # of the beginning of a history, and as many of its end
+
 STATUS: dict[Rung, tuple[str, str]] = {  # rung → Android, AOSP
     **{rung: ("PENDING", "PENDING") for rung in Rung if rung not in TERMINAL},
     Rung.SUCCEEDED: ("DONE", "DONE"),
@@ -196,7 +198,9 @@ class PageOf(msgspec.Struct, Generic[T], kw_only=True, frozen=True, rename="came
 
 
 def progress_of(rung: str, at: int, entries: Sequence[Entry], cancel_requested_at: int | None = None) -> Progress:
-    """The extension object of a record."""
+    """The extension object of a record. Of a history that is too long to be shown, the middle is left out."""
+    if len(entries) > 2 * SHOWN_ENTRIES:
+        entries = [*entries[:SHOWN_ENTRIES], *entries[-SHOWN_ENTRIES:]]
     history = [HistoryEntry(rung=e.rung, at=time_text(e.at), source=e.source, evidence=e.evidence) for e in entries]
     asked = None if cancel_requested_at is None else time_text(cancel_requested_at)
     return Progress(rung=rung, at=time_text(at), history=history, cancel_requested_at=asked)

@@ -126,6 +126,8 @@ class ProviderPlugin:
     `read_config` validates the operator's settings (secrets included, collected errors in `Fields`) and returns the
     JSON object that `build` gets back. `check` names the reason why a message can never be sent, before anything is
     stored. `max_life_s` is the longest life the service offers. `tells_delivery`: it can say what still waits.
+    `addresses`: the settings that say where credentials are sent to, each with its usual value.
+    `token`: the pattern of what one device's address looks like; a service may take others that reach many devices.
     """
 
     kind: str
@@ -136,6 +138,8 @@ class ProviderPlugin:
     tells_delivery: bool = False
     needs_account: bool = True
     config_help: dict[str, str] = field(default_factory=dict)
+    addresses: Mapping[str, str] = field(default_factory=dict)
+    token: str = ""
 
 
 class Providers(Protocol):

@@ -177,8 +177,8 @@ class SetupRepository(Protocol):
         """Store a key by its hash."""
         ...
 
-    async def revoke_key(self, key_id: str, now: int) -> bool:
-        """Revoke a key; False where there is none."""
+    async def revoke_key(self, key_id: str, now: int, *, with_created: bool = True) -> bool:
+        """Revoke a key, with all keys that come from it; False where there is none."""
         ...
 
     async def save_organization(self, organization: Organization) -> None:

@@ -223,6 +223,8 @@ PLUGIN = ProviderPlugin(
     check=_check,
     max_life_s=MAX_LIFE_S,
     tells_delivery=True,
+    addresses={"baseUrl": BASE_URL},
+    token=r"[0-9A-Za-z]{1,256}",  # noqa: S106 - not a topic (/topics/all), which reaches every device of the app
     config_help={
         "apiKey": "The app's Secret API Key (Pushy dashboard, tab API Authentication)",
         "baseUrl": f"Address of the API, for an installation of your own (default {BASE_URL})",

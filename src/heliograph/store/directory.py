@@ -34,7 +34,7 @@ class SqlDirectory:
             return None
         key = API_KEYS.read(rows[0])
         organization = ORGANIZATIONS.read(tuple(rows[0])[len(API_KEYS.columns) :])
-        return Principal(key.id, organization, frozenset(key.permissions)), key
+        return Principal(key.id, organization, frozenset(key.permissions), key.expires_at), key
 
     async def organization(self, reference: str) -> Organization | None:
         """An organization by id or slug."""

@@ -93,8 +93,10 @@ class PostgresStore(SqlStore):
 
     async def write(self, *statements: Statement, alone: str | None = None) -> list[Rows]:
         """See database.Database."""
+        sent = False
         try:
             async with self._pool.acquire() as connection:
+                sent = True
                 if len(statements) == 1 and alone is None:
                     return [await connection.fetch(statements[0].sql, *statements[0].args)]
                 async with connection.transaction():
@@ -102,7 +104,7 @@ class PostgresStore(SqlStore):
                         await connection.execute("SELECT pg_advisory_xact_lock($1)", _LOCKS[alone])
                     return [await connection.fetch(s.sql, *s.args) for s in statements]
         except DATABASE_ERRORS as error:
-            raise translate(error) from None
+            raise translate(error, sent=sent) from None
 
     async def commit(self, prepared: Prepared) -> None:
         """See database.Database."""

@@ -2,7 +2,7 @@
 
 import asyncpg
 
-from heliograph.domain.errors import Conflict, HeliographError, StoreUnavailable
+from heliograph.domain.errors import Conflict, HeliographError, OutcomeUnknown, StoreUnavailable
 from heliograph.store.database import cannot_be_stored, not_migrated
 
 _UNAVAILABLE = (
@@ -20,6 +20,15 @@ _UNAVAILABLE = (
     asyncpg.TransactionRollbackError,
     asyncpg.LockNotAvailableError,
 )
+# No answer came, or none that says whether it was committed.
+_LOST = (
+    OSError,
+    TimeoutError,
+    asyncpg.PostgresConnectionError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
+    asyncpg.OperatorInterventionError,
+)
 _BAD_VALUE = (asyncpg.DataError, UnicodeError, OverflowError)
 
 
@@ -32,10 +41,12 @@ DATABASE_ERRORS = (
 )
 
 
-def translate(error: BaseException) -> BaseException:
-    """The error to raise instead."""
+def translate(error: BaseException, *, sent: bool = False) -> BaseException:
+    """The error to raise instead. `sent`: it was something to write, and may have reached the database."""
     if isinstance(error, HeliographError):
         return error
+    if sent and isinstance(error, _LOST) and not isinstance(error, ValueError | asyncpg.QueryCanceledError):
+        return OutcomeUnknown()
     # The driver's own complaint about an argument is both of these.
     if isinstance(error, _BAD_VALUE) or (isinstance(error, asyncpg.InterfaceError) and isinstance(error, ValueError)):
         return cannot_be_stored()

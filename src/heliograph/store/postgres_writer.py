@@ -67,13 +67,15 @@ class PostgresWriter:
             self._active -= 1  # in the same breath as the queue was seen empty: the next order starts a new flusher
 
     async def _write_or_fail(self, batch: list[_Order]) -> None:
+        sent = False
         try:
             async with self._pool.acquire() as connection:
+                sent = True
                 await self._write(connection, batch)
         except Exception as error:  # noqa: BLE001 - nobody but the waiting callers could handle it
             log.warning("writing to the database failed: %s", describe(error))
             for order in batch:
-                _fail(order, translate(error))
+                _fail(order, translate(error, sent=sent))
 
     def _gather(self) -> list[_Order]:
         """The next batch: no two of its sets touch the same thing; whoever must wait keeps its place in the queue."""

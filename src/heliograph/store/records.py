@@ -153,6 +153,7 @@ COMMANDS = Table(
         "issue_at": TIME,
         "operation": JSON,
         "reason": _json(Reason),
+        "contradicted": _json(tuple[str, ...]),
         "attempts": _json(Attempts),
         "not_before": TIME,
         "deferrals": NUMBER,

@@ -34,6 +34,14 @@ _REVOKE = """
 UPDATE api_keys SET revoked_at = CASE WHEN revoked_at IS NULL THEN $3 ELSE revoked_at END
 WHERE organization_id = $1 AND id = $2 RETURNING id
 """
+_REVOKE_WITH_CREATED = """
+WITH RECURSIVE family (id) AS (
+    SELECT id FROM api_keys WHERE organization_id = $1 AND id = $2
+    UNION SELECT k.id FROM api_keys k JOIN family f ON k.created_by = f.id WHERE k.organization_id = $1
+)
+UPDATE api_keys SET revoked_at = CASE WHEN revoked_at IS NULL THEN $3 ELSE revoked_at END
+WHERE organization_id = $1 AND id IN (SELECT id FROM family) RETURNING id
+"""
 _UPDATE_ORGANIZATION = """
 UPDATE organizations SET name = $2, features = $3, updated_at = $4 WHERE id = $1 RETURNING id
 """
@@ -126,9 +134,10 @@ class Setup:
             "This API key exists", statement(insert_of(API_KEYS, "hash"), *self._own(API_KEYS, key), secret_hash)
         )
 
-    async def revoke_key(self, key_id: str, now: int) -> bool:
-        """Revoke a key; the time of the first revocation stays."""
-        [rows] = await self._database.write(statement(_REVOKE, self._organization_id, key_id, now))
+    async def revoke_key(self, key_id: str, now: int, *, with_created: bool = True) -> bool:
+        """Revoke a key, and those that it made, and so on; the time of the first revocation stays."""
+        revoke = _REVOKE_WITH_CREATED if with_created else _REVOKE
+        [rows] = await self._database.write(statement(revoke, self._organization_id, key_id, now))
         return bool(rows)
 
     async def save_organization(self, organization: Organization) -> None:

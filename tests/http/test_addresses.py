@@ -1,0 +1,76 @@
+"""Who may say where credentials are sent to (ADR 0027)."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from heliograph.channels.google_auth import TOKEN_ADDRESSES
+from tests.channels.google import account_file
+from tests.support.client import Api, data_of, fields_of
+from tests.support.demo import Demo
+
+pytestmark = pytest.mark.sqlite_only
+
+ELSEWHERE = "http://127.0.0.1:9/"
+NAME = "enterprises/LCaddresses"
+
+
+@pytest.fixture(scope="module")
+def credentials() -> str:
+    return account_file(TOKEN_ADDRESSES[0]).decode()
+
+
+@pytest.fixture
+def tenant(demo: Demo) -> Api:
+    return demo.new_organization()
+
+
+def connect(api: Api, **members: object) -> list[str]:
+    """The fields that a call to connect an enterprise is refused for."""
+    answer = api.post("setup/enterprise.add", {"name": NAME, **members})
+    return [] if answer.status_code == 200 else fields_of(answer)
+
+
+def test_a_key_sends_no_stored_credentials_elsewhere(tenant: Api, credentials: str) -> None:
+    assert connect(tenant, credentials=credentials) == []
+    assert connect(tenant, apiUrl=ELSEWHERE) == ["apiUrl", "credentials"]
+    assert data_of(tenant.post("setup/enterprise.list", {}))["items"][-1]["apiUrl"] is None
+
+
+def test_a_key_names_no_address_of_its_own(tenant: Api, credentials: str) -> None:
+    elsewhere = json.dumps(json.loads(credentials) | {"token_uri": ELSEWHERE})
+    assert connect(tenant, credentials=credentials, apiUrl=ELSEWHERE) == ["apiUrl"]
+    assert connect(tenant, credentials=elsewhere) == ["credentials.token_uri"]
+    assert connect(tenant, credentials="\ufeff" + elsewhere) == ["credentials.token_uri"]
+    config = {"apiKey": "a1", "baseUrl": ELSEWHERE}
+    assert fields_of(tenant.post("setup/provider.add", {"provider": "pushy", "config": config})) == ["config.baseUrl"]
+
+
+def test_the_usual_addresses_may_be_named(tenant: Api, credentials: str) -> None:
+    assert connect(tenant, credentials=credentials, apiUrl="https://androidmanagement.googleapis.com/") == []
+    config = {"apiKey": "a1", "baseUrl": "https://api.pushy.me/"}
+    assert tenant.setup("provider.add", provider="pushy", config=config)["provider"] == "pushy"
+
+
+def test_an_operators_key_names_any_and_gives_the_credentials_with_it(
+    demo: Demo, tenant: Api, credentials: str
+) -> None:
+    trusted = demo.key("*", "operator.addresses", organization=tenant)
+    assert connect(trusted, credentials=credentials) == []
+    assert connect(trusted, apiUrl=ELSEWHERE) == ["credentials"]
+    assert connect(trusted, apiUrl=ELSEWHERE, credentials=credentials) == []
+    assert connect(trusted, apiUrl=ELSEWHERE) == []  # nothing changes
+    assert connect(tenant, apiUrl="") == ["credentials"]
+
+
+def test_the_operator_on_the_machine_is_free(demo: Demo, tenant: Api, credentials: str) -> None:
+    demo.operator("enterprise.add", tenant.organization, name=NAME, credentials=credentials)
+    made = demo.operator("enterprise.add", tenant.organization, name=NAME, apiUrl=ELSEWHERE)
+    assert made["apiUrl"] == ELSEWHERE
+
+
+def test_no_key_hands_on_the_right_that_it_does_not_hold(tenant: Api) -> None:
+    answer = tenant.post("setup/key.create", {"permissions": ["operator.addresses"]})
+    assert answer.status_code == 401

@@ -1,0 +1,182 @@
+"""What one connection may take before anybody is known to be on it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from functools import partial
+from typing import Any
+
+import pytest
+import structlog
+import uvicorn
+
+from heliograph.bootstrap import listen
+from heliograph.http.answers import Answer, Request
+from heliograph.http.edge import Edge, Routes
+from heliograph.http.server_protocol import (
+    MAX_HEAD_BYTES,
+    MAX_PIPELINED,
+    MAX_REQUEST_BYTES,
+    ConnectionLimits,
+    HttpProtocol,
+    LineProtocol,
+)
+
+HOST = b"Host: localhost\r\n"
+POST = b"POST /echo HTTP/1.1\r\n" + HOST
+SHORT = ConnectionLimits(head_s=0.05, body_s=0.05)
+UPGRADE = (
+    b"Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
+    b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
+)
+
+Stream = tuple[asyncio.StreamReader, asyncio.StreamWriter]
+
+
+class _Line:
+    def __init__(self) -> None:
+        self.asked = 0
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        self.asked += 1
+        await receive()
+        await send({"type": "websocket.close", "code": 1000})
+
+
+class Served:
+    """A server with one route, and how to reach it."""
+
+    def __init__(self, port: int, line: _Line) -> None:
+        self.port, self.line = port, line
+
+    async def connect(self) -> Stream:
+        return await asyncio.open_connection("127.0.0.1", self.port)
+
+    async def answer(self, *parts: bytes) -> bytes:
+        """All that comes back until the server hangs up."""
+        reader, writer = await self.connect()
+        with contextlib.suppress(ConnectionError):
+            for part in parts:
+                writer.write(part)
+                await writer.drain()
+        try:
+            return await reader.read()
+        except ConnectionResetError:
+            return b""
+        finally:
+            writer.close()
+
+
+@asynccontextmanager
+async def serving(limits: ConnectionLimits | None = None) -> AsyncIterator[Served]:
+    async def echo(request: Request) -> Answer:
+        return Answer(b"%d" % len(request.body))
+
+    line = _Line()
+    edge = Edge(Routes([("POST", "/echo", echo), ("GET", "/echo", echo)]), line, "/line", structlog.get_logger())
+    http: Any = partial(HttpProtocol, limits=limits or ConnectionLimits())
+    config = uvicorn.Config(edge, log_config=None, lifespan="off", http=http, ws=LineProtocol)
+    listener = listen("127.0.0.1", 0)
+    config.load()
+    server = uvicorn.Server(config)
+    server.lifespan = config.lifespan_class(config)
+    await server.startup(sockets=[listener])
+    try:
+        yield Served(listener.getsockname()[1], line)
+    finally:
+        await server.shutdown(sockets=[listener])
+
+
+def refusal(raw: bytes) -> tuple[int, int]:
+    """HTTP status and contract code of an answer that is the envelope and says that the connection ends."""
+    head, _, body = raw.partition(b"\r\n\r\n")
+    lines = head.lower().split(b"\r\n")
+    assert b"connection: close" in lines
+    assert any(line.startswith(b"x-request-id: ") for line in lines)
+    assert b"content-length: %d" % len(body) in lines
+    return int(head.split()[1]), json.loads(body)["error"]["code"]
+
+
+async def test_headers_without_end_are_refused() -> None:
+    line = b"X-Filler: " + b"a" * 4000 + b"\r\n"
+    async with serving() as served:
+        raw = await served.answer(b"GET /echo HTTP/1.1\r\n" + HOST, *[line] * (MAX_HEAD_BYTES // len(line) + 1))
+    assert refusal(raw) == (431, 5213)
+
+
+async def test_an_address_without_end_is_refused() -> None:
+    async with serving() as served:
+        raw = await served.answer(b"GET /", *[b"a" * 4096] * (MAX_HEAD_BYTES // 4096))
+    assert refusal(raw) == (431, 5213)
+
+
+async def test_a_head_of_the_permitted_size_is_served() -> None:
+    filler = b"X-Filler: " + b"a" * (MAX_HEAD_BYTES - 200) + b"\r\n"
+    async with serving() as served:
+        raw = await served.answer(b"GET /echo HTTP/1.1\r\n" + HOST + filler + b"Connection: close\r\n\r\n")
+    assert raw.startswith(b"HTTP/1.1 200 ")
+
+
+async def test_trailers_without_end_are_not_kept() -> None:
+    trailer = b"X-Filler: " + b"a" * 60_000 + b"\r\n"
+    async with serving() as served:
+        head = POST + b"Transfer-Encoding: chunked\r\n\r\n1\r\na\r\n0\r\n"
+        assert await served.answer(head, *[trailer] * (MAX_REQUEST_BYTES // len(trailer) + 1)) == b""
+
+
+async def test_a_silent_connection_is_closed() -> None:
+    async with serving(SHORT) as served:
+        assert await served.answer() == b""
+
+
+@pytest.mark.parametrize("begun", [b"GET /echo HT", POST + b"X-A: b\r\n", POST + b"Content-Length: 2\r\n\r\na"])
+async def test_a_request_that_is_not_finished_is_answered_408(begun: bytes) -> None:
+    async with serving(SHORT) as served:
+        assert refusal(await served.answer(begun)) == (408, 4008)
+
+
+async def test_the_second_request_of_a_connection_has_to_end_too() -> None:
+    async with serving(SHORT) as served:
+        raw = await served.answer(POST + b"Content-Length: 1\r\n\r\na" + POST + b"Content-Length: 9\r\n\r\na")
+    first, _, second = raw.partition(b"\r\n\r\n1")
+    assert first.startswith(b"HTTP/1.1 200 ")
+    assert refusal(second) == (408, 4008)
+
+
+async def test_a_connection_above_the_number_is_answered_503_and_the_others_go_on() -> None:
+    async with serving(ConnectionLimits(connections=1)) as served:
+        reader, writer = await served.connect()
+        writer.write(b"GET /echo HTTP/1.1\r\n" + HOST + b"\r\n")
+        await reader.readuntil(b"\r\n\r\n0")
+        assert refusal(await served.answer()) == (503, 1003)
+        writer.write(b"GET /echo HTTP/1.1\r\n" + HOST + b"Connection: close\r\n\r\n")
+        assert (await reader.read()).startswith(b"HTTP/1.1 200 ")
+        writer.close()
+
+
+async def test_requests_sent_ahead_are_bounded() -> None:
+    ask = b"GET /echo HTTP/1.1\r\n" + HOST + b"\r\n"
+    async with serving() as served:
+        raw = await served.answer(ask * (MAX_PIPELINED + 2))
+    assert raw.count(b"HTTP/1.1 200 ") < MAX_PIPELINED
+
+
+async def test_what_is_not_http_is_refused_in_the_envelope() -> None:
+    async with serving() as served:
+        assert refusal(await served.answer(b"\x16\x03\x01 hello\r\n\r\n")) == (400, 5209)
+
+
+async def test_a_websocket_elsewhere_than_on_the_line_is_refused_quietly(caplog: pytest.LogCaptureFixture) -> None:
+    async with serving() as served:
+        with caplog.at_level(logging.WARNING):
+            raw = await served.answer(b"GET /echo HTTP/1.1\r\n" + HOST + UPGRADE + b"\r\n")
+        assert refusal(raw) == (404, 1002)
+        assert served.line.asked == 0
+        assert caplog.records == []
+        await served.answer(b"GET /line HTTP/1.1\r\n" + HOST + UPGRADE + b"\r\n")
+        assert served.line.asked == 1

@@ -1,0 +1,33 @@
+"""The operator's door, where several processes of one PostgreSQL share a directory."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from heliograph.operator_socket import NAME, ask_operator, serve_operator
+from tests.app.conftest import Desk, desk
+
+__all__ = ["desk"]
+
+
+async def slugs(data_dir: Path) -> list[str]:
+    return [o["slug"] for o in (await ask_operator(data_dir, "organization.list", None, {}))["items"]]
+
+
+async def test_a_second_process_leaves_the_first_ones_door_alone(desk: Desk, tmp_path: Path) -> None:
+    async with serve_operator(desk.services, tmp_path):
+        known = await slugs(tmp_path)
+        door = (tmp_path / NAME).stat().st_ino
+        async with serve_operator(desk.services, tmp_path):
+            assert (tmp_path / NAME).stat().st_ino == door
+        assert await slugs(tmp_path) == known
+    with pytest.raises(FileNotFoundError):
+        await slugs(tmp_path)
+
+
+async def test_what_a_killed_process_left_is_replaced(desk: Desk, tmp_path: Path) -> None:
+    (tmp_path / NAME).touch()
+    async with serve_operator(desk.services, tmp_path):
+        assert await slugs(tmp_path)
