@@ -9,7 +9,7 @@ import secrets
 import socket
 import time
 from collections.abc import AsyncIterator, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -26,6 +26,7 @@ from heliograph.app.services import Limits, Services
 from heliograph.app.sweep import sweep_forever
 from heliograph.channels import AmapiChannels, AmapiSettings
 from heliograph.channels.google_auth import TOKEN_ADDRESSES
+from heliograph.domain.errors import StoreUnavailable
 from heliograph.domain.ids import IdMinter
 from heliograph.http.app import Rates, build_app
 from heliograph.http.health import Health
@@ -198,8 +199,18 @@ async def _forget_revoked_keys(node: Node) -> None:
 async def run_dispatcher(node: Node) -> AsyncIterator[Dispatcher]:
     """Dispatcher, sweeper and the listener to Google, beside the body."""
     dispatcher = Dispatcher(node.services, EFFECTS)
-    async with background([dispatcher.run(), sweep_forever(node.services), listen_forever(node.services)]):
+    loops = [dispatcher.run(), sweep_forever(node.services), listen_forever(node.services), _warm(node.services)]
+    async with background(loops):
         yield dispatcher
+
+
+async def _warm(s: Services) -> None:
+    """Build the ways to Google now: reading keys and certificates takes a third of a second, which the first command
+    after a start would wait for, with whoever wants to cancel it.
+    """
+    with suppress(StoreUnavailable):
+        for enterprise in await s.store.directory.enterprises():
+            await s.channels.channel(enterprise.organization_id, enterprise.id)
 
 
 @asynccontextmanager

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import urllib.error
+import urllib.request
+
 import pytest
 
 from tests.http.routes import ABSENT, ALL, Known, path_of, request
@@ -234,3 +237,17 @@ class TestBodiesThatAreTooLarge:
             body = b" " * (2 * LIMIT)
             assert error_of(request("createAosCommand", demo.api, known, body=body)) == (413, 5213)
             assert request("getOrganization", demo.api, known).status_code == 200
+
+
+@pytest.mark.sqlite_only
+def test_a_body_too_large_is_answered_also_to_a_client_that_writes_before_it_reads(demo: Demo, known: Known) -> None:
+    """Such as urllib: a connection that is reset would hide the answer from it."""
+    url = f"{demo.ready['baseUrl']}{path_of('createAosCommand', known.ids, demo.api.organization)}"
+    headers = {"Authorization": f"Bearer {demo.ready['apiKey']}", "Content-Type": "application/json"}
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    for size in (2**20 + 1, 2 * 2**20, 5 * 2**20) * 3:
+        asked = urllib.request.Request(url, data=b"a" * size, headers=headers, method="POST")
+        with pytest.raises(urllib.error.HTTPError) as refused:
+            opener.open(asked, timeout=30)
+        assert refused.value.code == 413
+        refused.value.close()

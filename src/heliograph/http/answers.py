@@ -42,9 +42,9 @@ class Answer:
     media_type: bytes = JSON
     headers: Mapping[str, str] = field(default_factory=dict)
 
-    async def send(self, send: Send) -> None:
-        """Send it. To a HEAD request the server sends no body by itself."""
+    async def send(self, send: Send, *, is_all: bool = True) -> None:
+        """Send it. To a HEAD request the server sends no body by itself. Not `is_all`: the caller ends the answer."""
         headers = [(b"content-type", self.media_type), (b"content-length", b"%d" % len(self.body))]
         headers += [(name.lower().encode("ascii"), value.encode("latin-1")) for name, value in self.headers.items()]
         await send({"type": "http.response.start", "status": self.status, "headers": headers})
-        await send({"type": "http.response.body", "body": self.body})
+        await send({"type": "http.response.body", "body": self.body, "more_body": not is_all})

@@ -9,6 +9,7 @@ import random
 import re
 import time
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from contextlib import suppress
 from typing import Any
 
 from heliograph.http.answers import JSON, Answer, Request
@@ -22,6 +23,7 @@ Send = Callable[[Message], Awaitable[None]]
 ASGIApp = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 MAX_BODY = 1024 * 1024
+_DROP_BYTES, _DROP_S = 8 * MAX_BODY, 3.0
 _REQUEST_ID = re.compile(rb"[\x21-\x7e]{1,128}")
 _PARAMETER = re.compile(r"\{(\w+)\}")
 # A request id guards nothing, and asking the kernel for random bytes each time is dear.
@@ -93,7 +95,7 @@ class Edge:
             problem = problem_of(error, request_id)
             if problem.status == 500:
                 self._log.exception("http.fault", request_id=request_id, route=template, method=scope["method"])
-            await answer.refuse(problem)
+            await answer.refuse(problem, receive if problem.status == 413 else None)
         finally:
             method = scope["method"] if template != "unknown" else "any"
             requests_of(method, template, str(answer.status)).inc()
@@ -126,13 +128,19 @@ class _Sender:
             message["headers"] = [*message.get("headers", []), (b"x-request-id", self._id)]
         await self._send(message)
 
-    async def refuse(self, problem: Problem) -> None:
+    async def refuse(self, problem: Problem, unread: Receive | None = None) -> None:
+        """Send a refusal. What is `unread` of the request is read and dropped before the connection is closed: else
+        the kernel resets it, and a client that writes before it reads never sees the answer.
+        """
         if self.status:
             return  # too late for another answer
-        headers = dict(problem.headers)
-        if problem.status == 413:
-            headers["Connection"] = "close"  # the rest of the body is not wanted
-        await Answer(problem.body(), problem.status, headers=headers).send(self)
+        if unread is None:
+            await Answer(problem.body(), problem.status, headers=problem.headers).send(self)
+            return
+        answer = Answer(problem.body(), problem.status, headers={**problem.headers, "Connection": "close"})
+        await answer.send(self, is_all=False)
+        await _drop(unread)
+        await self({"type": "http.response.body", "body": b""})
 
 
 async def _refuse_line(scope: Scope, receive: Receive, send: Send) -> None:
@@ -144,6 +152,18 @@ async def _refuse_line(scope: Scope, receive: Receive, send: Send) -> None:
     headers.append((b"content-length", b"%d" % len(body)))
     await send({"type": "websocket.http.response.start", "status": problem.status, "headers": headers})
     await send({"type": "websocket.http.response.body", "body": body})
+
+
+async def _drop(receive: Receive) -> None:
+    """Read what is left of a request that was refused, within bounds."""
+    size = 0
+    with suppress(TimeoutError):
+        async with asyncio.timeout(_DROP_S):
+            while size <= _DROP_BYTES:
+                message = await receive()
+                if message["type"] == "http.disconnect" or not message.get("more_body", False):
+                    return
+                size += len(message.get("body", b""))
 
 
 def _request_id(scope: Scope) -> str:

@@ -35,6 +35,7 @@ _DEVICE: Json = {
     "enrollmentSpecificId": _text("Enrollment-specific id; also finds the device.", maxLength=64),
     "state": _text("ACTIVE without it.", enum=["ACTIVE", "DISABLED", "DELETED", "PROVISIONING", "LOST"]),
     "managementMode": _text("Android: how it is managed.", enum=["DEVICE_OWNER", "PROFILE_OWNER"]),
+    "apiLevel": {"type": "integer", "description": "Android: its API level, 34 for Android 14.", "minimum": 1},
     "ownership": _text("Android: whose it is.", enum=["COMPANY_OWNED", "PERSONALLY_OWNED"]),
     "providerAccount": _text("Id of the push account that reaches it; the default account without it."),
 }
@@ -74,7 +75,12 @@ BODIES = {
         },
     ),
     "key.list": _body("key.list"),
-    "key.revoke": _body("key.revoke", ("id",), id=_ID, keepCreated={"type": "boolean"}),
+    "key.revoke": _body(
+        "key.revoke",
+        ("id",),
+        id=_ID,
+        keepCreated={"type": "boolean", "description": "Whether the keys that it made stay valid."},
+    ),
     "device.add": _body("device.add", ("platform",), **_DEVICE),
     "device.import": _body(
         "device.import",
