@@ -96,6 +96,8 @@ async def _serve(settings: Settings, with_demo: bool, ready_file: Path | None) -
         # Begun last, so that it ends first: its agents never see the server go.
         lab = await stack.enter_async_context(run_lab(settings.data_dir / "lab"))
         await fleet.ensure_records(node, plan, lab)
+        # Built now, not when the first of the printed calls needs it.
+        await node.services.channels.channel(plan.organization.id, plan.enterprise_id)
         await _start_demo(node, plan, lab, url, ready_file)
         await _lab_ended(lab)
 
