@@ -19,6 +19,7 @@ T = TypeVar("T")
 
 SECOND = 1_000_000  # microseconds
 _CONFLICT_TRIES = 10
+_MOST_ABSENCES = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +68,10 @@ class Absences:
 
     def seen(self, command_id: str, attempt: int, elapsed: int) -> int:
         """Note one more look without a trace of the attempt; answers for how many microseconds it has been so."""
+        if (
+            len(self._first) >= _MOST_ABSENCES
+        ):  # others decided about most of them: begin again, which only takes longer
+            self._first.clear()
         return elapsed - self._first.setdefault((command_id, attempt), elapsed)
 
     def forget(self, command_id: str) -> None:

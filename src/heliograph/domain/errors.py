@@ -7,7 +7,6 @@ HeliographError
 ├── FeatureNotAllowed   the organization's plan leaves this out
 ├── PermissionMissing   the key does not hold the permission
 ├── Unauthenticated     no key, or one that is unknown, expired or revoked
-├── NoPushToken         the device has nothing that a push could be sent to
 ├── Conflict            somebody else changed the record first; read again and retry
 └── StoreUnavailable    the database did not answer; nothing was written
     └── OutcomeUnknown  it was told to write, and went away before it answered
@@ -86,12 +85,6 @@ class NoToken(Unauthenticated):
     """No auth token"""
 
     code = "no_token"
-
-
-class NoPushToken(HeliographError):
-    """No pushNotification token configured"""
-
-    code = "no_push_token"
 
 
 class Conflict(HeliographError):

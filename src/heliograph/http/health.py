@@ -1,7 +1,7 @@
 """Is it alive, is it ready, what are its figures."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from heliograph.app.services import SECOND, Services
@@ -41,6 +41,3 @@ class Health:
             if age_s > self.longest_round_s:
                 found["dispatcher"] = f"has not looked for work for {age_s:.0f} s"
         return found
-
-
-HealthCheck = Callable[[], Awaitable[dict[str, str]]]

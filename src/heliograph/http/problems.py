@@ -10,7 +10,6 @@ from heliograph.domain.errors import (
     FieldError,
     HeliographError,
     InvalidInput,
-    NoPushToken,
     NotFound,
     NoToken,
     NotPending,
@@ -26,7 +25,6 @@ PROBLEMS: dict[type[HeliographError], tuple[int, int]] = {
     PermissionMissing: (401, 4001),
     FeatureNotAllowed: (400, 5050),
     NotPending: (400, 5052),
-    NoPushToken: (400, 5173),
     InvalidInput: (400, 5209),
     Conflict: (503, 1003),  # lost every race for seconds on end: nothing was changed, try again
     StoreUnavailable: (503, 1003),

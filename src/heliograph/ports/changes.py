@@ -5,8 +5,7 @@ many change sets of the same moment together, yet each fails alone: when one of 
 else, the whole set is refused with `Conflict` and nothing of it is written.
 """
 
-from dataclasses import dataclass, field, replace
-from typing import Any
+from dataclasses import dataclass, field
 
 from heliograph.domain.deliveries import Push, PushEvent, PushStep, apply_push
 from heliograph.domain.ladder import Command, Entry, Event, Step, apply
@@ -169,8 +168,3 @@ class ChangeSet:
                     entries[place] = entry
                     return
         self.amended.append(entry)
-
-
-def with_evidence(event: Event, **more: Any) -> Event:
-    """The same event with more evidence."""
-    return replace(event, evidence={**event.evidence, **more})
