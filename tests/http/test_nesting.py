@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from hypothesis import example, given
+from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from heliograph.http.operations import MAX_DEPTH, _too_deep
@@ -44,4 +44,6 @@ def deepest(raw: bytes) -> int:
 @example(b"[]" * 200 + b"[" * MAX_DEPTH + b"{}" + b"]" * MAX_DEPTH)
 @example(b'"' + b"[" * 200 + b'"' + b"{" * (MAX_DEPTH + 1))
 def test_it_agrees_with_the_plain_count(raw: bytes) -> None:
+    # Outside a string a backslash is no JSON, and decoding ends there whatever comes behind.
+    assume(b"\\" not in _TEXTS.sub(b"", raw))
     assert _too_deep(raw) == (deepest(raw) > MAX_DEPTH)

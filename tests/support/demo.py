@@ -16,7 +16,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -246,12 +246,35 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 @pytest.fixture(scope="session")
-def demo(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
+def demo_on(
+    request: pytest.FixtureRequest,
+    tmp_path_factory: pytest.TempPathFactory,
+    postgres: Postgres,  # asked for here, so that it ends after the demo on it
+) -> Iterator[Callable[[str], Demo]]:
+    """The demo on a store, started when first asked for.
+
+    Both stay up to the end: pytest keeps one parameter of a fixture at a time, and a worker that goes from file to file
+    would start a demo for each store of each.
+    """
+    with contextlib.ExitStack() as stack:
+        running: dict[str, Demo] = {}
+
+        def on(store: str) -> Demo:
+            if store not in running:
+                database = stack.enter_context(new_database(store, request))
+                folder = tmp_path_factory.mktemp(f"demo-{store}")
+                running[store] = stack.enter_context(running_demo(folder, database))
+            return running[store]
+
+        yield on
+
+
+@pytest.fixture(scope="session")
+def demo(request: pytest.FixtureRequest, demo_on: Callable[[str], Demo]) -> Demo:
     """The demo that all tests on this store share. What they change about the lab they must put back."""
-    with new_database(request.param, request) as database:
-        folder = tmp_path_factory.mktemp(f"demo-{request.param}")
-        with running_demo(folder, database) as running:
-            yield running
+    found = demo_on(request.param)
+    found.lab.restore()
+    return found
 
 
 @pytest.fixture
