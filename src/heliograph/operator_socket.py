@@ -15,9 +15,10 @@ from typing import Any
 import msgspec
 import structlog
 
+from heliograph.app.callers import Caller
 from heliograph.app.services import Services
 from heliograph.app.setup import find_organization
-from heliograph.app.verbs import VERBS, Caller, call_verb
+from heliograph.app.verbs import VERBS, call_verb
 from heliograph.domain.devices import Organization
 from heliograph.domain.errors import HeliographError, InvalidInput, NotFound
 from heliograph.domain.fields import Fields

@@ -26,6 +26,7 @@ from heliograph_lab.pubsub import NotificationControl, Publisher, PubsubEmulator
 from heliograph_lab.pushy import PushyEmulator
 from heliograph_lab.service import ASGIApp
 from heliograph_lab.transport import Listener, ListenError, LoopbackNames, quiet_end, require_loopback
+from heliograph_lab.web import Reply, Request
 
 _SERVICES = ("control", "amapi", "pushy", "pubsub")
 _IN_USE = 6  # as `heliograph --help` has it
@@ -73,6 +74,7 @@ class Lab:
             self.kernel.close()
             raise
         control = control_app(self.kernel, self.fleet, self.devices.settled)
+        control.add("GET", "/addresses", self._addresses)
         add_routes(control, self.amapi)
         NotificationControl(self.pubsub, self.publisher, self.amapi).add_to(control)
         apps: dict[str, ASGIApp] = {
@@ -91,6 +93,9 @@ class Lab:
             await listener.start()
             self.urls[f"{service}Url"] = listener.url
         await self.devices.start()
+
+    async def _addresses(self, _request: Request) -> Reply:
+        return Reply(self.urls)
 
     async def stop(self) -> None:
         """End everything in order; what is on disk is complete."""

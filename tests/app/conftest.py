@@ -29,6 +29,7 @@ from heliograph.domain.fields import Fields
 from heliograph.domain.ids import IdMinter
 from heliograph.domain.ladder import Command, Entry
 from heliograph.domain.permissions import BY_NAME_ONLY
+from heliograph.ports.administration import Administration
 from heliograph.ports.channel import (
     Gone,
     IssueAnswer,
@@ -169,6 +170,12 @@ class OneChannel:
 
     def check_credentials(self, raw: bytes) -> bytes:
         return raw
+
+    def administration(self, credentials: bytes, api_url: str | None) -> Administration:
+        raise NotImplementedError("setting up at Google is tested against the lab: tests/app/at_google.py")
+
+    def usual_callback(self, api_url: str | None) -> str | None:
+        return None
 
 
 @dataclass

@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 
 from heliograph.domain.devices import ApiKey, Enterprise, Organization, Principal, ProviderAccount
+from heliograph.domain.enrollment import EnrollmentToken, SignUp
 from heliograph.domain.errors import Conflict, NotFound
 from heliograph.store import AnyStore
 from tests.store.world import NOW, World, new_id, new_world
@@ -137,3 +138,46 @@ async def test_ping_writes(store: AnyStore, world: World) -> None:
     await store.ping()
     await store.ping()
     assert [tuple(row) for row in await store.fetch("SELECT beats FROM heartbeat")] == [(2,)]
+
+
+async def test_sign_ups(store: AnyStore, world: World) -> None:
+    enrollment = world.work.enrollment
+    begun = SignUp(new_id(), world.organization.id, "p", "signupUrls/1", "https://g/1", NOW)
+    await enrollment.save_sign_up(begun)
+    await enrollment.save_sign_up(replace(begun, id=new_id(), project="q"))
+    attempted = replace(begun, listed=("enterprises/a", "enterprises/b"))
+    await enrollment.save_sign_up(attempted)
+    assert await enrollment.sign_up("p") == attempted
+    assert await enrollment.sign_up("r") is None
+    assert await (await new_world(store)).work.enrollment.sign_up("p") is None
+    await enrollment.drop_sign_up("p")
+    assert await enrollment.sign_up("p") is None
+    assert await enrollment.sign_up("q") is not None
+    with pytest.raises(ValueError, match="another"):
+        await enrollment.save_sign_up(replace(begun, organization_id=new_id()))
+
+
+async def test_enrollment_tokens(store: AnyStore, world: World) -> None:
+    enrollment = world.work.enrollment
+    first = EnrollmentToken(
+        new_id(), world.organization.id, world.enterprise.id, "enterprises/x/enrollmentTokens/1", NOW
+    )
+    full = replace(
+        first,
+        id=new_id(),
+        name="enterprises/x/enrollmentTokens/2",
+        created_at=NOW + 1,
+        expires_at=NOW + 9,
+        additional_data="till 7",
+        policy_name="kiosk",
+        personal_usage="PERSONAL_USAGE_ALLOWED",
+        one_time_only=True,
+    )
+    await enrollment.add_token(first)
+    await enrollment.add_token(full)
+    assert await enrollment.tokens(10) == [full, first]
+    assert await enrollment.tokens(1) == [full]
+    other = await new_world(store)
+    assert await other.work.enrollment.tokens(10) == []
+    with pytest.raises(Conflict):  # an enterprise of another organization
+        await other.work.enrollment.add_token(replace(first, organization_id=other.organization.id, id=new_id()))

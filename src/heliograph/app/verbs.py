@@ -8,38 +8,19 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
-import msgspec
-
-from heliograph.app import setup
+from heliograph.app import enterprise_verbs, setup
 from heliograph.app.access import KEYS_TOPIC
-from heliograph.app.listening import ENTERPRISES_TOPIC
+from heliograph.app.callers import Caller, permit_address
 from heliograph.app.services import Services
-from heliograph.domain.devices import ApiKey, Device, Enterprise, Organization, Principal, ProviderAccount
+from heliograph.domain.devices import ApiKey, Device, Organization, ProviderAccount
 from heliograph.domain.errors import HeliographError, InvalidInput, NotFound
 from heliograph.domain.fields import Fields
-from heliograph.domain.permissions import ADDRESSES_PERMISSION, allows
+from heliograph.domain.permissions import allows
 from heliograph.domain.times import time_text
 from heliograph.ports.push import Forgotten, Pending
 
 Json = dict[str, Any]
 MAX_IMPORT = 1_000
-# An empty text takes back what was said before.
-_ADDRESS = r"(https?://[^\s/]+(/\S*)?)?"
-_SUBSCRIPTION = r"(projects/[a-z0-9:.-]{1,100}/subscriptions/[A-Za-z][A-Za-z0-9._~+%-]{2,254})?"
-
-
-@dataclass(frozen=True, slots=True)
-class Caller:
-    """Who asks, inside which organization. `principal` None = the operator, on the machine itself: all rights."""
-
-    organization: Organization
-    principal: Principal | None = None
-
-    @property
-    def names_addresses(self) -> bool:
-        """Whether this one may say where credentials are sent to."""
-        return self.principal is None or allows(self.principal.permissions, ADDRESSES_PERMISSION)
-
 
 Run = Callable[[Services, Caller, Fields], Awaitable[Json]]
 
@@ -87,20 +68,6 @@ def _device(device: Device) -> Json:
         "externalName": device.external_name,
         "serialNumber": device.serial_number,
         "enterprise": device.enterprise_id,
-    }
-
-
-def _enterprise(enterprise: Enterprise) -> Json:
-    return {
-        "id": enterprise.id,
-        "platform": enterprise.platform,
-        "name": enterprise.name,
-        "hasCredentials": enterprise.credentials is not None,
-        "apiUrl": enterprise.api_url,
-        "subscription": enterprise.subscription,
-        "pushAudience": enterprise.push_audience,
-        "pushEmail": enterprise.push_email,
-        "heardAt": None if enterprise.heard_at is None else time_text(enterprise.heard_at),
     }
 
 
@@ -198,53 +165,6 @@ async def import_from_google(s: Services, caller: Caller, body: Fields) -> Json:
     return {"items": [_device(d) for d in await setup.import_from_google(s, caller.organization, reference or "")]}
 
 
-async def add_enterprise(s: Services, caller: Caller, body: Fields) -> Json:
-    name = body.text("name", required=True)
-    credentials = body.text("credentials", max_length=65_536)
-    said: Json = {
-        "api_url": body.text("apiUrl", pattern=_ADDRESS, meaning="must be an http(s) address"),
-        "subscription": body.text("subscription", pattern=_SUBSCRIPTION, meaning="must be projects/…/subscriptions/…"),
-        "push_audience": body.text("pushAudience", max_length=1024),
-        "push_email": body.text(
-            "pushEmail", pattern=r"([^@\s]+@[^@\s]+)?", meaning="must be a service account's address"
-        ),
-    }
-    body.raise_if_wrong()
-    try:
-        said["credentials"] = None if credentials is None else s.channels.check_credentials(credentials.encode())
-    except InvalidInput as error:
-        raise InvalidInput.of("credentials", str(error)) from None
-    await _check_addresses(s, caller, body, name or "", said)
-    enterprise = await setup.add_enterprise(s, caller.organization, name or "", said)
-    s.wakeups.notify([ENTERPRISES_TOPIC])
-    return _enterprise(enterprise)
-
-
-async def _check_addresses(s: Services, caller: Caller, body: Fields, name: str, said: Json) -> None:
-    """Credentials go to the addresses that come with them, so not every key may name any (ADR 0027)."""
-    if caller.principal is None:
-        return
-    address, credentials = said["api_url"], said["credentials"]
-    if not caller.names_addresses:
-        _permit(s, body, "apiUrl", address)
-        if credentials is not None:
-            _permit(s, body, "credentials.token_uri", msgspec.json.decode(credentials)["token_uri"])
-    known = await setup.find_enterprise(s, caller.organization, name)
-    if known is not None and address is not None and (address or None) != known.api_url and credentials is None:
-        body.wrong("credentials", "is required where apiUrl changes: those that are stored stay with their address")
-    body.raise_if_wrong()
-
-
-def _permit(s: Services, body: Fields, path: str, address: str | None) -> None:
-    if address and address.rstrip("/") not in s.limits.addresses:
-        body.wrong(path, f"is not an address that this key may name: that takes {ADDRESSES_PERMISSION}")
-
-
-async def list_enterprises(s: Services, caller: Caller, body: Fields) -> Json:
-    body.raise_if_wrong()
-    return {"items": [_enterprise(e) for e in await s.store.unit_of_work(caller.organization.id).setup.enterprises()]}
-
-
 async def add_provider(s: Services, caller: Caller, body: Fields) -> Json:
     provider, name = body.text("provider", required=True), body.text("name")
     config, default = body.json_object("config"), body.boolean("default")
@@ -252,7 +172,7 @@ async def add_provider(s: Services, caller: Caller, body: Fields) -> Json:
     for member, usual in plugin.addresses.items() if plugin and not caller.names_addresses else ():
         address = (config or {}).get(member)
         if isinstance(address, str) and address.rstrip("/") != usual:
-            _permit(s, body, f"config.{member}", address)
+            permit_address(s, body, f"config.{member}", address)
     body.raise_if_wrong()
     return _account(
         await setup.add_account(s, caller.organization, provider or "", name or "", config or {}, bool(default))
@@ -349,9 +269,43 @@ VERBS = {
             "mdm.android.enterprise.create",
             "Connect a Google enterprise",
             ("name", "credentials", "apiUrl", "subscription", "pushAudience", "pushEmail"),
-            add_enterprise,
+            enterprise_verbs.add_enterprise,
         ),
-        Verb("enterprise.list", "mdm.android.enterprise.list", "Connected enterprises", (), list_enterprises),
+        Verb(
+            "enterprise.connect",
+            "mdm.android.enterprise.create",
+            "Connect a Google enterprise in steps, from its sign-up on; can be repeated",
+            enterprise_verbs.CONNECT_MEMBERS,
+            enterprise_verbs.connect_enterprise,
+        ),
+        Verb(
+            "enterprise.check",
+            "mdm.android.enterprise.check",
+            "Test every step on the way to Google's enterprises and back",
+            ("enterprise", "sendTest"),
+            enterprise_verbs.check,
+        ),
+        Verb(
+            "enrollmentToken.create",
+            "mdm.android.enrollmentToken.create",
+            "Make an enrollment token, which lets devices into an enterprise",
+            enterprise_verbs.TOKEN_MEMBERS,
+            enterprise_verbs.create_token,
+        ),
+        Verb(
+            "enrollmentToken.list",
+            "mdm.android.enrollmentToken.list",
+            "Enrollment tokens, without their values",
+            (),
+            enterprise_verbs.list_tokens,
+        ),
+        Verb(
+            "enterprise.list",
+            "mdm.android.enterprise.list",
+            "Connected enterprises",
+            (),
+            enterprise_verbs.list_enterprises,
+        ),
         Verb(
             "provider.add",
             "mdm.pushProvider.create",

@@ -8,7 +8,8 @@ from typing import Any
 import msgspec
 import structlog
 
-from heliograph.channels.amapi import AmapiChannel, AmapiSettings
+from heliograph.channels.administration import CALLBACK_PAGE, GoogleAdministration
+from heliograph.channels.amapi import BASE_URL, AmapiChannel, AmapiSettings
 from heliograph.channels.google_auth import KEPT_MEMBERS, TokenSource, read_service_account
 from heliograph.channels.notifications import read_notification
 from heliograph.channels.oidc import TokenVerifier
@@ -120,6 +121,15 @@ class AmapiChannels:
         """Validate a credentials file and answer what to store of it; raises `InvalidInput` saying what to do."""
         account = read_service_account(raw)
         return msgspec.json.encode({name: account[name] for name in KEPT_MEMBERS if name in account})
+
+    def administration(self, credentials: bytes, api_url: str | None) -> GoogleAdministration:
+        """All of Google that credentials reach."""
+        account = read_service_account(credentials)
+        return GoogleAdministration(account, api_url or self._settings.base_url, self._settings.pubsub_url)
+
+    def usual_callback(self, api_url: str | None) -> str | None:
+        """Google's own page for that; an emulator's sign-up ends on one that shows the token."""
+        return CALLBACK_PAGE if (api_url or self._settings.base_url).rstrip("/") == BASE_URL else None
 
     async def close(self) -> None:
         """Let go of all connections."""

@@ -101,10 +101,11 @@ def _key_fault(pem: str) -> str | None:
 
 @dataclass(frozen=True, slots=True)
 class NoToken:
-    """The token endpoint gave no token; nothing was asked of the API itself."""
+    """The token endpoint gave no token; nothing was asked of the API itself. `refused`: it does not want to."""
 
     reason: str
     after_s: float | None = None
+    refused: bool = False
 
 
 class TokenSource:
@@ -157,7 +158,8 @@ class TokenSource:
             error = body.get("error")
             # The code only (RFC 6749, 5.2): descriptions may repeat what was sent.
             code = f" {error}" if isinstance(error, str) and re.fullmatch(r"[a-z_]{1,40}", error) else ""
-            return NoToken(f"the token endpoint gave no token ({reply.status}{code})", reply.after_s)
+            refused = reply.status in (400, 401, 403)
+            return NoToken(f"the token endpoint gave no token ({reply.status}{code})", reply.after_s, refused)
         if isinstance(life_s, bool) or not isinstance(life_s, int | float) or life_s <= 0:
             life_s = _UNSTATED_LIFE_S
         self._token, self._good_until = token, self._clock() + max(life_s / 2, life_s - _EARLY_S)

@@ -49,7 +49,7 @@ def migrate(where: Place) -> None:
 def status(where: Place) -> None:
     """Which migrations were applied and which are to be. May be asked while the server runs."""
     settings = _settings(where)
-    lines = asyncio.run(_status(settings))
+    lines = asyncio.run(migration_status(settings))
     items = [{"number": line.number, "name": line.name, "appliedAt": rfc3339(line.applied_at)} for line in lines]
     pending = sum(line.applied_at is None for line in lines)
     kind = "sqlite" if settings.database is None else "postgresql"
@@ -87,7 +87,8 @@ async def _opened(settings: "Settings") -> AsyncIterator["AnyStore"]:
         await store.close()
 
 
-async def _status(settings: "Settings") -> "list[MigrationStatus]":
+async def migration_status(settings: "Settings") -> "list[MigrationStatus]":
+    """What was applied and what is to be; may be asked while the server runs."""
     from heliograph.store import status as status_of
 
     if settings.database is None:

@@ -4,9 +4,12 @@ from typing import Annotated, Any
 
 import typer
 
+from heliograph.cli.enrollment import TokenOptions, present, token_body
+from heliograph.cli.enterprise_connect import Wish, connect_enterprise
 from heliograph.cli.operator import Json, call_verb
 from heliograph.cli.options import Setup, noun, read_source, spread
 from heliograph.cli.output import ago, emit, pairs, table
+from heliograph.cli.qr import check_picture
 
 app = noun("Google enterprises whose Android devices are managed.")
 
@@ -44,6 +47,64 @@ def add(
     }
     body: Json = {"name": name} | {member: value for member, value in said.items() if value is not None}
     emit(call_verb(where, "enterprise.add", body), _show)
+
+
+@app.command()
+@spread
+def connect(
+    where: Setup,
+    wish: Wish,
+    token: TokenOptions,
+    name: Annotated[
+        str | None,
+        typer.Argument(help="One that exists at Google: enterprises/LC0123abcd. Without it, one is signed up."),
+    ] = None,
+    enroll: Annotated[bool, typer.Option("--enroll/--no-enroll", help="Also make an enrollment token.")] = True,
+) -> None:
+    """Lead from a key file to an enrolled device: check the key, sign up, have Google tell of results, show a QR code.
+
+    Each step is named, and says what to do when it fails. Run it again then: it goes on where it was.
+    """
+    connect_enterprise(where, name, wish, enroll, token)
+
+
+@app.command("token")
+@spread
+def create_token(
+    where: Setup,
+    token: TokenOptions,
+    name: Annotated[str | None, typer.Argument(help="The enterprise, by id or name, if there are several.")] = None,
+) -> None:
+    """Make an enrollment token, and show its QR code: it lets devices into an enterprise."""
+    check_picture(token.qr)
+    body = token_body(token) | ({} if name is None else {"enterprise": name})
+    answer = call_verb(where, "enrollmentToken.create", body)
+    emit(answer, lambda _: None)
+    present(answer, token.qr)
+
+
+@app.command("tokens")
+@spread
+def list_tokens(where: Setup) -> None:
+    """Enrollment tokens that were made here, newest first, without their values."""
+    emit(
+        call_verb(where, "enrollmentToken.list", {}),
+        lambda answer: table(
+            ("ADDED", "ENDS", "ADDITIONAL DATA", "USAGE", "ONCE", "AT GOOGLE"),
+            [
+                (
+                    ago(item["createdAt"]),
+                    ago(item["expiresAt"]),
+                    item["additionalData"],
+                    item["personalUsage"],
+                    "once" if item["oneTimeOnly"] else "",
+                    item["name"],
+                )
+                for item in answer["items"]
+            ],
+            "There is none yet: heliograph enterprise token",
+        ),
+    )
 
 
 @app.command("list")

@@ -51,7 +51,8 @@ def up(
     see_that_it_can_be_written(ready_file)
     state = data_dir / "lab"
     try:
-        state.mkdir(mode=0o700, parents=True, exist_ok=True)
+        data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        state.mkdir(mode=0o700, exist_ok=True)
     except OSError as error:
         raise usage(f"--data-dir: {state} cannot be made: {error.strerror}") from None
     if not os.access(state, os.W_OK | os.X_OK):
@@ -188,6 +189,24 @@ def set_settings(
 def reset_settings(where: Where) -> None:
     """Back to the defaults."""
     emit(_call(where, "DELETE", "/settings"), _show_settings)
+
+
+@app.command()
+@spread
+def credentials(
+    where: Where,
+    file: Annotated[Path, typer.Argument(help="Written, for its owner only; one that is there stays as it is.")],
+    project: Annotated[str, typer.Option(help="The Google Cloud project that it shall belong to.")] = "lab-project",
+) -> None:
+    """Make the key file of a service account that the lab takes, and say what leads a server to the lab.
+
+    What is printed are commands for the shell: eval "$(heliograph lab credentials key.json)"
+    """
+    from heliograph.cli.lab_credentials import exports, write_key_file
+
+    addresses = _call(where, "GET", "/addresses")
+    write_key_file(file, project, addresses["amapiUrl"])
+    emit({"file": str(file), "project": project, **addresses}, lambda shown: say(exports(shown)))
 
 
 @app.command()

@@ -28,7 +28,7 @@ async def open_database(target: OnDatabase, *, may_found: bool) -> AsyncIterator
     ask: Ask | None = None
     async with AsyncExitStack() as stack:
         while ask is None:
-            if target.database is None and await _is_served(target.data_dir):
+            if target.database is None and await is_served(target.data_dir):
                 ask = _asking(target.data_dir)
                 break
             _see_that_it_is_there(target, may_found=may_found)
@@ -57,7 +57,8 @@ def _see_that_it_is_there(target: OnDatabase, *, may_found: bool) -> None:
     note(f"There was no database in {target.data_dir}: this begins a new one.")
 
 
-async def _is_served(data_dir: Path) -> bool:
+async def is_served(data_dir: Path) -> bool:
+    """Whether a server runs on a data directory and listens to its operator."""
     try:
         await ask_operator(data_dir, "organization.list", None, {})
     except (OSError, msgspec.DecodeError, ValueError):

@@ -20,6 +20,7 @@ NOUNS = {
     "up": (RUNNING, "Everything in one process; with --demo also a simulated fleet."),
     "serve": (RUNNING, "The parts of a larger installation: api, dispatcher, gateway, or all."),
     "db": (RUNNING, "The database: migrations, and a lost secret key."),
+    "doctor": (RUNNING, "Test every step of an installation, and say what to do where one fails."),
     "lab": (RUNNING, "The lab: emulated providers and simulated devices."),
     "agent": (RUNNING, "The reference device agent."),
     "org": (SETTING_UP, "Organizations and the features of their plans."),

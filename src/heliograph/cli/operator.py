@@ -17,7 +17,17 @@ T = TypeVar("T")
 Json = dict[str, Any]
 _NO_ENTITY = 3001
 _UNBOUND = ("organization.create", "organization.list")
-_REPEATABLE = ("organization.list", "key.list", "key.revoke", "enterprise.list", "provider.list", "provider.test")
+_REPEATABLE = (
+    "organization.list",
+    "key.list",
+    "key.revoke",
+    "enterprise.list",
+    "enterprise.connect",
+    "enterprise.check",
+    "enrollmentToken.list",
+    "provider.list",
+    "provider.test",
+)
 
 
 class Verbs(Protocol):

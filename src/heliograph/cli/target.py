@@ -58,6 +58,13 @@ def for_setup(given: Setup) -> Http | OnDatabase:
     return OnDatabase(data_dir or _DEFAULT, database, given.org or _env("ORG"))
 
 
+def place_of_database(
+    data_dir: Path | None, database: str | None, org: str | None
+) -> tuple[Path, str | None, str | None]:
+    """Data directory, database and organization, for what works on the server's machine only."""
+    return data_dir or Path(_env("DATA_DIR") or _DEFAULT), database or _env("DATABASE"), org or _env("ORG")
+
+
 def for_api(given: Remote) -> Http:
     """Where a call of the API goes; raises Failure when nothing says so."""
     if given.url is not None:

@@ -1,6 +1,7 @@
 """Set-up over HTTP: the same verbs that the command line has, bound to the caller's organization (extension)."""
 
-from heliograph.app.verbs import VERBS, Caller, Json, Verb, call_verb, may_grant
+from heliograph.app.callers import Caller
+from heliograph.app.verbs import VERBS, Json, Verb, call_verb, may_grant
 from heliograph.domain.errors import PermissionMissing
 from heliograph.http.operations import Call, Handler, Operation
 from heliograph.http.paths import ORGANIZATION

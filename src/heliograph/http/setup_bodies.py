@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from heliograph.app.enrolling import LONGEST_S, SHORTEST_S, USAGES
 from heliograph.domain.devices import PLATFORMS
 from heliograph.domain.permissions import FEATURES, PERMISSIONS
 from heliograph.http.operations import Body
@@ -108,6 +109,38 @@ BODIES = {
         pushEmail=_text("The service account that those tokens name."),
     ),
     "enterprise.list": _body("enterprise.list"),
+    "enterprise.connect": _body(
+        "enterprise.connect",
+        name=_text("One that exists at Google; without it, one is signed up.", "enterprises/LC0123abcd"),
+        credentials=_text("The key file (JSON) of a service account; the stored one without it.", maxLength=65_536),
+        enterpriseToken=_text("What the sign-up page ended with."),
+        displayName=_text("How people see it on their devices.", maxLength=100),
+        callbackUrl=_text("Where the sign-up page shall send people with the token."),
+        topic=_text("Another topic than the enterprise's own, or the usual one: projects/…/topics/…"),
+        subscription=_text("Another subscription than the usual one: projects/…/subscriptions/…"),
+        notifications={"type": "boolean", "description": "false = results come by asking only."},
+        newSignUp={"type": "boolean", "description": "Begin another sign-up than the one that is under way."},
+    ),
+    "enterprise.check": _body(
+        "enterprise.check",
+        enterprise=_text("Id or name; all without it.", "enterprises/LC0123abcd"),
+        sendTest={"type": "boolean", "description": "Also publish a notification of the kind TEST."},
+    ),
+    "enrollmentToken.create": _body(
+        "enrollmentToken.create",
+        enterprise=_text("Id or name; the only one without it.", "enterprises/LC0123abcd"),
+        durationSeconds={
+            "type": "number",
+            "minimum": SHORTEST_S,
+            "maximum": LONGEST_S,
+            "description": "How long it is good for; an hour without it.",
+        },
+        additionalData=_text("Any text; each device that comes in by it repeats it.", maxLength=1024),
+        personalUsage=_text("Whose devices they are; Google decides without it.", enum=list(USAGES)),
+        oneTimeOnly={"type": "boolean", "description": "Good for one device."},
+        policy=_text("Name of the policy that devices get; Google's default without it."),
+    ),
+    "enrollmentToken.list": _body("enrollmentToken.list"),
     "provider.add": _body(
         "provider.add",
         ("provider",),

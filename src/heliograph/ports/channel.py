@@ -6,6 +6,7 @@ from typing import Any, Protocol
 
 from heliograph.domain.devices import Device, Enterprise
 from heliograph.domain.ladder import Command
+from heliograph.ports.administration import Administration
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,4 +181,14 @@ class Channels(Protocol):
 
     def check_credentials(self, raw: bytes) -> bytes:
         """Validate a credentials file and answer what to store of it; raises InvalidInput saying what to do."""
+        ...
+
+    def administration(self, credentials: bytes, api_url: str | None) -> Administration:
+        """All of the upstream that credentials reach (as `check_credentials` gave them); `api_url` None = its usual
+        address. Raises InvalidInput.
+        """
+        ...
+
+    def usual_callback(self, api_url: str | None) -> str | None:
+        """Where a sign-up may send people who have no page for that; None where its own last page shows the token."""
         ...

@@ -18,6 +18,7 @@ from heliograph.domain.devices import (
     ProviderAccount,
     PushTarget,
 )
+from heliograph.domain.enrollment import EnrollmentToken, SignUp
 from heliograph.domain.ladder import Command, Entry
 from heliograph.ports.changes import PRIORITIES, ChangeSet, OutboxItem
 
@@ -186,6 +187,30 @@ class SetupRepository(Protocol):
         ...
 
 
+class EnrollmentRepository(Protocol):
+    """What comes before the first device of a Google enterprise."""
+
+    async def sign_up(self, project: str) -> SignUp | None:
+        """The sign-up that is under way for a project."""
+        ...
+
+    async def save_sign_up(self, sign_up: SignUp) -> None:
+        """Store a sign-up in place of the project's former one."""
+        ...
+
+    async def drop_sign_up(self, project: str) -> None:
+        """Forget the sign-up of a project."""
+        ...
+
+    async def add_token(self, token: EnrollmentToken) -> None:
+        """Store an enrollment token."""
+        ...
+
+    async def tokens(self, limit: int) -> list[EnrollmentToken]:
+        """Enrollment tokens, newest first."""
+        ...
+
+
 class UnitOfWork(Protocol):
     """Work inside one organization."""
 
@@ -217,6 +242,11 @@ class UnitOfWork(Protocol):
     @property
     def setup(self) -> SetupRepository:
         """What its operator set up."""
+        ...
+
+    @property
+    def enrollment(self) -> EnrollmentRepository:
+        """What comes before its devices at Google."""
         ...
 
     async def commit(self, changes: ChangeSet) -> None:

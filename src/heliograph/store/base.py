@@ -11,6 +11,7 @@ from heliograph.store.commands import LIVE, OPEN_PUSH, Commands, History, Pushes
 from heliograph.store.database import Dialect, LookUp, Rows, Statement, statement
 from heliograph.store.devices import Devices
 from heliograph.store.directory import SqlDirectory
+from heliograph.store.enrollment import Enrollment
 from heliograph.store.prepared import Prepared, prepare
 from heliograph.store.setup import Setup
 from heliograph.store.system import System
@@ -105,7 +106,7 @@ class SqlStore(ABC):
 class Work:
     """Work inside one organization."""
 
-    __slots__ = ("_database", "commands", "devices", "history", "organization_id", "pushes", "setup")
+    __slots__ = ("_database", "commands", "devices", "enrollment", "history", "organization_id", "pushes", "setup")
 
     def __init__(self, database: SqlStore, organization_id: str) -> None:
         self._database = database
@@ -115,6 +116,7 @@ class Work:
         self.history = History(database, organization_id)
         self.devices = Devices(database, organization_id)
         self.setup = Setup(database, organization_id)
+        self.enrollment = Enrollment(database, organization_id)
 
     async def commit(self, changes: ChangeSet) -> None:
         """See ports.store.UnitOfWork."""

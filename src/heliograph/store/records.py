@@ -22,6 +22,7 @@ from heliograph.domain.devices import (
     ProviderAccount,
     PushTarget,
 )
+from heliograph.domain.enrollment import EnrollmentToken, SignUp
 from heliograph.domain.ladder import Command, Entry, Issue, Reason, Rung
 from heliograph.ports.changes import OutboxItem
 
@@ -236,3 +237,7 @@ ACCOUNTS = Table(
     ProviderAccount,
     _TIMES | {"config": BYTES, "is_default": FLAG, "disabled_at": TIME},
 )
+
+SIGN_UPS = Table("sign_ups", SignUp, _TIMES | {"listed": _json(tuple[str, ...])})
+
+ENROLLMENT_TOKENS = Table("enrollment_tokens", EnrollmentToken, _TIMES | {"one_time_only": FLAG})

@@ -18,7 +18,7 @@ from heliograph_lab.amapi.events import Channel, Outlet, Silent
 from heliograph_lab.amapi.execution import Executor
 from heliograph_lab.amapi.handlers import Handlers
 from heliograph_lab.amapi.methods import bound
-from heliograph_lab.amapi.oauth import exchange, project_of_token
+from heliograph_lab.amapi.oauth import UNKNOWN_PROJECT, exchange, project_of_token
 from heliograph_lab.amapi.operations import Book
 from heliograph_lab.amapi.quota import Quota
 from heliograph_lab.amapi.settings import EmulatorSettings
@@ -122,6 +122,7 @@ class AmapiEmulator:
             query = parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True)
             self.quota.take(self._project(scope, query))
             handler = self._handler(method)
+            self._see_whose_it_is(scope, path)
             call = Call(path, _checked_query(method, query), _decoded(body, scope["method"]), _origin(scope))
             # Shielded: what was taken in is seen through even when the client has gone away.
             return 200, await asyncio.shield(self._executor.spawn(_run(handler, call))), []
@@ -140,15 +141,27 @@ class AmapiEmulator:
             raise Unmodelled(method.id)
         return handler
 
+    def _see_whose_it_is(self, scope: Scope, path: dict[str, str]) -> None:
+        """403 where the token is one of another project's account than the one that made the enterprise."""
+        name = path.get("name") or path.get("parent") or ""
+        account = project_of_token(_bearer(scope))
+        if account != UNKNOWN_PROJECT and not self.enterprises.may_manage(account, "/".join(name.split("/")[:2])):
+            raise ApiError(403)
+
     def _project(self, scope: Scope, query: list[tuple[str, str]]) -> str:
         """The project that the request counts for; 401 without a token, unless that is allowed."""
         headers = {name.lower(): value.decode("latin-1") for name, value in scope["headers"]}
-        scheme, _, token = headers.get(b"authorization", "").partition(" ")
-        token = token.strip() if scheme.lower() == "bearer" else ""
-        token = token or next((value for key, value in query if key in {"access_token", "oauth_token"}), "")
+        token = _bearer(scope) or next((value for key, value in query if key in {"access_token", "oauth_token"}), "")
         if not token and self.settings.require_token:
             raise ApiError(401)
         return headers.get(b"x-goog-user-project", "")[:_LONGEST_PROJECT] or project_of_token(token)
+
+
+def _bearer(scope: Scope) -> str:
+    """The token of the Authorization header; empty without one."""
+    given = next((value.decode("latin-1") for name, value in scope["headers"] if name.lower() == b"authorization"), "")
+    scheme, _, token = given.partition(" ")
+    return token.strip() if scheme.lower() == "bearer" else ""
 
 
 async def _run(handler: Handler, call: Call) -> dict[str, Any]:

@@ -54,6 +54,10 @@ class Enterprises:
         if name not in self.names():
             raise ApiError(403)
 
+    def may_manage(self, project: str, name: str) -> bool:
+        """Whether a project may use an enterprise: one that was made here belongs to the project that made it."""
+        return self._held.get(name, Held()).project in {"", project}
+
     def deleted(self, name: str) -> bool:
         """Whether it was there once."""
         held = self._held.get(name)

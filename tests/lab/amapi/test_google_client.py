@@ -167,9 +167,9 @@ async def test_refusals(google: Google) -> None:
 async def test_a_run_over_every_modelled_method(google: Google) -> None:
     """From the sign-up URL to the deleted enterprise; what the client sends and reads is all in Google's document."""
     enterprise = await _signed_up(google)
-    listed = await google.do(google.enterprises.list(projectId="alpha"))
+    listed = await google.do(google.enterprises.list(projectId="project"))
     assert enterprise in [item["name"] for item in listed["enterprises"]]
-    body = {"pubsubTopic": "projects/alpha/topics/devices", "enabledNotificationTypes": ["COMMAND", "ENROLLMENT"]}
+    body = {"pubsubTopic": "projects/project/topics/devices", "enabledNotificationTypes": ["COMMAND", "ENROLLMENT"]}
     patched = await google.do(google.enterprises.patch(name=enterprise, body=body, updateMask=",".join(body)))
     assert {key: patched[key] for key in body} == body
     assert await google.do(google.enterprises.get(name=enterprise)) == patched
@@ -187,12 +187,12 @@ async def test_a_run_over_every_modelled_method(google: Google) -> None:
 
 async def _signed_up(google: Google) -> str:
     """What a browser does between the two calls is done here by hand."""
-    create = google.api.signupUrls().create(projectId="alpha", callbackUrl="https://emm.example/done")
+    create = google.api.signupUrls().create(projectId="project", callbackUrl="https://emm.example/done")
     signup = await google.do(create)
     page = await google.rig.client.get(urlsplit(signup["url"]).path)
     token = parse_qs(urlsplit(page.headers["location"]).query)["enterpriseToken"][0]
     made = google.enterprises.create(
-        projectId="alpha", signupUrlName=signup["name"], enterpriseToken=token, body={"enterpriseDisplayName": "Acme"}
+        projectId="project", signupUrlName=signup["name"], enterpriseToken=token, body={"enterpriseDisplayName": "Acme"}
     )
     name: str = (await google.do(made))["name"]
     return name
