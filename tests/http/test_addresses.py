@@ -44,6 +44,7 @@ def test_a_key_names_no_address_of_its_own(tenant: Api, credentials: str) -> Non
     assert connect(tenant, credentials=credentials, apiUrl=ELSEWHERE) == ["apiUrl"]
     assert connect(tenant, credentials=elsewhere) == ["credentials.token_uri"]
     assert connect(tenant, credentials="\ufeff" + elsewhere) == ["credentials.token_uri"]
+    assert fields_of(tenant.post("setup/enterprise.connect", {"credentials": elsewhere})) == ["credentials.token_uri"]
     config = {"apiKey": "a1", "baseUrl": ELSEWHERE}
     assert fields_of(tenant.post("setup/provider.add", {"provider": "pushy", "config": config})) == ["config.baseUrl"]
 
