@@ -132,6 +132,13 @@ async def test_connecting_again_mends_it(office: Office) -> None:
     assert last(await check(office))[0] == "last heard"
 
 
+async def test_an_account_that_may_not_look_at_grants_is_no_fault(office: Office) -> None:
+    await office.connected()
+    office.faults({"service": "pubsub", "match": {"path": "getIamPolicy"}, "action": {"status": 403}})
+    checked = states(await check(office))
+    assert (checked["grant"], checked["subscription"]) == ("warning", "ok")
+
+
 async def test_a_clock_that_is_a_minute_off_is_a_warning(office: Office) -> None:
     await office.connected()
     office.clock.jump(60)

@@ -48,7 +48,7 @@ def shown_enterprise(enterprise: Enterprise) -> Json:
 
 
 def _checked_credentials(s: Services, caller: Caller, body: Fields, text: str | None) -> bytes | None:
-    """What is kept of a key file; not every key may name the address that it leads to (ADR 0027)."""
+    """What is kept of a key file; not every key may name the address that it leads to (ADR 0028)."""
     try:
         kept = None if text is None else s.channels.check_credentials(text.encode())
     except InvalidInput as error:
@@ -78,7 +78,7 @@ async def add_enterprise(s: Services, caller: Caller, body: Fields) -> Json:
 
 
 async def _check_addresses(s: Services, caller: Caller, body: Fields, name: str, said: Json) -> None:
-    """Credentials go to the addresses that come with them, so not every key may name any (ADR 0027)."""
+    """Credentials go to the addresses that come with them, so not every key may name any (ADR 0028)."""
     if caller.principal is None:
         return
     address, credentials = said["api_url"], said["credentials"]
