@@ -25,6 +25,7 @@ PAGE = ROOT / "docs/android.md"
 PATIENCE_S = 60
 _VOLATILE = (
     (r"https?://[^\s/]+(/signup/\w+)?", "URL"),
+    (r"\b127\.0\.0\.1:\d+", "HOST"),
     (r"\bLC[0-9a-f]{8}\b", "LC"),
     (r"\bhlg_\S+", "KEY"),
     (r"\b[0-9a-fA-F]{16,32}\b", "ID"),

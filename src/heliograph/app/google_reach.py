@@ -47,10 +47,10 @@ async def administration(
 async def reach(s: Services, admin: Administration, steps: Steps) -> None:
     """Whether Google is there, agrees on the time, and gives an access token."""
     at_s = await admin.google_time_s()
+    way = f" (through a proxy, {', '.join(admin.proxies)})" if admin.proxies else ""
     if isinstance(at_s, Fault):
-        way = f" through a proxy ({', '.join(admin.proxies)})" if admin.proxies else ""
-        steps.fault("network", Fault(at_s.kind, f"the API cannot be reached{way}: {at_s.reason}"))
-    steps.ok("network", f"the API answers{' (proxies: ' + ', '.join(admin.proxies) + ')' if admin.proxies else ''}")
+        steps.fault("network", Fault(at_s.kind, f"{admin.address} cannot be reached{way}: {at_s.reason}"))
+    steps.ok("network", f"{admin.address} answers{way}")
     _compare_clocks(s.clock.now() / SECOND - at_s, steps)
     refused = await admin.authorise()
     if refused is not None:

@@ -101,6 +101,11 @@ class Administration(Protocol):
         ...
 
     @property
+    def address(self) -> str:
+        """Where the API is asked: host, and port if it is not the usual one."""
+        ...
+
+    @property
     def proxies(self) -> Sequence[str]:
         """The proxies that requests may go through, without their passwords."""
         ...
