@@ -123,7 +123,11 @@ class _Examination:
             try:
                 ask = await stack.enter_async_context(open_database(self._target, may_found=False))
             except (Failure, HeliographError) as error:
-                self._fail("secret key", str(error), "see above; docs: operations, secrets at rest")
+                self._fail(
+                    "secret key",
+                    str(error),
+                    "the reason says what to do; the operators' page has more (The secret key)",
+                )
             self._note("secret key", "ok", "opens this database's secrets")
             yield ask
 
