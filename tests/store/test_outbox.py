@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from heliograph.domain.errors import Conflict
-from heliograph.ports.changes import BACKGROUND, URGENT, OutboxItem, Settlement
+from heliograph.ports.changes import BACKGROUND, NORMAL, URGENT, OutboxItem, Settlement
 from heliograph.store import AnyStore
 from tests.store.world import LATER, NOW, SECOND, World, bare_set, new_world
 
@@ -284,7 +284,9 @@ async def test_counts(world: World, store: AnyStore) -> None:
     changes.bury(item, "x")
     await world.work.commit(changes)
     assert await store.system.counts() == {"outbox_issue": 1, "dead_letters": 1, "commands_live": 1}
-    assert [await store.system.owed(kind) for kind in ("issue", "push")] == [1, 0]
+    await world.owe(world.debt(priority=BACKGROUND))
+    owed = [await store.system.owed("issue", priority) for priority in (NORMAL, BACKGROUND)]
+    assert [*owed, await store.system.owed("push", BACKGROUND)] == [1, 2, 0]
 
 
 async def test_a_clock_that_jumped_back(world: World, store: AnyStore) -> None:

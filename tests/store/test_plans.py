@@ -114,6 +114,13 @@ async def test_next_due(world: World, spy: Spy) -> None:
     assert_uses(await spy.plan(1), "outbox_due")
 
 
+async def test_a_place_in_the_queue(world: World, spy: Spy) -> None:
+    """Whoever stands in front costs little: what is behind is not read."""
+    await fill(world)
+    await world.store.system.place(world.organization.id, "k")
+    assert_uses(await spy.plan(0), "outbox_due")
+
+
 async def test_keys_and_aliases(world: World, spy: Spy) -> None:
     await fill(world)
     await world.work.commands.find(new_id())

@@ -5,8 +5,11 @@ from __future__ import annotations
 import asyncio
 from dataclasses import replace
 
+import pytest
+
 from heliograph.ports.changes import BACKGROUND, URGENT
-from heliograph.ports.store import TokenOrder
+from heliograph.ports.store import Place, TokenOrder
+from heliograph.store import AnyStore
 from tests.store.world import NOW, SECOND, World
 
 MICRO = 1_000_000
@@ -35,10 +38,39 @@ async def test_those_who_take_at_the_same_moment_get_no_more_than_there_is(world
     assert sum(taken) == 10
 
 
-async def test_how_many_go_before(world: World) -> None:
+async def test_a_place_in_the_queue(world: World) -> None:
     first = world.debt(due_at=NOW - 2, pool="a", key="1")
     last = world.debt(due_at=NOW - 3, pool="a", key="2", priority=BACKGROUND)
     urgent = world.debt(due_at=NOW, pool="a", key="3", priority=URGENT)
-    await world.owe(first, last, urgent, world.debt(due_at=NOW - 9, pool="b", key="4"))
-    ahead = world.store.system.ahead_in_pool
-    assert [await ahead("a", key) for key in ("1", "2", "3", "5")] == [1, 2, 0, None]
+    elsewhere = [world.debt(due_at=NOW - 9, pool="b", key="4"), world.debt(due_at=NOW - 9, pool="a", kind="look_up")]
+    await world.owe(first, last, urgent, *elsewhere)
+    places = [await world.store.system.place(world.organization.id, key) for key in ("1", "2", "3", "5")]
+    assert places == [Place(1, NOW - 2), Place(2, NOW - 3), Place(0, NOW), None]
+    assert await world.store.system.place("another organization", "1") is None
+
+
+async def test_what_is_put_off_or_dead_stays_as_urgent_as_it_was(world: World, store: AnyStore) -> None:
+    for priority in (URGENT, BACKGROUND):
+        await world.owe(world.debt(pool="a", priority=priority))
+        put_off = world.changes()
+        put_off.put_off(await world.claim_one(), NOW + 1)
+        await world.work.commit(put_off)
+        again = await world.claim_one(now=NOW + 1)
+        assert (again.priority, again.pool) == (priority, "a")
+        buried = world.changes()
+        buried.bury(again, "x")
+        await world.work.commit(buried)
+    dead = await store.system.dead_letters(2)
+    assert {item.priority for item, _ in dead} == {URGENT, BACKGROUND}
+
+
+@pytest.mark.parametrize("at_once", [True, False])
+async def test_what_is_owed_twice_is_as_urgent_as_the_more_urgent(world: World, at_once: bool) -> None:
+    debts = [world.debt(key="k", due_at=NOW - n, priority=priority) for n, priority in enumerate((URGENT, BACKGROUND))]
+    if at_once:
+        await world.owe(*debts)
+    else:
+        for debt in debts:
+            await world.owe(debt)
+    item = await world.claim_one()
+    assert (item.priority, item.due_at) == (URGENT, NOW - 1)

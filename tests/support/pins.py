@@ -10,7 +10,11 @@ from typing import Any
 
 Schema = dict[str, Any]
 
-_PROGRESS: Schema = {"$ref": "extensions.yaml#/components/schemas/CommandProgress"}
+_PROGRESS: Schema = {
+    "$ref": "extensions.yaml#/components/schemas/CommandProgress",
+    "properties": {"queue": False},  # costs a query: only who reads one command is told its turn
+}
+_PROGRESS_WITH_TURN: Schema = {"$ref": "extensions.yaml#/components/schemas/CommandProgress"}
 _ID: Schema = {"$ref": "extensions.yaml#/components/schemas/Id"}
 _TIME: Schema = {"$ref": "extensions.yaml#/components/schemas/Time"}
 _TEXT: Schema = {"type": "string"}
@@ -77,6 +81,7 @@ EMM_COMMAND = closed(
 # DONE and CANCEL always have `config.done` true; CANCEL never carries a result of the device.
 EMM_COMMAND["if"] = {"properties": {"status": {"enum": ["DONE", "CANCEL"]}}}
 EMM_COMMAND["then"] = {"properties": {"config": {"properties": {"done": {"const": True}}}}}
+EMM_COMMAND_READ = EMM_COMMAND | {"properties": EMM_COMMAND["properties"] | {"progress": _PROGRESS_WITH_TURN}}
 
 AOS_COMMAND = closed(
     {
@@ -165,7 +170,7 @@ def page_of(item: Schema) -> Schema:
 DATA: dict[str, Schema] = {
     "createEmmCommand": EMM_COMMAND,
     "listEmmCommands": page_of(EMM_COMMAND),
-    "getEmmCommand": EMM_COMMAND,
+    "getEmmCommand": EMM_COMMAND_READ,
     "cancelEmmCommand": EMM_COMMAND,
     "createAosCommand": AOS_COMMAND,
     "listAosCommands": page_of(AOS_COMMAND),

@@ -15,7 +15,7 @@ from heliograph.app.google_devices import take_over
 from heliograph.app.services import SECOND, Services, until_committed
 from heliograph.domain.devices import Device, Enterprise
 from heliograph.domain.ladder import Issue
-from heliograph.ports.changes import ChangeSet
+from heliograph.ports.changes import NORMAL, ChangeSet
 from heliograph.ports.channel import Notification
 from heliograph.ports.store import UnitOfWork
 
@@ -98,5 +98,5 @@ async def _look_at_once(s: Services, work: UnitOfWork, device: Device) -> None:
     bound = next((c for c in live if c.issue is Issue.BOUND), None)
     if bound is not None:
         changes = ChangeSet(work.organization_id)
-        owe_look_up(s, changes, bound)
+        owe_look_up(s, changes, bound, NORMAL)
         await work.commit(changes)

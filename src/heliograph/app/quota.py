@@ -63,18 +63,25 @@ class Quota:
             return False
         return True
 
-    def expected_s(self, position: int) -> float:
-        """How long what stands at a position of the queue waits, by the rate alone."""
-        return 0.0 if self.per_minute <= 0 else position * 60 / self.per_minute
+    def expected_s(self, ahead: int) -> float:
+        """When the next request can go that has so many before it, by the rate alone."""
+        return 0.0 if self.per_minute <= 0 else ahead / (self._lasting_rate() / 60)
+
+    def _burst(self) -> float:
+        return max(4.0, self.per_minute / _BURST)
+
+    def _lasting_rate(self) -> int:
+        """Tokens a minute with which the bucket is filled: with a full bucket's they are a minute's quota."""
+        return max(1, int(self.per_minute - self._burst())) if self.per_minute > 4 else self.per_minute
 
     def _order(self, project: str, priority: int, wanted: int) -> TokenOrder:
-        burst = max(4.0, self.per_minute / _BURST)
+        burst = self._burst()
         return TokenOrder(
             project=project,
             wanted=wanted,
             left=int(burst * _LEFT[priority] * _MICRO),
             most=int(burst * _MICRO),
-            per_minute=max(1, int(self.per_minute - burst)) if self.per_minute > 4 else self.per_minute,
+            per_minute=self._lasting_rate(),
         )
 
     async def _fetch(self, project: str, line: _Line) -> None:

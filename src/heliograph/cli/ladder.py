@@ -7,7 +7,7 @@ from typing import Any
 
 from heliograph.cli.client import Api
 from heliograph.cli.exits import ExitCode, Failure
-from heliograph.cli.output import ago, as_json, clean, console, local_time, pairs, style_of
+from heliograph.cli.output import ago, as_json, clean, console, local_time, note, pairs, style_of
 from heliograph.domain.deliveries import PUSH_FINAL
 from heliograph.domain.ladder import TERMINAL
 
@@ -66,12 +66,19 @@ def show_command(command: Json) -> None:
             "status": command["status"],
             "rung": progress["rung"],
             "reason": why(command),
+            "queue": turn_text(progress),
             "cancel requested": ago(progress.get("cancelRequestedAt")),
             "asked": ago(command["createdAt"]),
             "valid until": ago(command["expiresAt"]) if "expiresAt" in command and not is_over(command) else None,
         }
     )
     show_history(progress["history"])
+
+
+def turn_text(progress: Json) -> str | None:
+    """Where a command stands that waits for its turn at Google."""
+    queue = progress.get("queue")
+    return queue and f"number {queue['position']}, its turn comes in about {queue['expectedSeconds']} s"
 
 
 def show_history(history: Iterable[Json]) -> None:
@@ -91,6 +98,7 @@ def follow(api: Api, path: str, what: str, timeout: float | None, is_quiet: bool
     """Read a command until it is final, or the time is up, and show each rung as it comes."""
     deadline = None if timeout is None else time.monotonic() + timeout
     shown = 0
+    turns = _Turns()
     while True:
         left = _POLL_S if deadline is None else deadline - time.monotonic()
         # The server answers as soon as the state is final; in between we look once a second.
@@ -99,8 +107,22 @@ def follow(api: Api, path: str, what: str, timeout: float | None, is_quiet: bool
         if not is_quiet:
             show_history(history[shown:])
             sys.stdout.flush()
+            turns.show(command["progress"])
         shown = len(history)
         if is_over(command) or (deadline is not None and time.monotonic() >= deadline):
             return command
         if 0 < left < 1:
             time.sleep(left)
+
+
+class _Turns:
+    """Says where a command stands in the queue: at first, and whenever half of what was before it is gone."""
+
+    def __init__(self) -> None:
+        self._last: int | None = None
+
+    def show(self, progress: Json) -> None:
+        position = progress.get("queue", {}).get("position")
+        if position is not None and (self._last is None or position <= self._last / 2):
+            self._last = position
+            note(f"In the queue: {turn_text(progress)}")

@@ -2,6 +2,7 @@
 
 from heliograph.app.cancel_command import cancel_command
 from heliograph.app.request_command import read_android_request, request_android_command
+from heliograph.app.turns import turn_of
 from heliograph.app.waiting import wait_for_command
 from heliograph.domain.errors import NotFound
 from heliograph.domain.ladder import Command
@@ -40,7 +41,9 @@ async def get(call: Call) -> EmmCommand:
     command = await call.work.commands.find(call.id("emmCommandId"), device.id)
     if command is None:
         raise NotFound
-    return await _shown(call, await wait_for_command(call.services, call.work, command, call.query.wait_s))
+    command = await wait_for_command(call.services, call.work, command, call.query.wait_s)
+    entries = await call.work.history.of([command.id])
+    return emm_command(command, entries.get(command.id, []), await turn_of(call.services, command))
 
 
 async def cancel(call: Call) -> EmmCommand:

@@ -8,6 +8,7 @@ from typing import Any, Generic, Literal, TypeVar
 
 import msgspec
 
+from heliograph.app.turns import Turn
 from heliograph.domain.deliveries import Push
 from heliograph.domain.devices import Device, Organization
 from heliograph.domain.ladder import TERMINAL, Command, Entry, Rung
@@ -42,13 +43,21 @@ class HistoryEntry(Shape, frozen=True):
     evidence: dict[str, Any]
 
 
+class QueueView(Shape, frozen=True):
+    """Extension: where a command stands that waits for its turn at Google."""
+
+    position: int
+    expected_seconds: int
+
+
 class Progress(Shape, frozen=True):
-    """Extension: the exact state behind `status`, with its history."""
+    """Extension: the exact state behind `status`, with its history. `queue` only while it waits under a quota."""
 
     rung: str
     at: str
     history: list[HistoryEntry]
     cancel_requested_at: str | None = None
+    queue: QueueView | None = None
 
 
 class EmmCommand(Shape, frozen=True):
@@ -221,8 +230,12 @@ def _config(command: Command) -> dict[str, Any]:
     return config
 
 
-def emm_command(command: Command, entries: Sequence[Entry]) -> EmmCommand:
-    """An Android command on the wire."""
+def emm_command(command: Command, entries: Sequence[Entry], turn: Turn | None = None) -> EmmCommand:
+    """An Android command on the wire; `turn` = where it stands in the queue, if that was asked for."""
+    progress = progress_of(command.rung, command.rung_at, entries, command.cancel_requested_at)
+    if turn is not None:
+        view = QueueView(position=turn.position, expected_seconds=turn.expected_s)
+        progress = msgspec.structs.replace(progress, queue=view)
     return EmmCommand(
         id=command.id,
         organization=command.organization_id,
@@ -231,7 +244,7 @@ def emm_command(command: Command, entries: Sequence[Entry]) -> EmmCommand:
         status=STATUS[command.rung][0],  # type: ignore[arg-type]  # the table's values are the literals
         config=_config(command),
         raw_config=command.operation or {},
-        progress=progress_of(command.rung, command.rung_at, entries, command.cancel_requested_at),
+        progress=progress,
         updated_at=time_text(command.updated_at),
         created_at=time_text(command.created_at),
     )

@@ -18,7 +18,8 @@ URGENT, NORMAL, BACKGROUND = PRIORITIES = (0, 1, 2)
 class Debt:
     """An effect to be owed: becomes an outbox item in the transaction that makes it due.
 
-    `key`: items with the same key are one (a second one only brings the due time forward). `lane`: items of a lane
+    `key`: items with the same key are one (a second one only brings the due time forward and makes
+    it more urgent). `lane`: items of a lane
     are claimed one at a time in the order of their ids. `pool`: what goes through the same enterprise or account; no
     pool may take every place in a dispatcher. `priority`: URGENT goes first.
     """

@@ -302,6 +302,14 @@ class TokenOrder:
     per_minute: int
 
 
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where an effect stands: how many of its kind and pool go before it, and when it is due (microseconds)."""
+
+    ahead: int
+    due_at: int
+
+
 class SystemWork(Protocol):
     """The cross-organization half: for dispatcher and sweeper only."""
 
@@ -335,16 +343,16 @@ class SystemWork(Protocol):
         """Effects that were given up, newest first, with the reason."""
         ...
 
-    async def owed(self, kind: str) -> int:
-        """How many effects of a kind are owed."""
+    async def owed(self, kind: str, priority: int) -> int:
+        """How many effects of a kind are owed that are at least so urgent."""
         ...
 
     async def take_tokens(self, order: TokenOrder, now: int) -> int:
         """How many of the wanted tokens were there; one process at a time takes them."""
         ...
 
-    async def ahead_in_pool(self, pool: str, key: str) -> int | None:
-        """How many effects of a pool go before the one with this key; None when it is not owed any more."""
+    async def place(self, organization_id: str, key: str) -> Place | None:
+        """Where the effect with this key stands among those of its kind and pool; None when it is not owed."""
         ...
 
     async def counts(self) -> dict[str, int]:

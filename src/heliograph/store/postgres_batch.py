@@ -96,8 +96,8 @@ _AMEND = (
     " AND {good})"
 )
 _BRING_FORWARD = (
-    " ON CONFLICT (organization_id, key) DO UPDATE SET due_at = least(outbox.due_at, excluded.due_at), lease_until = 0,"
-    " token = outbox.token + 1"
+    " ON CONFLICT (organization_id, key) DO UPDATE SET due_at = least(outbox.due_at, excluded.due_at),"
+    " priority = least(outbox.priority, excluded.priority), lease_until = 0, token = outbox.token + 1"
 )
 
 

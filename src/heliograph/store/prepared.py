@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol, TypeVar
 
 from heliograph.ports.changes import ChangeSet, Debt, Settlement
@@ -95,14 +95,16 @@ def _folded(organization_id: str, new: list[R], saved: list[R]) -> tuple[list[R]
 
 
 def _merged(debts: Iterable[Debt]) -> list[Debt]:
-    """Debts with one of each key: the earliest."""
+    """Debts with one of each key: the earliest, as urgent as the most urgent."""
     keyed: dict[str, Debt] = {}
     free: list[Debt] = []
     for debt in debts:
         if debt.key is None:
             free.append(debt)
-        elif debt.key not in keyed or debt.due_at < keyed[debt.key].due_at:
-            keyed[debt.key] = debt
+            continue
+        other = keyed.get(debt.key, debt)
+        first = min(other, debt, key=lambda d: d.due_at)
+        keyed[debt.key] = replace(first, priority=min(other.priority, debt.priority))
     return sorted((*free, *keyed.values()), key=lambda debt: debt.key or "")
 
 

@@ -37,8 +37,8 @@ _BURY = (
 _WITHDRAW = "DELETE FROM outbox WHERE organization_id = ? AND key = ?"
 _OWE = (
     _insert("outbox", OUTBOX.columns)
-    + " ON CONFLICT (organization_id, key) DO UPDATE SET due_at = min(due_at, excluded.due_at), lease_until = 0,"
-    " token = token + 1"
+    + " ON CONFLICT (organization_id, key) DO UPDATE SET due_at = min(due_at, excluded.due_at),"
+    " priority = min(priority, excluded.priority), lease_until = 0, token = token + 1"
 )
 
 

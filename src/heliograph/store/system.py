@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from heliograph.domain.deliveries import Push
 from heliograph.domain.ladder import Command
 from heliograph.ports.changes import PRIORITIES, OutboxItem
-from heliograph.ports.store import NONE_SHUT, TokenOrder
+from heliograph.ports.store import NONE_SHUT, Place, TokenOrder
 from heliograph.store.commands import LIVE, OPEN_PUSH
 from heliograph.store.database import Database, Dialect, statement
 from heliograph.store.records import COMMANDS, OUTBOX, PUSHES
@@ -50,7 +50,7 @@ _EXPIRED_PUSHES = f"""
 SELECT {PUSHES.names} FROM pushes WHERE {OPEN_PUSH} AND expires_at <= $1 ORDER BY expires_at, id LIMIT $2
 """
 _DEAD = f"SELECT {OUTBOX.names}, reason FROM dead_letters ORDER BY died_at DESC, id DESC LIMIT $1"
-_OWED = "SELECT count(*) FROM outbox WHERE kind = $1"
+_OWED = "SELECT count(*) FROM outbox WHERE kind = $1 AND priority <= $2"
 _COUNTS = f"""
 SELECT 'outbox_' || kind, count(*) FROM outbox GROUP BY kind
 UNION ALL SELECT 'dead_letters', count(*) FROM dead_letters
@@ -72,10 +72,12 @@ _TAKEN = """CASE WHEN tokens - $2 < 1000000 THEN 0
 _TAKE = f"""
 UPDATE quotas SET granted = {_TAKEN}, tokens = tokens - 1000000 * {_TAKEN} WHERE project = $1 RETURNING granted
 """
-_AHEAD = """
-SELECT (SELECT count(*) FROM outbox o WHERE o.pool = m.pool AND o.id <> m.id AND o.kind = m.kind
-    AND (o.priority < m.priority OR (o.priority = m.priority AND (o.due_at, o.id) < (m.due_at, m.id))))
-FROM outbox m WHERE m.pool = $1 AND m.key = $2
+# In two parts, each of which walks the index of what is due no further than to the place itself.
+_PLACE = """
+SELECT (SELECT count(*) FROM outbox o WHERE o.priority < m.priority AND o.pool = m.pool AND o.kind = m.kind)
+    + (SELECT count(*) FROM outbox o WHERE o.priority = m.priority AND (o.due_at, o.id) < (m.due_at, m.id)
+        AND o.pool = m.pool AND o.kind = m.kind), m.due_at
+FROM outbox m WHERE m.organization_id = $1 AND m.key = $2
 """
 
 
@@ -140,9 +142,9 @@ class System:
         rows = await self._database.fetch(_DEAD, limit)
         return [(OUTBOX.read(row), row[len(OUTBOX.columns)]) for row in rows]
 
-    async def owed(self, kind: str) -> int:
-        """How many effects of a kind are owed."""
-        [[count]] = await self._database.fetch(_OWED, kind)
+    async def owed(self, kind: str, priority: int) -> int:
+        """How many effects of a kind are owed that are at least so urgent."""
+        [[count]] = await self._database.fetch(_OWED, kind, priority)
         return int(count)
 
     async def take_tokens(self, order: TokenOrder, now: int) -> int:
@@ -156,10 +158,10 @@ class System:
         )
         return int(granted)
 
-    async def ahead_in_pool(self, pool: str, key: str) -> int | None:
-        """How many effects of a pool go before the one with this key."""
-        rows = await self._database.fetch(_AHEAD, pool, key)
-        return int(rows[0][0]) if rows else None
+    async def place(self, organization_id: str, key: str) -> Place | None:
+        """Where the effect with this key stands among those of its kind and pool."""
+        rows = await self._database.fetch(_PLACE, organization_id, key)
+        return Place(int(rows[0][0]), int(rows[0][1])) if rows else None
 
     async def counts(self) -> dict[str, int]:
         """Figures for the metrics."""

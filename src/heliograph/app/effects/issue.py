@@ -101,7 +101,7 @@ async def _record(s: Services, work: UnitOfWork, item: OutboxItem, attempt: Comm
     if command is None:
         changes.settle(item)
     elif isinstance(answer, Taken):
-        bind(s, changes, command, answer.operation)
+        bind(s, changes, item, command, answer.operation)
         changes.settle(item)
     elif command.issue is Issue.OPEN and command.issue_at == attempt.issue_at:
         _apply(s, changes, item, command, answer)

@@ -98,7 +98,7 @@ async def _look_again(s: Services, work: UnitOfWork, item: OutboxItem, absence: 
     waiting = _bound(await work.commands.live_of_device(item.subject_id, _MAX_OPEN))
     changes = ChangeSet(item.organization_id)
     if waiting:
-        owed = await s.store.system.owed("look_up")
+        owed = await s.store.system.owed("look_up", item.priority)
         newest = max(c.issue_at or c.created_at for c in waiting)
         # A device that seems gone is looked for a second time soon.
         is_missed = any(ends_record(c) and absence.is_likely(c) for c in waiting)

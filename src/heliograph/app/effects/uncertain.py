@@ -33,7 +33,7 @@ _RECHECK_S = 1.0
 _LAST_HOPE_US = 24 * 3600 * SECOND
 
 
-def bind(s: Services, changes: ChangeSet, command: Command, operation: dict[str, Any]) -> None:
+def bind(s: Services, changes: ChangeSet, item: OutboxItem, command: Command, operation: dict[str, Any]) -> None:
     """Bind a command to its operation, take a result that it may already hold, and watch it from now on.
 
     An operation of a command that is over, or bound to another, is a stray: it is cancelled at Google.
@@ -52,7 +52,7 @@ def bind(s: Services, changes: ChangeSet, command: Command, operation: dict[str,
     if result is not None:
         after = changes.move(after, result, s.clock.now())
     if not after.is_over:
-        owe_look_up(s, changes, after)
+        owe_look_up(s, changes, after, item.priority)
         if after.cancel_requested_at is not None:
             owe_cancel(s, changes, after)
 
@@ -117,7 +117,7 @@ class _Search:
         """One unbound operation of the type = ours. Two = nobody can tell. None for long enough = not accepted."""
         found = [] if isinstance(answer, Gone) else await unbound(self.s, self.work, command, answer)
         if len(found) == 1:
-            bind(self.s, changes, command, found[0])
+            bind(self.s, changes, self.item, command, found[0])
             changes.settle(self.item)
         elif found and self.s.clock.now() > command.expires_at:
             self._fail(changes, command, "several operations may be the one that was issued")

@@ -9,7 +9,7 @@ from heliograph.app.services import SECOND, Services
 from heliograph.domain.catalog import TYPES
 from heliograph.domain.command_types import read_operation
 from heliograph.domain.ladder import Command, Event
-from heliograph.ports.changes import BACKGROUND, URGENT, ChangeSet
+from heliograph.ports.changes import NORMAL, URGENT, ChangeSet
 
 log = structlog.get_logger("heliograph.amapi")
 
@@ -28,8 +28,11 @@ def result_of(s: Services, command: Command, operation: Mapping[str, Any]) -> Ev
         return None
 
 
-def owe_look_up(s: Services, changes: ChangeSet, command: Command) -> None:
-    """Ask for the state of a device's open operations, one list for all of them."""
+def owe_look_up(s: Services, changes: ChangeSet, command: Command, priority: int) -> None:
+    """Ask for the state of a device's open operations, one list for all of them.
+
+    `priority` as that of what the command went through: behind a fan-out nobody sees the result of what overtook it.
+    """
     changes.owe(
         s.debt(
             command.organization_id,
@@ -37,7 +40,7 @@ def owe_look_up(s: Services, changes: ChangeSet, command: Command) -> None:
             command.device_id,
             after_s=_FIRST_PAUSE_S,
             pool=command.enterprise_id,
-            priority=BACKGROUND,
+            priority=max(NORMAL, priority),
         )
     )
 
@@ -51,7 +54,7 @@ def owe_cancel(s: Services, changes: ChangeSet, command: Command) -> None:
 def next_look_up_s(s: Services, newest_issue_at: int, owed: int, cap_s: float) -> float:
     """The pause before the next look-up: half the age of the newest open operation, within cap and budget.
 
-    `owed` = look-ups owed for all devices; together they keep within `look_ups_per_minute`.
+    `owed` = look-ups owed that are at least so urgent; together they keep within `look_ups_per_minute`.
     """
     age_s = (s.clock.now() - newest_issue_at) / SECOND
     budget_s = owed * 60 / s.limits.look_ups_per_minute
