@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from heliograph.app.dispatch import Dispatcher
 from heliograph.app.services import Services
-from heliograph.ports.changes import URGENT, ChangeSet, OutboxItem
+from heliograph.ports.changes import BACKGROUND, URGENT, ChangeSet, OutboxItem
 from tests.app.conftest import Desk
 
 
@@ -19,13 +19,18 @@ class Payments:
         self.under_way: Counter[str] = Counter()
         self.paid: list[str] = []
         self.releases: dict[str, asyncio.Event] = {"hangs": asyncio.Event()}
+        self.permits: dict[str, asyncio.Semaphore] = {}
         self.changed = asyncio.Condition()
+        self.most: Counter[str] = Counter()
 
     async def pay(self, s: Services, item: OutboxItem) -> None:
         self.under_way[item.pool] += 1
+        self.most[item.pool] = max(self.most[item.pool], self.under_way[item.pool])
         await self._tell()
         if item.pool in self.releases and item.priority != URGENT:
             await self.releases[item.pool].wait()
+        if item.pool in self.permits:
+            await self.permits[item.pool].acquire()
         changes = ChangeSet(item.organization_id)
         changes.settle(item)
         await s.store.unit_of_work(item.organization_id).commit(changes)
@@ -36,6 +41,10 @@ class Payments:
     async def _tell(self) -> None:
         async with self.changed:
             self.changed.notify_all()
+
+    async def reach(self, pool: str, count: int, paid: int) -> None:
+        async with asyncio.timeout(20), self.changed:
+            await self.changed.wait_for(lambda: self.under_way[pool] >= count and len(self.paid) == paid)
 
     async def until(self, paid: set[str]) -> None:
         async with asyncio.timeout(20), self.changed:
@@ -65,6 +74,33 @@ async def test_an_account_that_hangs_does_not_keep_the_others_waiting(desk: Desk
     assert len(payments.paid) == 43
     running.cancel()
     await asyncio.gather(running, return_exceptions=True)
+
+
+async def test_places_that_come_free_one_by_one_are_not_filled_by_handfuls(desk: Desk) -> None:
+    """Else what can wait would soon hold the places of what cannot."""
+    payments = Payments()
+    limits = replace(desk.services.limits, dispatch_concurrency=12, pool_concurrency=4)
+    permits = payments.permits["paced"] = asyncio.Semaphore(0)
+    await owe(desk, "paced", [f"h{n}" for n in range(10)], BACKGROUND)
+    running = asyncio.create_task(Dispatcher(replace(desk.services, limits=limits), {"test": payments.pay}).run())
+    for paid in range(6):
+        await payments.reach("paced", 4, paid)
+        permits.release()
+    await payments.reach("paced", 4, 6)
+    assert payments.most["paced"] == 4
+    running.cancel()
+    for _ in range(4):
+        permits.release()
+    await asyncio.gather(running, return_exceptions=True)
+
+
+async def test_no_more_is_claimed_than_the_fullest_pool_has_room_for(desk: Desk) -> None:
+    limits = replace(desk.services.limits, pool_concurrency=4)
+    dispatcher = Dispatcher(replace(desk.services, limits=limits), {})
+    rooms = {0: 4, 3: 1, 4: 2, 5: 1, 6: 2, 7: 1, 8: 4}
+    for places, room in rooms.items():
+        dispatcher._places = Counter({"a": places, "": 50})
+        assert dispatcher._room() == room
 
 
 async def test_what_is_under_way_here_is_not_begun_again_when_its_lease_seems_over(desk: Desk) -> None:

@@ -67,14 +67,17 @@ async def _never(*_: object) -> bool:
 
 
 def test_who_sends_many_at_a_time_is_told_from_the_others() -> None:
-    pace, minute = Pace(per_minute=3), 60 * MICRO
+    pace, second = Pace(per_minute=60, at_once=3), MICRO
     assert [pace.is_bulk("key:a", n) for n in range(5)] == [False, False, False, True, True]
     assert not pace.is_bulk("key:b", 5)
-    assert not pace.is_bulk("key:a", minute)
+    assert not pace.is_bulk("key:a", 2 * second)  # one more for each second that went by
+    assert not pace.is_bulk("key:a", 3 * second)
+    assert not pace.is_bulk("key:a", 3 * second)
+    assert pace.is_bulk("key:a", 3 * second)
 
 
 async def test_the_commands_of_a_bulk_wait_behind_those_of_others(desk: Desk) -> None:
-    desk.services.pace._per_minute = 2
+    desk.services = replace(desk.services, pace=Pace(at_once=2))
     bulk = [await desk.command({"type": "LOCK"}) for _ in range(4)]
     items = {item.subject_id: item.priority for item in await _claimed(desk)}
     # One attempt per device and type at a time: only the first of the lane is claimed.

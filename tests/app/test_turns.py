@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import msgspec
 
-from heliograph.app.quota import Quota
+from heliograph.app.quota import Pace, Quota
 from heliograph.app.services import SECOND
 from heliograph.app.setup import add_device
 from heliograph.app.turns import Turn, turn_of
@@ -19,7 +19,7 @@ from tests.app.conftest import Desk
 
 async def test_a_waiting_command_has_a_place_and_a_time(desk: Desk) -> None:
     desk.services = replace(desk.services, quota=Quota(desk.services.store.system, desk.clock, 6))
-    desk.services.pace._per_minute = 2  # the third of a source can wait
+    desk.services = replace(desk.services, pace=Pace(at_once=2))  # the third of a source can wait
     slow = [await desk.command({"type": kind}) for kind in ("LOCK", "REBOOT", "STOP_LOST_MODE")][-1]
     assert await turn_of(desk.services, slow) == Turn(3, 60)
     shown = msgspec.to_builtins(emm_command(slow, [], await turn_of(desk.services, slow)))["progress"]
@@ -50,9 +50,10 @@ async def test_without_a_quota_or_once_issued_there_is_no_queue(desk: Desk) -> N
 
 
 async def test_the_result_of_what_overtook_a_fan_out_is_looked_up_before_those_of_the_fan_out(desk: Desk) -> None:
-    desk.services.pace._per_minute = 0
+    plain = desk.services
+    desk.services = replace(plain, pace=Pace(at_once=0))
     await desk.command({"type": "LOCK"})
-    desk.services.pace._per_minute = 60
+    desk.services = plain
     other = {"platform": "android", "externalName": "enterprises/LC0test/devices/d2"}
     device, _ = await add_device(desk.services, desk.organization, other)
     await desk.command({"type": "REBOOT"}, device)
@@ -64,3 +65,15 @@ async def test_the_result_of_what_overtook_a_fan_out_is_looked_up_before_those_o
         (device.id, NORMAL),
         (desk.android.id, BACKGROUND),
     ]
+
+
+async def test_nobody_waits_behind_a_fan_outs_command_for_the_same_device(desk: Desk) -> None:
+    plain = desk.services
+    desk.services = replace(plain, pace=Pace(at_once=0))
+    bulk = await desk.command({"type": "LOCK"})
+    desk.services = plain
+    person = await desk.command({"type": "LOCK"})
+    now = desk.clock.now()
+    [first] = await plain.store.system.claim(now, now + SECOND, 10)  # a device gets its commands in their order
+    assert (first.subject_id, first.priority) == (bulk.id, NORMAL)
+    assert person.id > bulk.id

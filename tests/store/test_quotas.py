@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from heliograph.ports.changes import BACKGROUND, URGENT
+from heliograph.ports.changes import BACKGROUND, NORMAL, URGENT
 from heliograph.ports.store import Place, TokenOrder
 from heliograph.store import AnyStore
 from tests.store.world import NOW, SECOND, World
@@ -74,3 +74,12 @@ async def test_what_is_owed_twice_is_as_urgent_as_the_more_urgent(world: World, 
             await world.owe(debt)
     item = await world.claim_one()
     assert (item.priority, item.due_at) == (URGENT, NOW - 1)
+
+
+async def test_a_lane_is_as_urgent_as_its_last(world: World) -> None:
+    first, second = (world.debt(lane="l", priority=BACKGROUND) for _ in range(2))
+    await world.owe(first, second, world.debt(lane="other", priority=BACKGROUND), world.debt(lane="l", priority=URGENT))
+    await world.store.system.hasten("l", NORMAL)
+    await world.store.system.hasten("nobody's", NORMAL)
+    rows = await world.store.fetch("SELECT lane, priority FROM outbox ORDER BY lane, id")
+    assert [tuple(row) for row in rows] == [("l", NORMAL), ("l", NORMAL), ("l", URGENT), ("other", BACKGROUND)]

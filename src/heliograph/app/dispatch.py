@@ -9,6 +9,7 @@ import random
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
+from math import ceil
 
 import structlog
 
@@ -65,8 +66,8 @@ class Dispatcher:
         try:
             while free := s.limits.dispatch_concurrency - len(self._running):
                 now = s.clock.now()
-                # Few at a time, so that one pool cannot take every place before it is seen to be full.
-                limit = min(free, s.limits.pool_concurrency)
+                # No more at a time than the fullest pool has room for, so that none gets more than its share.
+                limit = min(free, self._room())
                 until = now + int(s.limits.lease_s * SECOND)
                 items = await s.store.system.claim(now, until, limit, self._crowded())
                 self.last_round_at = now
@@ -84,6 +85,12 @@ class Dispatcher:
         if due is None:
             return _LONGEST_SLEEP_S
         return min(_LONGEST_SLEEP_S, max(0.001, (due - s.clock.now()) / SECOND))
+
+    def _room(self) -> int:
+        """How many effects, of whatever pool and priority, leave every pool within the share it has not used up yet."""
+        bounds = sorted(ceil(self._s.limits.pool_concurrency * part) for part in _SHARES)
+        used = [0, *(n for pool, n in self._places.items() if pool)]
+        return min(bound - n for n in used for bound in bounds if bound > n)
 
     def _crowded(self) -> list[list[str]]:
         """For each priority, the pools that have their share of places."""

@@ -111,18 +111,22 @@ def _settle(line: _Line) -> bool:
 
 
 class Pace:
-    """Tells who sends many commands at a time: what goes beyond `per_minute` for one key can wait."""
+    """Tells who sends many commands at a time: what goes beyond a few at once and `per_minute` in the long run, for
+    one key, can wait.
+    """
 
-    def __init__(self, per_minute: int = 60, most: int = 10_000) -> None:
-        self._per_minute, self._most = per_minute, most
-        self._minutes: dict[str, tuple[int, int]] = {}
+    def __init__(self, per_minute: int = 60, at_once: int = 10, most: int = 10_000) -> None:
+        self._every_us = _MINUTE_US // max(1, per_minute)
+        self._ahead_us = (at_once - 1) * self._every_us
+        self._most = most
+        self._next: dict[str, int] = {}  # source → when it has used up nothing any more
 
     def is_bulk(self, source: str, now: int) -> bool:
-        """Count one more of a source; whether it is beyond what a person or a script in the foreground sends."""
-        minute = now // _MINUTE_US
-        if len(self._minutes) >= self._most:
-            self._minutes.clear()
-        began, count = self._minutes.get(source, (minute, 0))
-        count = count + 1 if began == minute else 1
-        self._minutes[source] = (minute, count)
-        return count > self._per_minute
+        """Whether one more of a source is beyond what a person or a script in the foreground sends; counted if not."""
+        if len(self._next) >= self._most:
+            self._next.clear()
+        free_at = max(now, self._next.get(source, 0))
+        if free_at - now > self._ahead_us:
+            return True
+        self._next[source] = free_at + self._every_us
+        return False

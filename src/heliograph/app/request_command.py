@@ -130,6 +130,8 @@ async def request_android_command(
     changes.owe(
         s.debt(command.organization_id, "issue", command.id, lane=lane, pool=command.enterprise_id, priority=priority)
     )
+    if priority < BACKGROUND:
+        await s.store.system.hasten(lane, priority)
     await work.commit(changes)
     return StoredCommand(command, _history_of(command, changes))
 

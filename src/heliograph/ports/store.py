@@ -351,6 +351,10 @@ class SystemWork(Protocol):
         """How many of the wanted tokens were there; one process at a time takes them."""
         ...
 
+    async def hasten(self, lane: str, priority: int) -> None:
+        """Make what is owed in a lane at least so urgent: what comes behind it there must wait for it."""
+        ...
+
     async def place(self, organization_id: str, key: str) -> Place | None:
         """Where the effect with this key stands among those of its kind and pool; None when it is not owed."""
         ...
