@@ -33,6 +33,7 @@ from heliograph.ports.administration import Administration
 from heliograph.ports.channel import (
     Gone,
     IssueAnswer,
+    ListPage,
     Notification,
     NotTaken,
     Operations,
@@ -85,6 +86,9 @@ class Google:
     device_stays: bool = False
     only_device: str | None = None
     listed: list[dict[str, Any]] = field(default_factory=list)
+    page_size: int = 2
+    page_answers: list[ListPage | Gone | Unreachable] = field(default_factory=list)
+    pages_asked: int = 0
     described: dict[str, Any] = field(
         default_factory=lambda: {"managementMode": "DEVICE_OWNER", "ownership": "COMPANY_OWNED", "apiLevel": 34}
     )
@@ -140,8 +144,13 @@ class Google:
         is_gone = (self.gone and not self.device_stays) or self.only_device not in (None, name)
         return Gone("device") if is_gone else {"name": name, **self.described}
 
-    async def devices(self, enterprise: str) -> list[dict[str, Any]] | Gone | Unreachable:
-        return self.listed
+    async def device_page(self, enterprise: str, page_token: str) -> ListPage | Gone | Unreachable:
+        self.pages_asked += 1
+        if self.page_answers:
+            return self.page_answers.pop(0)
+        first = int(page_token or 0)
+        following = str(first + self.page_size) if first + self.page_size < len(self.listed) else ""
+        return ListPage(self.listed[first : first + self.page_size], following)
 
     async def cancel(self, name: str) -> Any:
         self.cancels.append(name)

@@ -1,9 +1,9 @@
 """The way to Google that every use case takes: a management channel within its project's quota."""
 
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
-from heliograph.app.quota import Quota
+from heliograph.app.quota import PATIENCE_S, Quota
 from heliograph.app.services import Services
 from heliograph.domain.devices import Device
 from heliograph.domain.ladder import Command
@@ -12,20 +12,24 @@ from heliograph.ports.channel import (
     CancelTaken,
     Gone,
     IssueAnswer,
+    ListPage,
     ManagementChannel,
     NotTaken,
     Operations,
     Unreachable,
 )
 
+MAX_PAGES = 10_000
 OUT_OF_QUOTA = "the quota of requests is used up for now"
 
 
 class MeteredChannel:
     """A management channel whose every request takes a token. Implements `ports.channel.ManagementChannel`."""
 
-    def __init__(self, channel: ManagementChannel, quota: Quota | None, priority: int) -> None:
-        self._channel, self._quota, self._priority = channel, quota, priority
+    def __init__(
+        self, channel: ManagementChannel, quota: Quota | None, priority: int, patience_s: float = PATIENCE_S
+    ) -> None:
+        self._channel, self._quota, self._priority, self._patience_s = channel, quota, priority, patience_s
         self.project = channel.project
         self._paid = 0
 
@@ -39,7 +43,7 @@ class MeteredChannel:
         if self._paid:
             self._paid -= 1
             return True
-        return self._quota is None or await self._quota.take(self.project, self._priority)
+        return self._quota is None or await self._quota.take(self.project, self._priority, self._patience_s)
 
     async def issue(
         self, device: Device, command: Command, params: Mapping[str, Any], deadline_s: float
@@ -53,9 +57,27 @@ class MeteredChannel:
         """See ports.channel."""
         return await self._channel.operations(device) if await self._admitted() else Unreachable(OUT_OF_QUOTA)
 
-    async def devices(self, enterprise: str) -> list[dict[str, Any]] | Gone | Unreachable:
+    async def device_page(self, enterprise: str, page_token: str) -> ListPage | Gone | Unreachable:
         """See ports.channel."""
-        return await self._channel.devices(enterprise) if await self._admitted() else Unreachable(OUT_OF_QUOTA)
+        if not await self._admitted():
+            return Unreachable(OUT_OF_QUOTA)
+        return await self._channel.device_page(enterprise, page_token)
+
+    async def devices(self, enterprise: str) -> AsyncIterator[list[Any] | Gone | Unreachable]:
+        """All devices of an enterprise, page by page, each for a token. What is no page is the last."""
+        asked: set[str] = set()
+        page_token = ""
+        while page_token not in asked and len(asked) < MAX_PAGES:
+            asked.add(page_token)
+            page = await self.device_page(enterprise, page_token)
+            if not isinstance(page, ListPage):
+                yield page
+                return
+            yield page.items
+            if not page.next_token:
+                return
+            page_token = page.next_token
+        yield Unreachable("the list of devices does not end")
 
     async def device(self, name: str) -> dict[str, Any] | Gone | Unreachable:
         """See ports.channel."""
@@ -70,7 +92,12 @@ class MeteredChannel:
         return await self._channel.cancel(name) if await self._admitted() else Unreachable(OUT_OF_QUOTA)
 
 
-async def google(s: Services, organization_id: str, enterprise_id: str, priority: int) -> MeteredChannel | None:
-    """The channel of an enterprise within its project's quota; None when it has no usable credentials."""
+async def google(
+    s: Services, organization_id: str, enterprise_id: str, priority: int, patience_s: float = PATIENCE_S
+) -> MeteredChannel | None:
+    """The channel of an enterprise within its project's quota; None when it has no usable credentials.
+
+    `patience_s` = how long a request may wait for its token.
+    """
     channel = await s.channels.channel(organization_id, enterprise_id)
-    return None if channel is None else MeteredChannel(channel, s.quota, priority)
+    return None if channel is None else MeteredChannel(channel, s.quota, priority, patience_s)

@@ -241,11 +241,13 @@ async def import_from_google(s: Services, organization: Organization, reference:
     channel = await google(s, organization.id, named[0].id, NORMAL)
     if channel is None:
         raise InvalidInput.of("enterprise", "has no usable credentials: heliograph enterprise add --credentials FILE")
-    listed = await channel.devices(named[0].name)
-    if isinstance(listed, Gone):  # in our own words: its own may come from wherever the address leads
-        raise InvalidInput.of("enterprise", "is unknown at Google, or not the credentials' to see")
-    if isinstance(listed, Unreachable):
-        raise InvalidInput.of("enterprise", f"cannot be read at Google: {listed.reason}")
+    listed: list[Any] = []
+    async for page in channel.devices(named[0].name):
+        if isinstance(page, Gone):  # in our own words: its own may come from wherever the address leads
+            raise InvalidInput.of("enterprise", "is unknown at Google, or not the credentials' to see")
+        if isinstance(page, Unreachable):
+            raise InvalidInput.of("enterprise", f"cannot be read at Google: {page.reason}")
+        listed += page
     found = [
         await until_committed(partial(take_over, s, work, named[0], raw))
         for raw in listed

@@ -29,6 +29,7 @@ from heliograph.ports.channel import (
     CancelTaken,
     Gone,
     IssueAnswer,
+    ListPage,
     Operations,
     Refused,
     Unreachable,
@@ -48,7 +49,7 @@ class AmapiSettings:
     certs_url: str = CERTS_URL
     read_timeout_s: float = 2.0
     cancel_timeout_s: float = 2.0
-    list_timeout_s: float = 60.0
+    list_timeout_s: float = 20.0
     token_timeout_s: float = 10.0
 
 
@@ -87,12 +88,14 @@ class AmapiChannel:
             return Unreachable("a page that is no list of operations")
         return Operations(found, int(times[-1] * 1_000_000) if times else None)
 
-    async def devices(self, enterprise: str) -> list[dict[str, Any]] | Gone | Unreachable:
-        """All devices of an enterprise, as Google describes them."""
+    async def device_page(self, enterprise: str, page_token: str) -> ListPage | Gone | Unreachable:
+        """One page of an enterprise's devices."""
         path = _path(enterprise, "enterprises")
         if path is None:
             return Gone("not the name of an enterprise")
-        return await self._pages(f"{path}/devices", "devices", _Deadline(self._settings.list_timeout_s))
+        deadline = _Deadline(self._settings.list_timeout_s)
+        page, _ = await self._page(f"{path}/devices", "devices", deadline, page_token)
+        return page
 
     async def device(self, name: str) -> dict[str, Any] | Gone | Unreachable:
         """One device, as Google describes it now."""
@@ -105,7 +108,7 @@ class AmapiChannel:
         return answer
 
     async def _pages(
-        self, path: str, member: str, deadline: "_Deadline", times: list[float] | None = None
+        self, path: str, member: str, deadline: "_Deadline", times: list[float]
     ) -> list[Any] | Gone | Unreachable:
         """The items of all pages of a list. What time each answer says that it is goes to `times`."""
         items: list[Any] = []
@@ -113,21 +116,31 @@ class AmapiChannel:
         page_token = ""
         while page_token not in asked and len(asked) < MAX_PAGES:
             asked.add(page_token)
-            query = {"pageSize": str(PAGE_SIZE)} | ({"pageToken": page_token} if page_token else {})
-            reply = await self._call("GET", path, deadline, params=query)
-            if times is not None and isinstance(reply, Reply) and reply.at_s is not None:
-                times.append(reply.at_s)
-            page = read_answer(reply)
-            if not isinstance(page, dict):
+            page, at_s = await self._page(path, member, deadline, page_token)
+            if at_s is not None:
+                times.append(at_s)
+            if not isinstance(page, ListPage):
                 return page
-            listed, next_token = page.get(member, []), page.get("nextPageToken", "")
-            if not isinstance(listed, list) or not isinstance(next_token, str) or page.get("unreachable"):
-                return Unreachable(f"a page that is no list of {member}")
-            items += listed
-            if not next_token:
+            items += page.items
+            if not page.next_token:
                 return items
-            page_token = next_token
+            page_token = page.next_token
         return Unreachable(f"the list of {member} does not end")
+
+    async def _page(
+        self, path: str, member: str, deadline: "_Deadline", page_token: str
+    ) -> tuple[ListPage | Gone | Unreachable, float | None]:
+        """One page of a list, and what time its answer says that it is. A page that leaves anything out is none."""
+        query = {"pageSize": str(PAGE_SIZE)} | ({"pageToken": page_token} if page_token else {})
+        reply = await self._call("GET", path, deadline, params=query)
+        at_s = reply.at_s if isinstance(reply, Reply) else None
+        page = read_answer(reply)
+        if not isinstance(page, dict):
+            return page, at_s
+        listed, next_token = page.get(member, []), page.get("nextPageToken", "")
+        if not isinstance(listed, list) or not isinstance(next_token, str) or page.get("unreachable"):
+            return Unreachable(f"a page that is no list of {member}"), at_s
+        return ListPage(listed, next_token), at_s
 
     async def operation(self, name: str) -> dict[str, Any] | Gone | Unreachable:
         """One operation."""

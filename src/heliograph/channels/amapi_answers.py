@@ -105,7 +105,7 @@ def read_answer(reply: Exchange) -> dict[str, Any] | Gone | Unreachable:
     error = error_of(reply)
     if error is not None and _is_gone(reply, error):
         return Gone(error[1][:MAX_MESSAGE] or _reason(reply))
-    return Unreachable(_reason(reply), reply.after_s)
+    return Unreachable(_reason(reply), reply.after_s, reply.status)
 
 
 def cancel_answer(reply: Exchange) -> CancelTaken | CancelRefused | Unreachable:

@@ -1,7 +1,7 @@
 """The port of management channels that run commands upstream (Android Management API). Answers are values."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from heliograph.domain.devices import Device, Enterprise
@@ -56,6 +56,14 @@ class Operations:
 
 
 @dataclass(frozen=True, slots=True)
+class ListPage:
+    """A page of a list, as the upstream gives it; `next_token` is empty on the last one."""
+
+    items: list[Any]
+    next_token: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Gone:
     """The upstream knows no such record."""
 
@@ -64,10 +72,11 @@ class Gone:
 
 @dataclass(frozen=True, slots=True)
 class Unreachable:
-    """No usable answer: ask again, `after_s` from Retry-After."""
+    """No usable answer: ask again, `after_s` from Retry-After. `status`: what the upstream answered, if it did."""
 
     reason: str
     after_s: float | None = None
+    status: int | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,8 +152,8 @@ class ManagementChannel(Protocol):
         """List a device's operations."""
         ...
 
-    async def devices(self, enterprise: str) -> list[dict[str, Any]] | Gone | Unreachable:
-        """All devices of an enterprise, as the upstream describes them."""
+    async def device_page(self, enterprise: str, page_token: str) -> ListPage | Gone | Unreachable:
+        """One page of an enterprise's devices; the first one has no token."""
         ...
 
     async def device(self, name: str) -> dict[str, Any] | Gone | Unreachable:
