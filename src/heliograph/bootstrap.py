@@ -22,6 +22,7 @@ from heliograph.app.dispatch import Dispatcher
 from heliograph.app.effects import EFFECTS
 from heliograph.app.listening import listen_forever
 from heliograph.app.quota import Quota
+from heliograph.app.reconcile import reconcile_forever
 from heliograph.app.services import Limits, Services
 from heliograph.app.sweep import sweep_forever
 from heliograph.channels import AmapiChannels, AmapiSettings
@@ -148,6 +149,8 @@ def _limits(settings: Settings) -> Limits:
         backoff_cap_s=settings.backoff_cap_s,
         uncertainty_window_s=settings.uncertainty_window_s,
         retry_after_cap_s=settings.retry_after_cap_s,
+        reconcile_every_s=settings.reconcile_every_s,
+        device_missing_s=settings.device_missing_s,
         look_up_cap_s=settings.look_up_cap_s,
         look_ups_per_minute=settings.look_ups_per_minute,
         dispatch_concurrency=settings.dispatch_concurrency,
@@ -197,9 +200,10 @@ async def _forget_revoked_keys(node: Node) -> None:
 
 @asynccontextmanager
 async def run_dispatcher(node: Node) -> AsyncIterator[Dispatcher]:
-    """Dispatcher, sweeper and the listener to Google, beside the body."""
-    dispatcher = Dispatcher(node.services, EFFECTS)
-    loops = [dispatcher.run(), sweep_forever(node.services), listen_forever(node.services), _warm(node.services)]
+    """Dispatcher, sweeper, reconciler and the listener to Google, beside the body."""
+    s = node.services
+    dispatcher = Dispatcher(s, EFFECTS)
+    loops = [dispatcher.run(), sweep_forever(s), listen_forever(s), reconcile_forever(s), _warm(s)]
     async with background(loops):
         yield dispatcher
 

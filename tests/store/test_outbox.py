@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
 from heliograph.domain.errors import Conflict
+from heliograph.domain.ladder import Command, Issue, Rung
 from heliograph.ports.changes import BACKGROUND, NORMAL, URGENT, OutboxItem, Settlement
 from heliograph.store import AnyStore
 from tests.store.world import LATER, NOW, SECOND, World, bare_set, new_world
@@ -314,3 +316,36 @@ async def test_a_full_pool_gives_only_what_is_urgent_and_a_closed_one_nothing(wo
     assert [(item.pool, item.priority) for item in claimed] == [("a", URGENT)]
     assert await world.store.system.next_due([[], ["a", "b"], []]) == LATER
     assert [item.pool for item in await world.claim()] == ["a", "b"]
+
+
+async def test_commands_that_nothing_is_owed_for(world: World, store: AnyStore) -> None:
+    def command(**values: Any) -> Command:
+        return world.command(platform="android", **values)
+
+    over, aosp = command(rung=Rung.SUCCEEDED), world.command()
+    queued, bound = command(created_at=NOW - 2), command(rung=Rung.ISSUED, issue=Issue.BOUND, created_at=NOW - 1)
+    await world.add(over, aosp, queued, bound, command())
+    assert [c.id for c in (await store.system.silent_commands(2))] == [queued.id, bound.id]
+    debts = [("issue", queued.id), ("look_up", world.device.id)]
+    await world.owe(*(world.debt(kind=kind, subject_id=of, key=f"{kind}:{of}") for kind, of in debts))
+    assert len(await store.system.silent_commands(9)) == 1
+    await world.claim()  # what is under way is owed
+    assert len(await store.system.silent_commands(9)) == 1
+
+
+async def test_rounds(store: AnyStore) -> None:
+    async def begin(now: int) -> bool:
+        return await store.system.begin_round("devices", "e", now, now + 100)
+
+    assert not await begin(NOW)  # the first time plans the first round
+    assert not await begin(NOW + 99)
+    begun = await asyncio.gather(*(begin(NOW + 100) for _ in range(4)))
+    assert sorted(begun) == [False, False, False, True]
+    await store.system.end_round("devices", "e", NOW + 101, "a fault")
+    assert not await begin(NOW + 199)
+    assert await begin(NOW + 50)  # the clock was ahead
+    await store.system.end_round("devices", "e", NOW + 51, None)
+    counts = await store.system.counts()
+    assert (counts["rounds_begun_devices"], counts["rounds_failed_devices"]) == (2, 1)
+    [row] = await store.fetch("SELECT completed_at, fault FROM rounds")
+    assert tuple(row) == (NOW + 51, None)

@@ -11,6 +11,7 @@ from heliograph.app.services import Services
 from heliograph.domain.devices import Device, Enterprise
 from heliograph.ports.store import UnitOfWork
 
+GONE_STATE = "DELETED"
 _MAX_FORMER = 20
 
 
@@ -29,12 +30,10 @@ async def take_over(
     if reported_at is not None and reported_at < latest:
         return None
     described.pop("name", None)  # people may have given it another
-    device = replace(
-        known,
-        **described | {"facts": known.facts | described["facts"]},
-        reported_at=max(latest, reported_at or now),
-        updated_at=max(now, known.updated_at + 1),
-    )
+    device = replace(known, **described | {"facts": known.facts | described["facts"]}, missed_at=None)
+    if device == known and reported_at is None:
+        return known  # as it is found every time that anybody looks
+    device = replace(device, reported_at=max(latest, reported_at or now), updated_at=max(now, known.updated_at + 1))
     await work.setup.save_device(device, read_at=known.updated_at)
     return device
 
@@ -42,7 +41,7 @@ async def take_over(
 async def _add(
     s: Services, work: UnitOfWork, enterprise: Enterprise, described: dict[str, Any], told_at: int
 ) -> Device | None:
-    if described.get("state") == "DELETED":
+    if described.get("state") == GONE_STATE:
         return None
     now = s.clock.now()
     named = {"state": "ACTIVE", "name": described["external_name"].rsplit("/", 1)[-1]} | described
@@ -79,7 +78,7 @@ def _described(raw: dict[str, Any]) -> dict[str, Any]:
     said = {
         "name": _text(hardware, "model") or serial,
         # Only the state as applied says that a device is gone; the other is what was asked for.
-        "state": "DELETED" if raw.get("appliedState") == "DELETED" else _text(raw, "state"),
+        "state": GONE_STATE if raw.get("appliedState") == GONE_STATE else _text(raw, "state"),
         "serial_number": serial,
         "imei": _text(network, "imei"),
         "enrollment_specific_id": _text(hardware, "enterpriseSpecificId"),

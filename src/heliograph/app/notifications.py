@@ -10,12 +10,10 @@ from functools import partial
 import structlog
 
 from heliograph.app.effects.look_up import record_result
-from heliograph.app.effects.upstream import owe_look_up, result_of
-from heliograph.app.google_devices import take_over
+from heliograph.app.effects.upstream import look_at_once, result_of
+from heliograph.app.google_devices import GONE_STATE, take_over
 from heliograph.app.services import SECOND, Services, until_committed
-from heliograph.domain.devices import Device, Enterprise
-from heliograph.domain.ladder import Issue
-from heliograph.ports.changes import NORMAL, ChangeSet
+from heliograph.domain.devices import Enterprise
 from heliograph.ports.channel import Notification
 from heliograph.ports.store import UnitOfWork
 
@@ -24,7 +22,6 @@ log = structlog.get_logger("heliograph.notifications")
 # An operation that we do not know may be one whose name is being committed just now. After this it is somebody else's.
 _STRANGER_AFTER_S = 600
 _MAX_LIVE = 1_000
-GONE_STATE = "DELETED"
 
 
 class Verdict(Enum):
@@ -88,15 +85,5 @@ async def _take_device(s: Services, work: UnitOfWork, enterprise: Enterprise, n:
     if device is None:
         return _ignored(enterprise, n, "older than what is known")
     if device.state == GONE_STATE:
-        await _look_at_once(s, work, device)
+        await look_at_once(s, work, device)
     return Verdict.TAKEN
-
-
-async def _look_at_once(s: Services, work: UnitOfWork, device: Device) -> None:
-    """A device that is gone has carried out what made it go: its commands are settled by the next look."""
-    live = await work.commands.live_of_device(device.id, _MAX_LIVE)
-    bound = next((c for c in live if c.issue is Issue.BOUND), None)
-    if bound is not None:
-        changes = ChangeSet(work.organization_id)
-        owe_look_up(s, changes, bound, NORMAL)
-        await work.commit(changes)

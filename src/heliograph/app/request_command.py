@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import msgspec
 
+from heliograph.app.effects.upstream import issue_lane, owe_issue
 from heliograph.app.services import SECOND, Services
 from heliograph.app.wakes import owe_first_wake
 from heliograph.domain.catalog import AOSP_TYPES, TYPES, android_type
@@ -123,15 +124,11 @@ async def request_android_command(
     command = _new_command(s, device, request)
     changes = ChangeSet(work.organization_id)
     command = changes.add_command(command, Requested(source=source), s.clock.now())
-    # One attempt per device and type at a time: an uncertain one must be told from the next.
-    lane = f"issue:{device.id}:{command.type}"
     is_bulk = s.pace.is_bulk(source, s.clock.now())
     priority = BACKGROUND if is_bulk else URGENT if request.type.danger else NORMAL
-    changes.owe(
-        s.debt(command.organization_id, "issue", command.id, lane=lane, pool=command.enterprise_id, priority=priority)
-    )
+    owe_issue(s, changes, command, priority)
     if priority < BACKGROUND:
-        await s.store.system.hasten(lane, priority)
+        await s.store.system.hasten(issue_lane(command), priority)
     await work.commit(changes)
     return StoredCommand(command, _history_of(command, changes))
 

@@ -41,6 +41,12 @@ class Limits:
     issue_timeout_s: float = 10.0
     # How long Google must not know a device before its absence counts as the end of a WIPE or RELINQUISH_OWNERSHIP.
     absence_window_s: float = 5.0
+    # Google's list of devices is compared with ours so often …
+    reconcile_every_s: float = 900.0
+    # … and a device counts as gone that complete lists lacked for so long, two of them at the least.
+    device_missing_s: float = 600.0
+    # An operation that Google has not known for so long has an outcome that nobody will learn.
+    forgotten_after_s: float = 7 * 24 * 3600.0
     # The state of open operations is asked for with pauses that grow to this cap …
     look_up_cap_s: float = 30.0
     # … and further, so that all devices together cost at most so many requests a minute.

@@ -75,7 +75,8 @@ class Enterprise:
 class Device:
     """One managed machine. `external_name` is the upstream's name of it (AMAPI: `enterprises/…/devices/…`).
 
-    `reported_at`: when the upstream wrote the report that this description is from.
+    `reported_at`: when the upstream wrote the report that this description is from. `missed_at`: since when complete
+    lists of the upstream lack it.
     """
 
     id: str
@@ -98,6 +99,7 @@ class Device:
     last_seen_at: int | None = None
     facts: dict[str, Any] = field(default_factory=dict)
     reported_at: int | None = None
+    missed_at: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,6 +19,14 @@ OWED = Gauge("heliograph_outbox_owed", "Effects owed, by kind", ["kind"], regist
 DEAD = Gauge("heliograph_dead_letters", "Effects that were given up", registry=REGISTRY)
 LIVE = Gauge("heliograph_commands_live", "Commands that are not over", registry=REGISTRY)
 
+ROUNDS = Gauge(
+    "heliograph_reconcile_rounds",
+    "Rounds that the reconciler has begun, all processes together, by what it compares",
+    ["kind"],
+    registry=REGISTRY,
+)
+ROUND_FAULTS = Gauge("heliograph_reconcile_faults", "Those of them that a fault has ended", ["kind"], registry=REGISTRY)
+
 
 @cache
 def requests_of(method: str, route: str, status: str) -> Counter:
@@ -37,7 +45,9 @@ def exposition(counts: dict[str, int]) -> bytes:
     DEAD.set(counts.get("dead_letters", 0))
     LIVE.set(counts.get("commands_live", 0))
     OWED.clear()
+    labelled = {"outbox_": OWED, "rounds_begun_": ROUNDS, "rounds_failed_": ROUND_FAULTS}
     for name, value in counts.items():
-        if name.startswith("outbox_"):
-            OWED.labels(name.removeprefix("outbox_")).set(value)
+        for prefix, gauge in labelled.items():
+            if name.startswith(prefix):
+                gauge.labels(name.removeprefix(prefix)).set(value)
     return generate_latest(REGISTRY)

@@ -111,6 +111,10 @@ class DeviceRepository(Protocol):
         """Devices; sorts by created_at, updated_at, name, state."""
         ...
 
+    async def of_enterprise(self, enterprise_id: str, behind: str, limit: int) -> Sequence[Device]:
+        """Devices of an enterprise in the order of their ids; `behind` = the last id of the page before, or empty."""
+        ...
+
     async def targets(self, device_id: str, app: str | None = None) -> Sequence[PushTarget]:
         """The push addresses of a device's apps, newest first."""
         ...
@@ -359,8 +363,24 @@ class SystemWork(Protocol):
         """Where the effect with this key stands among those of its kind and pool; None when it is not owed."""
         ...
 
+    async def silent_commands(self, limit: int) -> list[Command]:
+        """Android commands that are not over and that nothing is owed for any more, oldest first."""
+        ...
+
+    async def begin_round(self, kind: str, subject: str, now: int, next_at: int) -> bool:
+        """Whether a round of this kind is due, which it then is again at `next_at`. One process is told so, and
+        none when a subject is seen for the first time: its first round is at `next_at`, too.
+        """
+        ...
+
+    async def end_round(self, kind: str, subject: str, now: int, fault: str | None) -> None:
+        """How a round went: completed, or ended by a fault."""
+        ...
+
     async def counts(self) -> dict[str, int]:
-        """Figures for the metrics: `outbox_<kind>` owed, `dead_letters`, `commands_live`."""
+        """Figures for the metrics: `outbox_<kind>` owed, `dead_letters`, `commands_live`, `rounds_begun_<kind>`,
+        `rounds_failed_<kind>`.
+        """
         ...
 
 

@@ -27,6 +27,9 @@ SELECT {DEVICES.names} FROM devices WHERE organization_id = $1 AND platform = $2
 _FIND_BY_EXTERNAL_NAME = f"""
 SELECT {DEVICES.names} FROM devices WHERE organization_id = $1 AND external_name = $2 ORDER BY id LIMIT 1
 """
+_OF_ENTERPRISE = f"""
+SELECT {DEVICES.names} FROM devices WHERE organization_id = $1 AND enterprise_id = $2 AND id > $3 ORDER BY id LIMIT $4
+"""
 _TARGETS = LookUp(
     f"""
 SELECT {PUSH_TARGETS.names} FROM push_targets
@@ -78,6 +81,11 @@ class Devices:
         """A page of devices."""
         ordered = f"{_OF_PLATFORM} {order_by(query, _SORTS)} LIMIT $3 OFFSET $4"
         return await page_of(self._database, DEVICES, ordered, _OF_PLATFORM, (self._organization_id, platform), query)
+
+    async def of_enterprise(self, enterprise_id: str, behind: str, limit: int) -> _Found:
+        """Devices of an enterprise in the order of their ids."""
+        rows = await self._database.fetch(_OF_ENTERPRISE, self._organization_id, enterprise_id, behind, limit)
+        return [DEVICES.read(row) for row in rows]
 
     async def targets(self, device_id: str, app: str | None = None) -> _Targets:
         """The push addresses of a device's apps, newest first."""

@@ -225,7 +225,7 @@ ENTERPRISES = Table("enterprises", Enterprise, _TIMES | {"credentials": BYTES, "
 DEVICES = Table(
     "devices",
     Device,
-    _TIMES | {"last_seen_at": TIME, "facts": JSON, "reported_at": TIME},
+    _TIMES | {"last_seen_at": TIME, "facts": JSON, "reported_at": TIME, "missed_at": TIME},
     # Seen is noted by a statement of its own, which a description read before must not undo.
     frozenset({"id", "organization_id", "created_at", "last_seen_at"}),
 )

@@ -46,6 +46,14 @@ SELECT {COMMANDS.names} FROM commands
 WHERE {LIVE} AND (platform <> 'android' OR issue = 'idle') AND expires_at <= $1
 ORDER BY expires_at, id LIMIT $2
 """
+# What is owed for a command is owed in the same commit as its move, so a statement never sees one without the other.
+_SILENT = f"""
+SELECT {COMMANDS.names} FROM commands c
+WHERE {LIVE} AND platform = 'android' AND NOT EXISTS (
+    SELECT 1 FROM outbox o WHERE o.organization_id = c.organization_id
+    AND o.key = CASE WHEN c.issue = 'bound' THEN 'look_up:' || c.device_id ELSE 'issue:' || c.id END)
+ORDER BY created_at, id LIMIT $1
+"""
 _EXPIRED_PUSHES = f"""
 SELECT {PUSHES.names} FROM pushes WHERE {OPEN_PUSH} AND expires_at <= $1 ORDER BY expires_at, id LIMIT $2
 """
@@ -55,6 +63,23 @@ _COUNTS = f"""
 SELECT 'outbox_' || kind, count(*) FROM outbox GROUP BY kind
 UNION ALL SELECT 'dead_letters', count(*) FROM dead_letters
 UNION ALL SELECT 'commands_live', count(*) FROM commands WHERE {LIVE}
+UNION ALL SELECT 'rounds_begun_' || kind, sum(begun) FROM rounds GROUP BY kind
+UNION ALL SELECT 'rounds_failed_' || kind, sum(failed) FROM rounds GROUP BY kind
+"""
+# A round that is further away than the next one can be was planned by a clock that was ahead.
+_ROUND_DUE = "SELECT due_at FROM rounds WHERE kind = $1 AND subject = $2 AND due_at > $3 AND due_at <= $4"
+_FIRST_ROUND = """
+INSERT INTO rounds (kind, subject, due_at, begun, failed) VALUES ($1, $2, $3, 0, 0)
+ON CONFLICT (kind, subject) DO NOTHING RETURNING kind
+"""
+_BEGIN_ROUND = """
+UPDATE rounds SET due_at = $4, begun = begun + 1
+WHERE kind = $1 AND subject = $2 AND (due_at <= $3 OR due_at > $4) RETURNING kind
+"""
+_END_ROUND = """
+UPDATE rounds SET completed_at = CASE WHEN CAST($4 AS TEXT) IS NULL THEN $3 ELSE completed_at END, fault = $4,
+    failed = failed + CASE WHEN CAST($4 AS TEXT) IS NULL THEN 0 ELSE 1 END
+WHERE kind = $1 AND subject = $2
 """
 # A bucket begins full. `granted` is only there to be returned.
 _FILL = (
@@ -169,6 +194,23 @@ class System:
         """Where the effect with this key stands among those of its kind and pool."""
         rows = await self._database.fetch(_PLACE, organization_id, key)
         return Place(int(rows[0][0]), int(rows[0][1])) if rows else None
+
+    async def silent_commands(self, limit: int) -> list[Command]:
+        """Android commands that are not over and that nothing is owed for any more."""
+        return [COMMANDS.read(row) for row in await self._database.fetch(_SILENT, limit)]
+
+    async def begin_round(self, kind: str, subject: str, now: int, next_at: int) -> bool:
+        """Whether a round is due; one process is told so."""
+        if await self._database.fetch(_ROUND_DUE, kind, subject, now, next_at):
+            return False
+        first, begun = await self._database.write(
+            statement(_FIRST_ROUND, kind, subject, next_at), statement(_BEGIN_ROUND, kind, subject, now, next_at)
+        )
+        return bool(begun) and not first
+
+    async def end_round(self, kind: str, subject: str, now: int, fault: str | None) -> None:
+        """How a round went."""
+        await self._database.write(statement(_END_ROUND, kind, subject, now, fault))
 
     async def counts(self) -> dict[str, int]:
         """Figures for the metrics."""

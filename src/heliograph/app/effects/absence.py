@@ -5,17 +5,19 @@ it, often before anybody has seen the operation done. One answer "not found" pro
 of operations and the device itself must be absent, and again after `absence_window_s`.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+from heliograph.app.google_devices import GONE_STATE
 from heliograph.app.services import SECOND, Services
 from heliograph.domain.catalog import TYPES
 from heliograph.domain.devices import Device
-from heliograph.domain.ladder import Command, Event, Failed, Issue, Noted, Reason, Rung, Succeeded
+from heliograph.domain.ladder import Command, Entry, Event, Failed, Issue, Noted, Reason, Rung, Succeeded
 from heliograph.ports.channel import Gone, ManagementChannel
 from heliograph.ports.store import PageQuery, UnitOfWork
 
 _SOURCE = "amapi"
-_MARK = "deviceGone"
+_DEVICE, _OPERATION = "deviceGone", "operationGone"
 _LATEST = PageQuery(limit=200, sort="created_at", descending=True)
 
 
@@ -43,18 +45,18 @@ class Absence:
         """Whether the device that the command was issued to may be gone: its list is, or it has another name now."""
         return self.is_listed_nowhere or not (command.receipt or "").startswith(f"{self.device.external_name}/")
 
-    async def meaning(self, command: Command) -> Event | None:
+    async def meaning(self, command: Command, history: Sequence[Entry]) -> Event | None:
         """What to record of a command whose operation Google does not know, nor the device's list."""
         # Asked by the name in the operation: a device that enrolled again has another.
         name = _device_name(command)
         answer = await self.channel.device(name)
         if not isinstance(answer, Gone):
-            return await back_again(self.work, command)
-        if self.device.state == "DELETED" and self.device.external_name == name:
-            return await self._end(command)  # its last report said so
-        missed_at = await _missed_since(self.work, command)
+            return back_again(history)
+        if self.device.state == GONE_STATE and self.device.external_name == name:
+            return await self._end(command)  # its last report said so, or list after list
+        missed_at = missed_since(history, _DEVICE)
         if missed_at is None:
-            return Noted(source=_SOURCE, evidence={_MARK: True, "message": answer.reason})
+            return Noted(source=_SOURCE, evidence={_DEVICE: True, "message": answer.reason})
         if self.s.clock.now() - missed_at < self.s.limits.absence_window_s * SECOND:
             return None
         return await self._end(command)
@@ -65,11 +67,11 @@ class Absence:
             was_open = other.rung_at >= (command.issue_at or command.created_at)
             if other.rung is Rung.SUCCEEDED and was_open and _may_have_erased(other, command):
                 reason = Reason("DEVICE_GONE", f"{other.type} had ended the management of the device before")
-                return Failed(source=_SOURCE, reason=reason, evidence={_MARK: True, "by": other.id})
+                return Failed(source=_SOURCE, reason=reason, evidence={_DEVICE: True, "by": other.id})
         if any(c.issue is not Issue.IDLE and _may_have_erased(c, command) for c in self.open_commands):
             unclear = Reason("outcome_unknown", "the device is gone, by this command or by another that was open")
-            return Failed(source=_SOURCE, reason=unclear, evidence={_MARK: True})
-        return Succeeded(source=_SOURCE, evidence={_MARK: True, "operation": "not found", "device": "not found"})
+            return Failed(source=_SOURCE, reason=unclear, evidence={_DEVICE: True})
+        return Succeeded(source=_SOURCE, evidence={_DEVICE: True, "operation": "not found", "device": "not found"})
 
 
 def _device_name(command: Command) -> str:
@@ -82,15 +84,22 @@ def _may_have_erased(other: Command, command: Command) -> bool:
     return other.id != command.id and ends_record(other) and is_same_device
 
 
-async def back_again(work: UnitOfWork, command: Command) -> Event | None:
-    """Takes an absence that was noted back: the device was seen again."""
-    if await _missed_since(work, command) is None:
-        return None
-    return Noted(source=_SOURCE, evidence={_MARK: False})
+def back_again(history: Sequence[Entry]) -> Event | None:
+    """Takes the absences that a command's history holds back: device or operation were seen again."""
+    marks = [mark for mark in (_DEVICE, _OPERATION) if missed_since(history, mark) is not None]
+    return Noted(source=_SOURCE, evidence=dict.fromkeys(marks, False)) if marks else None
 
 
-async def _missed_since(work: UnitOfWork, command: Command) -> int | None:
-    """Since when the device has been missed, by the command's own history."""
-    history = (await work.history.of([command.id])).get(command.id, [])
-    marks = [entry for entry in history if _MARK in entry.evidence]
-    return marks[-1].at if marks and marks[-1].evidence[_MARK] is True else None
+def missed_since(history: Sequence[Entry], mark: str) -> int | None:
+    """Since when something has been missed, by the command's own history."""
+    marks = [entry for entry in history if mark in entry.evidence]
+    return marks[-1].at if marks and marks[-1].evidence[mark] is True else None
+
+
+def forgotten(s: Services, command: Command, history: Sequence[Entry]) -> Event | None:
+    """What it means that Google does not know an operation: nothing, until it is so for days or the time is over."""
+    since = missed_since(history, _OPERATION)
+    lasts = since is not None and s.clock.now() - since >= s.limits.forgotten_after_s * SECOND
+    if lasts or s.clock.now() >= command.expires_at:
+        return Failed(source=_SOURCE, reason=Reason("outcome_unknown", "Google no longer knows the operation"))
+    return Noted(source=_SOURCE, evidence={_OPERATION: True}) if since is None else None

@@ -1,19 +1,24 @@
 """Ask Google for the state of a device's open operations: one list for all of them."""
 
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
+import structlog
+
 from heliograph.app.dispatch import backoff_s
-from heliograph.app.effects.absence import Absence, back_again, ends_record
+from heliograph.app.effects.absence import Absence, back_again, ends_record, forgotten
 from heliograph.app.effects.upstream import next_look_up_s, result_of
 from heliograph.app.google_channel import google
 from heliograph.app.services import Services, until_committed
-from heliograph.domain.ladder import Command, Event, Failed, Issue, Reason
+from heliograph.domain.errors import StoreUnavailable
+from heliograph.domain.ladder import Command, Entry, Event, Issue
 from heliograph.ports.changes import ChangeSet, OutboxItem
-from heliograph.ports.channel import Gone, ManagementChannel, Operations, Unreachable
+from heliograph.ports.channel import Gone, Operations, Unreachable
 from heliograph.ports.store import UnitOfWork
 
-_SOURCE = "amapi"
+log = structlog.get_logger("heliograph.look_up")
+
 _MAX_OPEN = 1_000
 
 
@@ -40,10 +45,12 @@ async def look_up_device(s: Services, item: OutboxItem) -> None:
         return
     found = {op["name"]: op for op in answer.items} if isinstance(answer, Operations) else {}
     absence = Absence(s, work, channel, device, live, isinstance(answer, Gone))
+    histories = await work.history.of([command.id for command in waiting])
     for command in waiting:
-        event = await _result(s, work, channel, command, found, absence)
-        if event is not None:
-            await until_committed(partial(record_result, s, work, command.id, event))
+        operation = found.get(command.receipt or "") or await channel.operation(command.receipt or "")
+        if isinstance(operation, Unreachable):
+            break  # the others would be answered likewise
+        await _take_in(s, work, command, operation, histories[command.id], absence)
     await _look_again(s, work, item, absence)
 
 
@@ -51,34 +58,35 @@ def _bound(live: list[Command]) -> list[Command]:
     return [c for c in live if c.issue is Issue.BOUND]
 
 
-async def _result(
+async def _take_in(
     s: Services,
     work: UnitOfWork,
-    channel: ManagementChannel,
     command: Command,
-    found: dict[str, dict[str, Any]],
+    operation: dict[str, Any] | Gone,
+    history: Sequence[Entry],
     absence: Absence,
+) -> None:
+    """Record what an answer means for one command; what cannot be recorded never keeps the others' results from us."""
+    try:
+        event = await _meaning(s, command, operation, history, absence)
+        if event is not None:
+            await until_committed(partial(record_result, s, work, command.id, event))
+    except StoreUnavailable:
+        raise
+    except Exception:
+        log.exception("look_up.failed", command=command.id)
+
+
+async def _meaning(
+    s: Services, command: Command, operation: dict[str, Any] | Gone, history: Sequence[Entry], absence: Absence
 ) -> Event | None:
-    operation = found.get(command.receipt or "")
-    if operation is None:
-        answer = await channel.operation(command.receipt or "")
-        if isinstance(answer, Gone):
-            return await _vanished(s, work, command, absence)
-        if isinstance(answer, Unreachable):
-            return None
-        operation = answer
-    result = result_of(s, command, operation)
-    return await back_again(work, command) if result is None and ends_record(command) else result
-
-
-async def _vanished(s: Services, work: UnitOfWork, command: Command, absence: Absence) -> Event | None:
-    """The operation is gone, which by itself tells nothing of what became of it."""
+    if not isinstance(operation, Gone):
+        return result_of(s, command, operation) or back_again(history)
     if ends_record(command) and absence.is_likely(command):
-        return await absence.meaning(command)
-    if s.clock.now() < command.expires_at:
-        # One answer decides nothing: ask again until its time is over.
-        return await back_again(work, command) if ends_record(command) else None
-    return Failed(source=_SOURCE, reason=Reason("outcome_unknown", "Google no longer knows the operation"))
+        return await absence.meaning(command, history)
+    if ends_record(command) and s.clock.now() < command.expires_at:
+        return back_again(history)  # the device is there: it was not erased, and may be yet
+    return forgotten(s, command, history)
 
 
 async def record_result(s: Services, work: UnitOfWork, command_id: str, event: Event) -> None:

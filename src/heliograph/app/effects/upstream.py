@@ -8,12 +8,15 @@ import structlog
 from heliograph.app.services import SECOND, Services
 from heliograph.domain.catalog import TYPES
 from heliograph.domain.command_types import read_operation
-from heliograph.domain.ladder import Command, Event
+from heliograph.domain.devices import Device
+from heliograph.domain.ladder import Command, Event, Issue
 from heliograph.ports.changes import NORMAL, URGENT, ChangeSet
+from heliograph.ports.store import UnitOfWork
 
 log = structlog.get_logger("heliograph.amapi")
 
 _FIRST_PAUSE_S = 0.25
+_MAX_LIVE = 1_000
 
 
 def result_of(s: Services, command: Command, operation: Mapping[str, Any]) -> Event | None:
@@ -26,6 +29,24 @@ def result_of(s: Services, command: Command, operation: Mapping[str, Any]) -> Ev
             "operation.unreadable", command=command.id, operation=operation.get("name"), error=repr(error)[:200]
         )
         return None
+
+
+def issue_lane(command: Command) -> str:
+    """One attempt for a device and type at a time: an uncertain one must be told from the next."""
+    return f"issue:{command.device_id}:{command.type}"
+
+
+def owe_issue(s: Services, changes: ChangeSet, command: Command, priority: int) -> None:
+    """Hand a command over to Google."""
+    debt = s.debt(
+        command.organization_id,
+        "issue",
+        command.id,
+        lane=issue_lane(command),
+        pool=command.enterprise_id,
+        priority=priority,
+    )
+    changes.owe(debt)
 
 
 def owe_look_up(s: Services, changes: ChangeSet, command: Command, priority: int) -> None:
@@ -43,6 +64,16 @@ def owe_look_up(s: Services, changes: ChangeSet, command: Command, priority: int
             priority=max(NORMAL, priority),
         )
     )
+
+
+async def look_at_once(s: Services, work: UnitOfWork, device: Device) -> None:
+    """A device that is gone has carried out what made it go: its commands are settled by the next look."""
+    live = await work.commands.live_of_device(device.id, _MAX_LIVE)
+    bound = next((c for c in live if c.issue is Issue.BOUND), None)
+    if bound is not None:
+        changes = ChangeSet(work.organization_id)
+        owe_look_up(s, changes, bound, NORMAL)
+        await work.commit(changes)
 
 
 def owe_cancel(s: Services, changes: ChangeSet, command: Command) -> None:

@@ -1,0 +1,81 @@
+"""An operation that Google no longer knows."""
+
+from __future__ import annotations
+
+import pytest
+
+from heliograph.domain.ladder import Command, Rung
+from heliograph.ports.channel import Unreachable
+from tests.app.conftest import Desk
+
+DAY_S = 24 * 3600
+
+
+async def lock(desk: Desk, kind: str = "LOCK") -> Command:
+    """An issued command that lasts for ten years."""
+    command = await desk.command({"type": kind, "duration": "315360000s"})
+    await desk.pay("issue", times=1)
+    return await desk.now(command)
+
+
+async def look(desk: Desk, seconds: float) -> None:
+    desk.clock.advance(seconds)
+    await desk.pay()
+
+
+@pytest.mark.parametrize("with_its_device", [False, True])
+async def test_it_is_given_up_after_a_week_and_not_after_one_answer(desk: Desk, with_its_device: bool) -> None:
+    command = await lock(desk)
+    desk.google.operations_now.clear()
+    desk.google.gone = with_its_device
+    await look(desk, 8 * DAY_S)
+    for _ in range(6):
+        assert (await desk.now(command)).rung is Rung.ISSUED
+        await look(desk, DAY_S)
+    assert (await desk.now(command)).rung is Rung.ISSUED
+    await look(desk, 2 * DAY_S)
+    found = await desk.now(command)
+    assert found.reason is not None
+    assert (found.rung, found.reason.code) == (Rung.FAILED, "outcome_unknown")
+    marks = [e.evidence["operationGone"] for e in await desk.history(command) if "operationGone" in e.evidence]
+    assert marks == [True]
+
+
+async def test_one_that_is_there_again_begins_anew(desk: Desk) -> None:
+    command = await lock(desk)
+    kept = dict(desk.google.operations_now)
+    for known in ({}, kept, {}):
+        desk.google.operations_now = dict(known)
+        await look(desk, 6 * DAY_S)
+    assert (await desk.now(command)).rung is Rung.ISSUED
+    desk.google.operations_now = kept
+    desk.google.finish(str(command.receipt))
+    await look(desk, DAY_S)
+    assert (await desk.now(command)).rung is Rung.SUCCEEDED
+
+
+async def test_who_cannot_be_asked_has_forgotten_nothing_and_is_asked_no_more(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    commands = [await lock(desk, kind) for kind in ("LOCK", "REBOOT")]
+    desk.google.operations_now.clear()
+    asked: list[str] = []
+
+    async def refuse(name: str) -> Unreachable:
+        asked.append(name)
+        return Unreachable("Google answered 429", status=429)
+
+    monkeypatch.setattr(desk.google, "operation", refuse)
+    await look(desk, 10 * DAY_S)
+    assert asked == [commands[0].receipt]  # the oldest first, and then the look ends
+    assert {(await desk.now(c)).entries for c in commands} == {c.entries for c in commands}
+
+
+async def test_one_commands_fault_never_keeps_the_results_of_the_others(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    commands = [await lock(desk, kind) for kind in ("LOCK", "REBOOT")]
+    desk.google.finish(str(commands[0].receipt), error={"code": 5, "message": "\ud800"})  # nothing can store that
+    desk.google.finish(str(commands[1].receipt))
+    await look(desk, 1)
+    assert [(await desk.now(c)).rung for c in commands] == [Rung.ISSUED, Rung.SUCCEEDED]
