@@ -32,7 +32,6 @@ from heliograph.ports.store import UnitOfWork
 
 _SOURCE = "amapi"
 _RECHECK_S = 1.0
-_QUOTA_PAUSE_S = 0.5
 _LATE_US = 60 * SECOND  # from here on a command is sent with what is left of its life
 
 
@@ -65,7 +64,9 @@ async def _issue(
     if not await check_fitness(s, work, item, command, device, channel, params):
         return
     if not await channel.prepare():
-        await _retry(s, work, item, _QUOTA_PAUSE_S)  # the queue is long; what is more urgent goes first
+        changes = ChangeSet(item.organization_id)
+        changes.put_off(item, item.due_at)  # the queue is long: it keeps its place
+        await work.commit(changes)
         return
     began = s.clock.elapsed()
     changes = ChangeSet(work.organization_id)
