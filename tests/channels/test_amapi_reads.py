@@ -10,7 +10,7 @@ import pytest
 
 from heliograph.channels import AmapiChannel
 from heliograph.channels.amapi import MAX_PAGES
-from heliograph.ports.channel import CancelRefused, CancelTaken, Gone, Operations, Unreachable
+from heliograph.ports.channel import CancelRefused, CancelTaken, Gone, ListPage, Operations, Unreachable
 from tests.channels.google import DEVICE_NAME, OPERATION_NAME, Google, device, error, operation
 from tests.support.wire import Action, Answer, Raw, Seen, json_answer
 
@@ -97,6 +97,35 @@ async def test_when_to_ask_again(google: Google, channel: AmapiChannel) -> None:
     google.answers(error(429, "Quota", headers={"Retry-After": "8"}))
     assert await channel.operations(device()) == Unreachable("the token endpoint gave no token (429)", 5.0)
     assert await channel.operations(device()) == Unreachable("Google answered 429", 8.0)
+
+
+# ---------------------------------------------------------------- devices
+
+
+async def test_devices_come_page_by_page(google: Google, channel: AmapiChannel) -> None:
+    google.answers(json_answer({"devices": [{"name": "d1"}], "nextPageToken": "a+/="}), json_answer({}))
+    assert await channel.device_page("enterprises/LC1", "") == ListPage([{"name": "d1"}], "a+/=")
+    assert await channel.device_page("enterprises/LC1", "a+/=") == ListPage([])
+    assert [(seen.path, seen.query) for seen in google.asked] == [
+        ("/v1/enterprises/LC1/devices", {"pageSize": "100"}),
+        ("/v1/enterprises/LC1/devices", {"pageSize": "100", "pageToken": "a+/="}),
+    ]
+
+
+@pytest.mark.parametrize("status", [401, 403, 429, 503])
+async def test_a_refusal_says_with_what_status(google: Google, channel: AmapiChannel, status: int) -> None:
+    google.answers(error(status, "no"), error(status, "no"))
+    page = await channel.device_page("enterprises/LC1", "")
+    assert isinstance(page, Unreachable)
+    assert page.status == status
+
+
+async def test_a_page_that_leaves_something_out_is_none(google: Google, channel: AmapiChannel) -> None:
+    pages = [{"devices": {}}, {"devices": [], "unreachable": ["x"]}, {"devices": [], "nextPageToken": 7}]
+    google.answers(*(json_answer(page) for page in pages))
+    for _ in pages:
+        assert isinstance(await channel.device_page("enterprises/LC1", ""), Unreachable)
+    assert await channel.device_page("enterprises/LC1/devices/d", "") == Gone("not the name of an enterprise")
 
 
 # ---------------------------------------------------------------- get

@@ -121,6 +121,15 @@ async def test_a_place_in_the_queue(world: World, spy: Spy) -> None:
     assert_uses(await spy.plan(0), "outbox_due")
 
 
+async def test_silent_commands(world: World, spy: Spy) -> None:
+    """What is over is not read for them."""
+    await fill(world)
+    await world.store.system.silent_commands(10)
+    plan = await spy.plan(0)
+    assert "commands_" in plan, plan
+    assert "Seq Scan on commands" not in plan, plan
+
+
 async def test_keys_and_aliases(world: World, spy: Spy) -> None:
     await fill(world)
     await world.work.commands.find(new_id())
