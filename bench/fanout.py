@@ -104,7 +104,7 @@ class People:
         """How long they waited for a result, the device's own time included."""
         found = [await self._work.commands.find(command_id) for command_id in self.asked]
         waited = [(c.rung_at - c.created_at) / SECOND for c in found if c is not None and c.is_over]
-        return {"resultP50S": _share(waited, 0.5), "resultP99S": _share(waited, 0.99)}
+        return {"resultP50S": share(waited, 0.5), "resultP99S": share(waited, 0.99)}
 
 
 def _figures(google: SimulatedGoogle, lasted_s: float, people: People) -> dict[str, float]:
@@ -120,13 +120,14 @@ def _figures(google: SimulatedGoogle, lasted_s: float, people: People) -> dict[s
         "issues": google.kinds["issue"],
         "otherRequests": len(google.at) - google.kinds["issue"],
         "interactive": len(waits),
-        "waitP50Ms": _share(waits, 0.5) * 1000,
-        "waitP99Ms": _share(waits, 0.99) * 1000,
+        "waitP50Ms": share(waits, 0.5) * 1000,
+        "waitP99Ms": share(waits, 0.99) * 1000,
         "waitMaxMs": max(waits, default=0) * 1000,
     }
 
 
-def _share(values: list[float], part: float) -> float:
+def share(values: list[float], part: float) -> float:
+    """The value below which this part of them lies."""
     ordered = sorted(values)
     return ordered[min(len(ordered) - 1, int(len(ordered) * part))] if ordered else 0.0
 

@@ -54,21 +54,27 @@ async def test_one_that_is_there_again_begins_anew(desk: Desk) -> None:
     assert (await desk.now(command)).rung is Rung.SUCCEEDED
 
 
-async def test_who_cannot_be_asked_has_forgotten_nothing_and_is_asked_no_more(
-    desk: Desk, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(("status", "asks"), [(429, 1), (401, 1), (403, 1), (500, 2), (None, 2)])
+async def test_who_cannot_be_asked_has_forgotten_nothing(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch, status: int | None, asks: int
 ) -> None:
-    commands = [await lock(desk, kind) for kind in ("LOCK", "REBOOT")]
-    desk.google.operations_now.clear()
+    commands = [await lock(desk, kind) for kind in ("LOCK", "REBOOT", "STOP_LOST_MODE")]
+    receipts = [str(command.receipt) for command in commands]
+    for name in receipts[:2]:
+        del desk.google.operations_now[name]
+    desk.google.finish(receipts[2])
     asked: list[str] = []
 
     async def refuse(name: str) -> Unreachable:
         asked.append(name)
-        return Unreachable("Google answered 429", status=429)
+        return Unreachable("refused", status=status)
 
     monkeypatch.setattr(desk.google, "operation", refuse)
     await look(desk, 10 * DAY_S)
-    assert asked == [commands[0].receipt]  # the oldest first, and then the look ends
-    assert {(await desk.now(c)).entries for c in commands} == {c.entries for c in commands}
+    assert asked == receipts[:asks]  # the oldest first, and nothing more after a refusal
+    rungs = [(await desk.now(command)).rung for command in commands]
+    assert rungs == [Rung.ISSUED, Rung.ISSUED, Rung.SUCCEEDED]  # what the list says counts all the same
+    assert (await desk.now(commands[0])).entries == commands[0].entries
 
 
 async def test_one_commands_fault_never_keeps_the_results_of_the_others(

@@ -8,6 +8,7 @@ from heliograph.app.services import Services
 from heliograph.domain.devices import Device
 from heliograph.domain.ladder import Command
 from heliograph.ports.channel import (
+    TOO_MANY,
     CancelRefused,
     CancelTaken,
     Gone,
@@ -21,6 +22,7 @@ from heliograph.ports.channel import (
 
 MAX_PAGES = 10_000
 OUT_OF_QUOTA = "the quota of requests is used up for now"
+_NO_TOKEN = Unreachable(OUT_OF_QUOTA, status=TOO_MANY)
 
 
 class MeteredChannel:
@@ -55,12 +57,12 @@ class MeteredChannel:
 
     async def operations(self, device: Device) -> Operations | Gone | Unreachable:
         """See ports.channel."""
-        return await self._channel.operations(device) if await self._admitted() else Unreachable(OUT_OF_QUOTA)
+        return await self._channel.operations(device) if await self._admitted() else _NO_TOKEN
 
     async def device_page(self, enterprise: str, page_token: str) -> ListPage | Gone | Unreachable:
         """See ports.channel."""
         if not await self._admitted():
-            return Unreachable(OUT_OF_QUOTA)
+            return _NO_TOKEN
         return await self._channel.device_page(enterprise, page_token)
 
     async def devices(self, enterprise: str) -> AsyncIterator[list[Any] | Gone | Unreachable]:
@@ -81,15 +83,15 @@ class MeteredChannel:
 
     async def device(self, name: str) -> dict[str, Any] | Gone | Unreachable:
         """See ports.channel."""
-        return await self._channel.device(name) if await self._admitted() else Unreachable(OUT_OF_QUOTA)
+        return await self._channel.device(name) if await self._admitted() else _NO_TOKEN
 
     async def operation(self, name: str) -> dict[str, Any] | Gone | Unreachable:
         """See ports.channel."""
-        return await self._channel.operation(name) if await self._admitted() else Unreachable(OUT_OF_QUOTA)
+        return await self._channel.operation(name) if await self._admitted() else _NO_TOKEN
 
     async def cancel(self, name: str) -> CancelTaken | CancelRefused | Unreachable:
         """See ports.channel."""
-        return await self._channel.cancel(name) if await self._admitted() else Unreachable(OUT_OF_QUOTA)
+        return await self._channel.cancel(name) if await self._admitted() else _NO_TOKEN
 
 
 async def google(

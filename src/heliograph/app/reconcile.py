@@ -17,7 +17,7 @@ from heliograph.domain.devices import Enterprise
 from heliograph.domain.errors import StoreUnavailable
 from heliograph.domain.ladder import Command, Issue
 from heliograph.ports.changes import BACKGROUND, NORMAL, ChangeSet
-from heliograph.ports.channel import Unreachable
+from heliograph.ports.channel import TOO_MANY, Unreachable
 
 log = structlog.get_logger("heliograph.reconcile")
 
@@ -25,7 +25,6 @@ COMMANDS, DEVICES = "commands", "devices"
 _BATCH = 500
 _PAUSE_S = 30.0
 _PATIENCE_S = 120.0  # a page may wait so long for its token: others go first
-_TOO_MANY = 429
 
 
 async def reconcile_forever(s: Services) -> None:
@@ -94,6 +93,6 @@ async def _round(s: Services, enterprise: Enterprise, exhausted: set[str]) -> st
     except Exception as error:
         log.exception("reconcile.failed", enterprise=enterprise.name)
         return type(error).__name__
-    if isinstance(end, Unreachable) and end.status == _TOO_MANY:
+    if isinstance(end, Unreachable) and end.status == TOO_MANY:
         exhausted.add(channel.project)
     return None if end is None else end.reason

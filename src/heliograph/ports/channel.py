@@ -70,6 +70,11 @@ class Gone:
     reason: str
 
 
+TOO_MANY = 429
+REFUSALS = frozenset({401, 403, TOO_MANY})
+"""Statuses that concern whoever asks: the next question would be answered likewise."""
+
+
 @dataclass(frozen=True, slots=True)
 class Unreachable:
     """No usable answer: ask again, `after_s` from Retry-After. `status`: what the upstream answered, if it did."""

@@ -14,7 +14,7 @@ from heliograph.app.services import Services, until_committed
 from heliograph.domain.errors import StoreUnavailable
 from heliograph.domain.ladder import Command, Entry, Event, Issue
 from heliograph.ports.changes import ChangeSet, OutboxItem
-from heliograph.ports.channel import Gone, Operations, Unreachable
+from heliograph.ports.channel import REFUSALS, Gone, Operations, Unreachable
 from heliograph.ports.store import UnitOfWork
 
 log = structlog.get_logger("heliograph.look_up")
@@ -46,11 +46,15 @@ async def look_up_device(s: Services, item: OutboxItem) -> None:
     found = {op["name"]: op for op in answer.items} if isinstance(answer, Operations) else {}
     absence = Absence(s, work, channel, device, live, isinstance(answer, Gone))
     histories = await work.history.of([command.id for command in waiting])
+    is_refused = False  # then nobody is asked any more, but what the list says is taken in
     for command in waiting:
-        operation = found.get(command.receipt or "") or await channel.operation(command.receipt or "")
-        if isinstance(operation, Unreachable):
-            break  # the others would be answered likewise
-        await _take_in(s, work, command, operation, histories[command.id], absence)
+        operation: dict[str, Any] | Gone | None = found.get(command.receipt or "")
+        if operation is None and not is_refused:
+            asked = await channel.operation(command.receipt or "")
+            is_refused = isinstance(asked, Unreachable) and asked.status in REFUSALS
+            operation = None if isinstance(asked, Unreachable) else asked
+        if operation is not None:
+            await _take_in(s, work, command, operation, histories[command.id], absence)
     await _look_again(s, work, item, absence)
 
 
