@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from heliograph.ports.changes import BACKGROUND, NORMAL, URGENT
-from heliograph.ports.store import Place, TokenOrder
+from heliograph.ports.system import Place, TokenOrder
 from heliograph.store import AnyStore
 from tests.store.world import NOW, SECOND, World
 

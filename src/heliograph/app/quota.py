@@ -15,7 +15,7 @@ import structlog
 from heliograph.domain.errors import StoreUnavailable
 from heliograph.ports.changes import BACKGROUND, NORMAL, URGENT
 from heliograph.ports.clock import Clock
-from heliograph.ports.store import SystemWork, TokenOrder
+from heliograph.ports.system import SystemWork, TokenOrder
 
 log = structlog.get_logger("heliograph.quota")
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from heliograph.domain.deliveries import Push
 from heliograph.domain.ladder import Command
 from heliograph.ports.changes import PRIORITIES, OutboxItem
-from heliograph.ports.store import NONE_SHUT, Place, TokenOrder
+from heliograph.ports.system import NONE_SHUT, Place, TokenOrder
 from heliograph.store.commands import LIVE, OPEN_PUSH
 from heliograph.store.database import Database, Dialect, statement
 from heliograph.store.records import COMMANDS, OUTBOX, PUSHES
@@ -122,7 +122,7 @@ def _outbox_statements(dialect: Dialect) -> tuple[str, str]:
 
 
 class System:
-    """See ports.store.SystemWork."""
+    """See ports.system.SystemWork."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
