@@ -86,6 +86,7 @@ async def test_an_operation_alone_that_is_gone_proves_nothing(desk: Desk) -> Non
         await look(desk, 30)
     assert await state(desk, command) == (Rung.ISSUED, None)
     await look(desk, 366 * 24 * 3600)
+    await look(desk, 10)
     rung, reason = await state(desk, command)
     assert reason is not None
     assert (rung, reason.code) == (Rung.FAILED, "outcome_unknown")
@@ -96,7 +97,7 @@ async def test_other_types_on_an_erased_device_did_not_succeed(desk: Desk) -> No
     lock = await desk.command({"type": "LOCK", "duration": "3600s"})
     await desk.pay()
     desk.google.gone = True
-    for seconds in (1, 10, 3600):
+    for seconds in (1, 10, 3600, 10):
         await look(desk, seconds)
     assert await state(desk, wipe) == (Rung.SUCCEEDED, None)
     rung, reason = await state(desk, lock)
@@ -113,6 +114,21 @@ async def test_what_stood_behind_the_one_that_erased_did_not_run(desk: Desk) -> 
     await look(desk, 30)
     await look(desk, 30)
     assert await state(desk, first) == (Rung.SUCCEEDED, None)
+    rung, reason = await state(desk, second)
+    assert reason is not None
+    assert (rung, reason.code) == (Rung.FAILED, "DEVICE_GONE")
+
+
+async def test_what_was_issued_after_the_one_that_erased_did_not_run_either(desk: Desk) -> None:
+    """Google takes commands until it has dropped the record, a while after the device has acknowledged."""
+    first = await open_command(desk, "WIPE")
+    desk.google.finish(str((await desk.now(first)).receipt))
+    await look(desk, 1)
+    assert await state(desk, first) == (Rung.SUCCEEDED, None)
+    second = await open_command(desk, "WIPE")
+    desk.google.gone = True
+    await look(desk, 30)
+    await look(desk, 30)
     rung, reason = await state(desk, second)
     assert reason is not None
     assert (rung, reason.code) == (Rung.FAILED, "DEVICE_GONE")

@@ -62,8 +62,9 @@ class Absence:
     async def _end(self, command: Command) -> Event:
         """Commands of a device run one after the other, so behind the one that erased it none ran."""
         for other in (await self.work.commands.list_of_device(self.device.id, _LATEST)).items:
-            was_open = other.rung_at >= (command.issue_at or command.created_at)
-            if other.rung is Rung.SUCCEEDED and was_open and _may_have_erased(other, command):
+            # Also one that was over before this one was issued: Google takes commands until it has dropped the record,
+            # and a device that enrols again has another name.
+            if other.rung is Rung.SUCCEEDED and _may_have_erased(other, command):
                 reason = Reason("DEVICE_GONE", f"{other.type} had ended the management of the device before")
                 return Failed(source=_SOURCE, reason=reason, evidence={_MARK: True, "by": other.id})
         if any(c.issue is not Issue.IDLE and _may_have_erased(c, command) for c in self.open_commands):

@@ -7,7 +7,7 @@ from heliograph.app.dispatch import backoff_s
 from heliograph.app.effects.absence import Absence, back_again, ends_record
 from heliograph.app.effects.upstream import next_look_up_s, result_of
 from heliograph.app.google_channel import google
-from heliograph.app.services import Services, until_committed
+from heliograph.app.services import SECOND, Services, until_committed
 from heliograph.domain.ladder import Command, Event, Failed, Issue, Reason
 from heliograph.ports.changes import ChangeSet, OutboxItem
 from heliograph.ports.channel import Gone, ManagementChannel, Operations, Unreachable
@@ -15,6 +15,7 @@ from heliograph.ports.store import UnitOfWork
 
 _SOURCE = "amapi"
 _MAX_OPEN = 1_000
+_OPERATION = "operation"
 
 
 async def look_up_device(s: Services, item: OutboxItem) -> None:
@@ -67,6 +68,7 @@ async def _result(
         if isinstance(answer, Unreachable):
             return None
         operation = answer
+    s.absences.forget(command.id, _OPERATION)
     result = result_of(s, command, operation)
     return await back_again(work, command) if result is None and ends_record(command) else result
 
@@ -78,6 +80,9 @@ async def _vanished(s: Services, work: UnitOfWork, command: Command, absence: Ab
     if s.clock.now() < command.expires_at:
         # One answer decides nothing: ask again until its time is over.
         return await back_again(work, command) if ends_record(command) else None
+    if s.absences.seen(command.id, _OPERATION, s.clock.elapsed()) < s.limits.absence_window_s * SECOND:
+        return None  # nor does one afterwards: Google has been seen to say so of what is there
+    s.absences.forget(command.id)
     return Failed(source=_SOURCE, reason=Reason("outcome_unknown", "Google no longer knows the operation"))
 
 
@@ -100,8 +105,10 @@ async def _look_again(s: Services, work: UnitOfWork, item: OutboxItem, absence: 
     if waiting:
         owed = await s.store.system.owed("look_up")
         newest = max(c.issue_at or c.created_at for c in waiting)
-        # A device that seems gone is looked for a second time soon.
-        is_missed = any(ends_record(c) and absence.is_likely(c) for c in waiting)
+        # What seems gone is looked for a second time soon.
+        is_missed = any(
+            (ends_record(c) and absence.is_likely(c)) or s.absences.is_missed(c.id, _OPERATION) for c in waiting
+        )
         cap_s = min(s.limits.look_up_cap_s, s.limits.absence_window_s) if is_missed else s.limits.look_up_cap_s
         changes.put_off(item, s.later(next_look_up_s(s, newest, owed, cap_s)))
     else:
