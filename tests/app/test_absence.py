@@ -6,7 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from heliograph.domain.ladder import Command, Reason, Rung
+from heliograph.domain.ladder import Command, Failed, Reason, Rung
+from heliograph.ports.changes import ChangeSet
 from tests.app.conftest import Desk
 
 KINDS = ("WIPE", "RELINQUISH_OWNERSHIP")
@@ -143,6 +144,20 @@ async def test_of_two_that_were_open_nobody_can_tell_which_it_was(desk: Desk) ->
         rung, reason = await state(desk, command)
         assert reason is not None
         assert (rung, reason.code) == (Rung.FAILED, "outcome_unknown")
+
+
+async def test_one_that_ended_as_unknown_meanwhile_may_have_been_it(desk: Desk) -> None:
+    both = [await open_command(desk, kind) for kind in KINDS]
+    changes = ChangeSet(desk.organization.id)
+    reason = Reason("outcome_unknown", "the device left Google's list before the attempt was answered")
+    changes.move(await desk.now(both[0]), Failed(source="amapi", reason=reason), desk.clock.now())
+    await desk.work.commit(changes)
+    desk.google.gone = True
+    await look(desk, 1)
+    await look(desk, 30)
+    rung, why = await state(desk, both[1])
+    assert why is not None
+    assert (rung, why.code) == (Rung.FAILED, "outcome_unknown")
 
 
 async def test_after_the_report_of_its_deletion_one_look_is_enough(desk: Desk) -> None:

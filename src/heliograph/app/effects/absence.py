@@ -61,13 +61,16 @@ class Absence:
 
     async def _end(self, command: Command) -> Event:
         """Commands of a device run one after the other, so behind the one that erased it none ran."""
-        for other in (await self.work.commands.list_of_device(self.device.id, _LATEST)).items:
+        latest = (await self.work.commands.list_of_device(self.device.id, _LATEST)).items
+        others = [other for other in latest if _may_have_erased(other, command)]
+        for other in others:
             # Also one that was over before this one was issued: Google takes commands until it has dropped the record,
             # and a device that enrols again has another name.
-            if other.rung is Rung.SUCCEEDED and _may_have_erased(other, command):
+            if other.rung is Rung.SUCCEEDED:
                 reason = Reason("DEVICE_GONE", f"{other.type} had ended the management of the device before")
                 return Failed(source=_SOURCE, reason=reason, evidence={_MARK: True, "by": other.id})
-        if any(c.issue is not Issue.IDLE and _may_have_erased(c, command) for c in self.open_commands):
+        was_open = any(_is_unknown(other) and other.rung_at >= command.created_at for other in others)
+        if was_open or any(c.issue is not Issue.IDLE and _may_have_erased(c, command) for c in self.open_commands):
             unclear = Reason("outcome_unknown", "the device is gone, by this command or by another that was open")
             return Failed(source=_SOURCE, reason=unclear, evidence={_MARK: True})
         return Succeeded(source=_SOURCE, evidence={_MARK: True, "operation": "not found", "device": "not found"})
@@ -75,6 +78,10 @@ class Absence:
 
 def _device_name(command: Command) -> str:
     return (command.receipt or "").partition("/operations/")[0]
+
+
+def _is_unknown(command: Command) -> bool:
+    return command.reason is not None and command.reason.code == "outcome_unknown"
 
 
 def _may_have_erased(other: Command, command: Command) -> bool:
