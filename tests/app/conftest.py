@@ -97,6 +97,7 @@ class Google:
     clock: Clock = field(default_factory=Clock)
     issues: defaultdict[int, asyncio.Event] = field(default_factory=lambda: defaultdict(asyncio.Event))
     while_issuing: Callable[[], Awaitable[None]] | None = None
+    while_listing: Callable[[], Awaitable[None]] | None = None
 
     def accept(self, command_type: str) -> dict[str, Any]:
         """Hold an operation as if an issueCommand had been accepted now."""
@@ -125,11 +126,11 @@ class Google:
     async def operations(self, device: Device) -> Operations | Gone | Unreachable:
         if self.unreachable:
             return Unreachable("down")
-        return (
-            Gone("device")
-            if self.gone
-            else Operations([dict(o) for o in self.operations_now.values()], self.clock.now() // 1_000_000 * 1_000_000)
-        )
+        listed = [dict(o) for o in self.operations_now.values()]
+        found = Gone("device") if self.gone else Operations(listed, self.clock.now() // 1_000_000 * 1_000_000)
+        if self.while_listing is not None:
+            await self.while_listing()
+        return found
 
     async def operation(self, name: str) -> dict[str, Any] | Gone | Unreachable:
         if self.unreachable:

@@ -363,4 +363,69 @@ async def test_a_vanished_operation_is_unknown_only_once_its_time_is_over(desk: 
     assert (await desk.now(command)).rung is Rung.ISSUED
     desk.clock.advance(60)
     await desk.pay(times=2)
+    assert (await desk.now(command)).rung is Rung.ISSUED  # one answer decides nothing, then neither
+    desk.clock.advance(desk.services.limits.absence_window_s + 1)
+    await desk.pay(times=2)
     assert (await desk.now(command)).rung is Rung.FAILED
+
+
+async def test_one_wrong_answer_that_an_operation_is_gone_ends_nothing(desk: Desk) -> None:
+    command = await desk.command({"type": "LOCK", "duration": "60s"})
+    await desk.pay()
+    desk.clock.advance(90)
+    desk.google.gone = True
+    await desk.pay()
+    desk.google.gone = False
+    desk.clock.advance(60)
+    await desk.pay()
+    desk.google.gone = True  # a new first time
+    desk.clock.advance(60)
+    await desk.pay()
+    assert (await desk.now(command)).rung is Rung.ISSUED
+
+
+async def test_one_wrong_answer_that_a_device_is_gone_ends_no_search(desk: Desk) -> None:
+    desk.google.answers = [Uncertain("cut")]
+    command = await desk.command({"type": "LOCK"})
+    await desk.pay()
+    await look_for(desk, absence_s(desk) - 3)
+    desk.google.gone = True
+    desk.clock.advance(3)
+    await desk.pay(times=1)
+    desk.google.gone = False
+    assert (await desk.now(command)).rung is Rung.QUEUED
+    await look_for(desk, 3)
+    assert (await desk.now(command)).rung is Rung.ISSUED
+
+
+async def test_a_device_that_is_gone_ends_the_search_once_that_has_lasted(desk: Desk) -> None:
+    desk.google.answers = [Uncertain("cut")]
+    command = await desk.command({"type": "LOCK"})
+    await desk.pay()
+    desk.google.gone = True
+    await look_for(desk, 5)
+    assert (await desk.now(command)).rung is Rung.QUEUED
+    await look_for(desk, absence_s(desk))
+    ended = await desk.now(command)
+    assert ended.reason is not None
+    assert (ended.rung, ended.reason.code) == (Rung.FAILED, "outcome_unknown")
+
+
+async def test_a_list_that_was_old_when_it_was_read_proves_no_absence_until_then(desk: Desk) -> None:
+    """The process stands still between the answer and its reading; the operation appears meanwhile."""
+    desk.google.answers = [Uncertain("cut")]
+    command = await desk.command({"type": "LOCK"})
+    await desk.pay()
+    await look_for(desk, 2)
+
+    async def stand_still() -> None:
+        desk.google.while_listing = None
+        desk.clock.advance(absence_s(desk))
+
+    desk.google.while_listing = stand_still
+    desk.clock.advance(1)
+    await desk.pay(times=1)
+    operation = desk.google.accept("LOCK")
+    await look_for(desk, 3)
+    assert (await desk.now(command)).receipt == operation["name"]
+    assert len(desk.google.issued) == 1

@@ -17,7 +17,7 @@ from heliograph.domain.management import Mode, depends_on_mode, mode_of, refusal
 from heliograph.domain.permissions import PERMISSIONS, allows
 
 FULL, COMPANY, PERSONAL = Mode
-NOW, LATER = 1_000, 2_000
+NOW, LATER = 1_000, 60_000_000
 
 
 def a_device(mode: Mode | None = None, level: int | None = None) -> Device:
@@ -381,3 +381,12 @@ def test_results_that_are_none_leave_the_word_to_the_rest(status: Any) -> None:
 def test_results_of_another_shape_are_not_taken_for_success(results: Any) -> None:
     with pytest.raises(AttributeError):
         outcome("CLEAR_APP_DATA", metadata={"clearAppsDataStatus": {"results": results}})
+
+
+@pytest.mark.parametrize("name", ["LOCK", "WIPE"])
+def test_an_error_at_the_very_end_of_its_life_is_its_expiry(name: str) -> None:
+    """Google counts whole seconds, and clocks differ."""
+    second = 1_000_000
+    assert isinstance(outcome(name, error={"code": 13}, now=LATER - 2 * second), Expired)
+    assert isinstance(outcome(name, error={"code": 13}, now=LATER - 5 * second), Failed)
+    assert isinstance(outcome(name, error={"code": 1}, now=LATER - 2 * second), Cancelled)

@@ -295,21 +295,27 @@ class Rig:
         self.key: str = (await self.operator("key.create", self.organization, permissions=["*", *BY_NAME_ONLY]))[
             "secret"
         ]
-        credentials = _service_account(f"{self.urls['amapiUrl']}/token").decode()
-        await self.operator(
-            "enterprise.add",
-            self.organization,
-            name=ENTERPRISE,
-            credentials=credentials,
-            apiUrl=self.urls["amapiUrl"],
-        )
+        await self.connect(ENTERPRISE)
         config = {"apiKey": self.pushy_key, "baseUrl": self.urls["pushyUrl"]}
         await self.operator(
             "provider.add", self.organization, provider="pushy", name="lab", config=config, default=True
         )
 
+    async def connect(self, enterprise: str) -> None:
+        """An enterprise at Google, with credentials of its own."""
+        credentials = _service_account(f"{self.urls['amapiUrl']}/token").decode()
+        where = {"credentials": credentials, "apiUrl": self.urls["amapiUrl"]}
+        await self.operator("enterprise.add", self.organization, name=enterprise, **where)
+
     async def add(
-        self, platform: str, count: int, provider: str = "builtin", *, online: bool = True, **amapi: Any
+        self,
+        platform: str,
+        count: int,
+        provider: str = "builtin",
+        *,
+        online: bool = True,
+        enterprise: str = ENTERPRISE,
+        **amapi: Any,
     ) -> list[Unit]:
         """New devices, in the server's books and in the lab. Those that are online have registered.
 
@@ -318,7 +324,7 @@ class Rig:
         names = [f"{platform}-{provider}-{next(self._numbers)}" for _ in range(count)]
         wanted = [{"platform": platform, "name": name} for name in names]
         if platform == "android":
-            wanted = [{**w, "externalName": f"{ENTERPRISE}/devices/{w['name'].replace('-', '')}"} for w in wanted]
+            wanted = [{**w, "externalName": f"{enterprise}/devices/{w['name'].replace('-', '')}"} for w in wanted]
         made = (await self.operator("device.import", self.organization, devices=wanted))["items"]
         new = [Unit(m["name"], platform, provider, m["id"], m["agentSecret"], m["externalName"]) for m in made]
         self.units += new

@@ -68,21 +68,29 @@ class Lifecycle:
 
 @dataclass(slots=True)
 class Absences:
-    """For how long this process has seen attempts absent upstream, look by look, on a clock that nobody sets."""
+    """For how long this process has seen something absent upstream, look by look, on a clock that nobody sets.
 
-    _first: dict[tuple[str, int], int] = field(default_factory=dict)
+    `what` is missed of a command: the operation of an attempt, the device it went to, or an operation that was known.
+    """
 
-    def seen(self, command_id: str, attempt: int, elapsed: int) -> int:
-        """Note one more look without a trace of the attempt; answers for how many microseconds it has been so."""
-        if (
-            len(self._first) >= _MOST_ABSENCES
-        ):  # others decided about most of them: begin again, which only takes longer
-            self._first.clear()
-        return elapsed - self._first.setdefault((command_id, attempt), elapsed)
+    _first: dict[tuple[str, str], int] = field(default_factory=dict)
 
-    def forget(self, command_id: str) -> None:
-        """The attempt is decided, or was seen."""
-        for key in [key for key in self._first if key[0] == command_id]:
+    def seen(self, command_id: str, what: str, asked: int) -> int:
+        """Note one more look without a trace; answers for how many microseconds it has been so.
+
+        `asked` = when the look began, by the clock that nobody sets: its answer may be old by the time it is read.
+        """
+        if len(self._first) >= _MOST_ABSENCES:
+            self._first.clear()  # others decided about most of them: begin again, which only takes longer
+        return asked - self._first.setdefault((command_id, what), asked)
+
+    def is_missed(self, command_id: str, what: str) -> bool:
+        """Whether the latest look was one without a trace."""
+        return (command_id, what) in self._first
+
+    def forget(self, command_id: str, what: str | None = None) -> None:
+        """It is decided, or was seen. None = all that was missed of the command."""
+        for key in [key for key in self._first if key[0] == command_id and what in (None, key[1])]:
             del self._first[key]
 
 

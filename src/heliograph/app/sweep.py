@@ -21,7 +21,7 @@ async def sweep_once(s: Services) -> int:
     sets: list[ChangeSet] = []
     for command in commands:
         changes = ChangeSet(command.organization_id)
-        changes.move(command, Expired(source=_SOURCE), now)
+        changes.move(command, Expired(source=_SOURCE), s.clock.now())  # not as of a look that may be old
         changes.withdraw(f"issue:{command.id}")
         sets.append(changes)
     for push in pushes:

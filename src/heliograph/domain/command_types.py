@@ -28,6 +28,8 @@ _NOISE = re.compile(r"[\W_]+")
 CANCELLED_CODE = 1  # google.rpc.Code.CANCELLED
 DEADLINE_CODE = 4  # google.rpc.Code.DEADLINE_EXCEEDED
 WIPE_FLAGS = ("PRESERVE_RESET_PROTECTION_DATA", "WIPE_EXTERNAL_STORAGE", "WIPE_ESIMS")
+# Google counts whole seconds of a life, and by a clock of its own.
+_CLOCKS_US = 3_000_000
 NO_ERROR_CODES = (None, "", "COMMAND_ERROR_CODE_UNSPECIFIED")
 
 
@@ -194,7 +196,7 @@ def read_operation(
     if code not in NO_ERROR_CODES:
         return Failed(reason=Reason(str(code), "the device could not run it"), executed=True, **facts)
     if isinstance(error, dict):
-        return _of_error(error, facts, is_late=now >= expires_at)
+        return _of_error(error, facts, is_late=now >= expires_at - _CLOCKS_US)
     # Google calls it done, but its user has not acted; after its time nobody waits for that any more.
     return Expired(**facts) if waits else Succeeded(**facts)
 

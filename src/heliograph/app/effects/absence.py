@@ -17,7 +17,7 @@ from heliograph.ports.channel import Gone, ManagementChannel
 from heliograph.ports.store import PageQuery, UnitOfWork
 
 _SOURCE = "amapi"
-_DEVICE, _OPERATION = "deviceGone", "operationGone"
+_DEVICE, OPERATION = "deviceGone", "operationGone"
 _LATEST = PageQuery(limit=200, sort="created_at", descending=True)
 
 
@@ -63,12 +63,16 @@ class Absence:
 
     async def _end(self, command: Command) -> Event:
         """Commands of a device run one after the other, so behind the one that erased it none ran."""
-        for other in (await self.work.commands.list_of_device(self.device.id, _LATEST)).items:
-            was_open = other.rung_at >= (command.issue_at or command.created_at)
-            if other.rung is Rung.SUCCEEDED and was_open and _may_have_erased(other, command):
+        latest = (await self.work.commands.list_of_device(self.device.id, _LATEST)).items
+        others = [other for other in latest if _may_have_erased(other, command)]
+        for other in others:
+            # Also one that was over before this one was issued: Google takes commands until it has dropped the record,
+            # and a device that enrols again has another name.
+            if other.rung is Rung.SUCCEEDED:
                 reason = Reason("DEVICE_GONE", f"{other.type} had ended the management of the device before")
                 return Failed(source=_SOURCE, reason=reason, evidence={_DEVICE: True, "by": other.id})
-        if any(c.issue is not Issue.IDLE and _may_have_erased(c, command) for c in self.open_commands):
+        was_open = any(_is_unknown(other) and other.rung_at >= command.created_at for other in others)
+        if was_open or any(c.issue is not Issue.IDLE and _may_have_erased(c, command) for c in self.open_commands):
             unclear = Reason("outcome_unknown", "the device is gone, by this command or by another that was open")
             return Failed(source=_SOURCE, reason=unclear, evidence={_DEVICE: True})
         return Succeeded(source=_SOURCE, evidence={_DEVICE: True, "operation": "not found", "device": "not found"})
@@ -76,6 +80,10 @@ class Absence:
 
 def _device_name(command: Command) -> str:
     return (command.receipt or "").partition("/operations/")[0]
+
+
+def _is_unknown(command: Command) -> bool:
+    return command.reason is not None and command.reason.code == "outcome_unknown"
 
 
 def _may_have_erased(other: Command, command: Command) -> bool:
@@ -86,7 +94,7 @@ def _may_have_erased(other: Command, command: Command) -> bool:
 
 def back_again(history: Sequence[Entry]) -> Event | None:
     """Takes the absences that a command's history holds back: device or operation were seen again."""
-    marks = [mark for mark in (_DEVICE, _OPERATION) if missed_since(history, mark) is not None]
+    marks = [mark for mark in (_DEVICE, OPERATION) if missed_since(history, mark) is not None]
     return Noted(source=_SOURCE, evidence=dict.fromkeys(marks, False)) if marks else None
 
 
@@ -97,9 +105,16 @@ def missed_since(history: Sequence[Entry], mark: str) -> int | None:
 
 
 def forgotten(s: Services, command: Command, history: Sequence[Entry]) -> Event | None:
-    """What it means that Google does not know an operation: nothing, until it is so for days or the time is over."""
-    since = missed_since(history, _OPERATION)
+    """What it means that Google does not know an operation: nothing, until it is so for days, or the command's time is
+    over and a second look says the same. Google has been seen to say so of what is there.
+    """
+    since = missed_since(history, OPERATION)
     lasts = since is not None and s.clock.now() - since >= s.limits.forgotten_after_s * SECOND
-    if lasts or s.clock.now() >= command.expires_at:
+    is_over = s.clock.now() >= command.expires_at
+    if is_over:
+        seen_us = s.absences.seen(command.id, OPERATION, s.clock.elapsed())
+        is_over = seen_us >= s.limits.absence_window_s * SECOND
+    if lasts or is_over:
+        s.absences.forget(command.id)
         return Failed(source=_SOURCE, reason=Reason("outcome_unknown", "Google no longer knows the operation"))
-    return Noted(source=_SOURCE, evidence={_OPERATION: True}) if since is None else None
+    return Noted(source=_SOURCE, evidence={OPERATION: True}) if since is None else None

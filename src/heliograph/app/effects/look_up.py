@@ -7,7 +7,7 @@ from typing import Any
 import structlog
 
 from heliograph.app.dispatch import backoff_s
-from heliograph.app.effects.absence import Absence, back_again, ends_record, forgotten
+from heliograph.app.effects.absence import OPERATION, Absence, back_again, ends_record, forgotten
 from heliograph.app.effects.upstream import next_look_up_s, result_of
 from heliograph.app.google_channel import google
 from heliograph.app.services import Services, until_committed
@@ -85,6 +85,7 @@ async def _meaning(
     s: Services, command: Command, operation: dict[str, Any] | Gone, history: Sequence[Entry], absence: Absence
 ) -> Event | None:
     if not isinstance(operation, Gone):
+        s.absences.forget(command.id, OPERATION)
         return result_of(s, command, operation) or back_again(history)
     if ends_record(command) and absence.is_likely(command):
         return await absence.meaning(command, history)
@@ -112,8 +113,10 @@ async def _look_again(s: Services, work: UnitOfWork, item: OutboxItem, absence: 
     if waiting:
         owed = await s.store.system.owed("look_up", item.priority)
         newest = max(c.issue_at or c.created_at for c in waiting)
-        # A device that seems gone is looked for a second time soon.
-        is_missed = any(ends_record(c) and absence.is_likely(c) for c in waiting)
+        # What seems gone is looked for a second time soon.
+        is_missed = any(
+            (ends_record(c) and absence.is_likely(c)) or s.absences.is_missed(c.id, OPERATION) for c in waiting
+        )
         cap_s = min(s.limits.look_up_cap_s, s.limits.absence_window_s) if is_missed else s.limits.look_up_cap_s
         changes.put_off(item, s.later(next_look_up_s(s, newest, owed, cap_s)))
     else:

@@ -79,9 +79,21 @@ async def resolve_attempt(
     s: Services, work: UnitOfWork, item: OutboxItem, command: Command, device: Device, channel: ManagementChannel
 ) -> None:
     """Look once for the operation of an attempt, and decide if that can be."""
-    answer = await channel.operations(device)
-    search = _Search(s, work, item, command)
+    asked = s.clock.elapsed()  # what the answer says, it says of then: this process may be held up before it reads it
+    answer = await _look(device, channel)
+    search = _Search(s, work, item, command, asked)
     await until_committed(lambda: search.record(answer))
+
+
+async def _look(device: Device, channel: ManagementChannel) -> Operations | Gone | Unreachable:
+    """The operations of a device. Gone only where the device is not known either: one wrong 404 decides nothing."""
+    answer = await channel.operations(device)
+    if not isinstance(answer, Gone):
+        return answer
+    known = await channel.device(device.external_name or "")
+    if isinstance(known, Gone):
+        return answer
+    return known if isinstance(known, Unreachable) else Unreachable("the device is there, its list is not")
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +102,7 @@ class _Search:
     work: UnitOfWork
     item: OutboxItem
     attempt: Command
+    asked: int
 
     async def record(self, answer: Operations | Gone | Unreachable) -> None:
         command = await self.work.commands.find(self.attempt.id)
@@ -100,6 +113,8 @@ class _Search:
             changes.put_off(self.item, self.s.later(_RECHECK_S))  # what was seen says nothing of the new attempt
         elif isinstance(answer, Unreachable):
             self._wait_or_give_up(changes, command, answer)
+        elif isinstance(answer, Gone):
+            self._give_up_in_time(changes, command)
         else:
             await self._decide(changes, command, answer)
         await self.work.commit(changes)
@@ -113,24 +128,30 @@ class _Search:
             changes.move(command, lost, self.s.clock.now())
             changes.settle(self.item)
 
-    async def _decide(self, changes: ChangeSet, command: Command, answer: Operations | Gone) -> None:
+    def _give_up_in_time(self, changes: ChangeSet, command: Command) -> None:
+        """The device is gone, and what it had with it. Counts once every look for long enough has said so."""
+        if self._has_lasted(command, "device"):
+            self._fail(changes, command, "the device left Google's list before the attempt was answered")
+        else:
+            changes.put_off(self.item, self.s.later(_RECHECK_S))
+
+    async def _decide(self, changes: ChangeSet, command: Command, answer: Operations) -> None:
         """One unbound operation of the type = ours. Two = nobody can tell. None for long enough = not accepted."""
-        found = [] if isinstance(answer, Gone) else await unbound(self.s, self.work, command, answer)
+        self.s.absences.forget(command.id, "device")
+        found = await unbound(self.s, self.work, command, answer)
         if len(found) == 1:
             bind(self.s, changes, self.item, command, found[0])
             changes.settle(self.item)
         elif found and self.s.clock.now() > command.expires_at:
             self._fail(changes, command, "several operations may be the one that was issued")
-        elif found or not self._is_absent_for_long(command):
+        elif found or not self._has_lasted(command, f"attempt {command.issue_at}"):
             changes.put_off(self.item, self.s.later(_RECHECK_S))
-        elif isinstance(answer, Gone):
-            self._fail(changes, command, "the device left Google's list before the attempt was answered")
         else:
             self._refuse(changes, command)
 
-    def _is_absent_for_long(self, command: Command) -> bool:
+    def _has_lasted(self, command: Command, what: str) -> bool:
         limits = self.s.limits
-        absent_us = self.s.absences.seen(command.id, command.issue_at or 0, self.s.clock.elapsed())
+        absent_us = self.s.absences.seen(command.id, what, self.asked)
         return absent_us >= (limits.issue_timeout_s + limits.uncertainty_window_s) * SECOND
 
     def _refuse(self, changes: ChangeSet, command: Command) -> None:
