@@ -171,7 +171,7 @@ class Google:
             self.kick(phone)
 
     def _cancelled(self, operation: Operation) -> None:
-        if not operation.done and not operation.begun:
+        if not operation.done and not operation.begun and self._is_known(operation.name):
             operation.error = {"code": CANCELLED, "message": "The operation was cancelled."}
             self._end(operation)
 

@@ -232,13 +232,13 @@ async def test_a_lane_is_walked_in_order(world: World) -> None:
     assert (await world.claim_one(now=NOW + 51)).id == second.id
 
 
-async def test_an_older_item_that_arrives_late_waits_for_the_claimed_one(world: World) -> None:
+async def test_an_older_item_that_arrives_late_waits_for_the_one_that_was_begun(world: World) -> None:
     older, newer = world.debt(lane="l"), world.debt(lane="l")
     await world.owe(newer)
     held = await world.claim_one()
     await world.owe(older)
     assert await world.claim() == []
-    assert (await world.claim_one(now=held.lease_until)).id == older.id
+    assert (await world.claim_one(now=held.lease_until)).id == newer.id  # it was begun
 
 
 async def test_two_claimers_never_share_an_item_nor_a_lane(world: World, store: AnyStore) -> None:
@@ -349,3 +349,19 @@ async def test_rounds(store: AnyStore) -> None:
     assert (counts["rounds_begun_devices"], counts["rounds_failed_devices"]) == (2, 1)
     [row] = await store.fetch("SELECT completed_at, fault FROM rounds")
     assert tuple(row) == (NOW + 51, None)
+
+
+async def test_what_was_begun_in_a_lane_goes_before_an_older_one_that_came_later(world: World) -> None:
+    """A process that stands still commits what it had named long before; the lane must not let it overtake."""
+    late, begun = world.debt(lane="l"), world.debt(lane="l")
+    await world.owe(begun)
+    changes = world.changes()
+    changes.put_off(await world.claim_one(), NOW + 1)
+    await world.work.commit(changes)
+    await world.owe(late)
+    assert await world.claim() == []
+    assert await world.store.system.next_due() == NOW + 1
+    again = await world.claim_one(now=NOW + 1)
+    assert again.id == begun.id
+    await settle(world, again)
+    assert [item.id for item in await world.claim(now=NOW + 2)] == [late.id]

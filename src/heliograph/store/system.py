@@ -12,13 +12,15 @@ from heliograph.store.commands import LIVE, OPEN_PUSH
 from heliograph.store.database import Database, Dialect, statement
 from heliograph.store.records import COMMANDS, OUTBOX, PUSHES
 
-# An item of a lane waits while an older one is owed or any other is claimed.
+# An item of a lane waits while another is claimed or goes before it: what was begun goes before what was not (an older
+# one may have been committed later), and else the older.
+_GOES_BEFORE = "CASE WHEN (b.attempts > 0) = (o.attempts > 0) THEN b.id < o.id ELSE b.attempts > 0 END"
 _DUE = """
 due_{priority} AS MATERIALIZED (
     SELECT o.id, o.due_at FROM outbox o WHERE o.priority = {priority} AND o.due_at <= $1 AND o.lease_until <= $1
     AND NOT ({shut})
     AND (o.lane IS NULL OR NOT EXISTS (
-        SELECT 1 FROM outbox b WHERE b.lane = o.lane AND b.id <> o.id AND (b.id < o.id OR b.lease_until > $1)))
+        SELECT 1 FROM outbox b WHERE b.lane = o.lane AND b.id <> o.id AND (b.lease_until > $1 OR {goes_before})))
     ORDER BY o.due_at, o.id LIMIT $3 {skip_locked}
 )"""
 _CLAIM = """
@@ -35,7 +37,7 @@ _NEXT_FREE = """
 SELECT due_at FROM (SELECT o.due_at FROM outbox o WHERE o.priority = {priority} AND o.lease_until = 0
 AND NOT ({shut})
 AND (o.lane IS NULL OR NOT EXISTS (
-    SELECT 1 FROM outbox b WHERE b.lane = o.lane AND b.id <> o.id AND (b.id < o.id OR b.lease_until > 0)))
+    SELECT 1 FROM outbox b WHERE b.lane = o.lane AND b.id <> o.id AND (b.lease_until > 0 OR {goes_before})))
 ORDER BY o.due_at LIMIT 1) AS free_{priority}
 """
 # What is claimed was due before: past the first that is free, no lease can end earlier than that one is due.
@@ -110,14 +112,12 @@ FROM outbox m WHERE m.organization_id = $1 AND m.key = $2
 
 def _outbox_statements(dialect: Dialect) -> tuple[str, str]:
     """Claim and next due. Their last parameters are the pools that are shut to each priority."""
-    due = ",".join(
-        _DUE.format(priority=p, shut=dialect.among("o.pool", 4 + p), skip_locked=dialect.skip_locked)
-        for p in PRIORITIES
-    )
+    own = {"goes_before": _GOES_BEFORE, "skip_locked": dialect.skip_locked}
+    due = ",".join(_DUE.format(priority=p, shut=dialect.among("o.pool", 4 + p), **own) for p in PRIORITIES)
     all_due = " UNION ALL ".join(f"SELECT id, due_at, {p} AS priority FROM due_{p}" for p in PRIORITIES)
     claim = _CLAIM.format(due=due, all_due=all_due, columns=OUTBOX.names)
     return claim, " UNION ALL ".join(
-        _NEXT_FREE.format(priority=p, shut=dialect.among("o.pool", 1 + p)) for p in PRIORITIES
+        _NEXT_FREE.format(priority=p, goes_before=_GOES_BEFORE, shut=dialect.among("o.pool", 1 + p)) for p in PRIORITIES
     )
 
 
