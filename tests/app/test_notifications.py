@@ -53,6 +53,18 @@ async def test_the_result_of_a_command_is_recorded_without_asking(desk: Desk) ->
     assert (await enterprise_of(desk)).heard_at is not None
 
 
+async def test_word_that_it_ran_after_all_corrects_an_expiry(desk: Desk) -> None:
+    command = await desk.command({"type": "LOCK", "duration": "60s"})
+    await desk.pay()
+    operation = (await desk.now(command)).operation or {}
+    desk.google.finish(str(operation["name"]), error={"code": 4, "message": "deadline"})
+    desk.clock.advance(120)
+    await desk.pay()
+    assert (await desk.now(command)).rung is Rung.EXPIRED_UNDELIVERED
+    assert await told(desk, "COMMAND", {**operation, "done": True}) is Verdict.TAKEN
+    assert (await desk.now(command)).rung is Rung.SUCCEEDED
+
+
 async def test_an_operation_that_is_not_finished_changes_nothing(desk: Desk) -> None:
     command = await desk.command({"type": "LOCK"})
     await desk.pay()

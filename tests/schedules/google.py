@@ -171,7 +171,7 @@ class Google:
             self.kick(phone)
 
     def _cancelled(self, operation: Operation) -> None:
-        if not operation.done and not operation.begun and self._is_known(operation.name):
+        if not operation.done and not operation.begun and not self.phones[operation.device].dropped:
             operation.error = {"code": CANCELLED, "message": "The operation was cancelled."}
             self._end(operation)
 

@@ -71,6 +71,11 @@ async def test_receipts(world: World) -> None:
     await world.added_command(receipt="bound")
     await world.added_command()
     assert await world.work.commands.bound_receipts(["bound", "free"]) == {"bound"}
+    found = await world.work.commands.find_by_receipt("bound")
+    assert found is not None
+    assert found.receipt == "bound"
+    assert await world.work.commands.find_by_receipt("free") is None
+    assert await (await new_world(world.store)).work.commands.find_by_receipt("bound") is None
 
 
 async def test_pushes_of_a_command_newest_first(world: World) -> None:

@@ -14,6 +14,7 @@ from heliograph.app.effects.upstream import look_at_once, result_of
 from heliograph.app.google_devices import GONE_STATE, take_over
 from heliograph.app.services import SECOND, Services, until_committed
 from heliograph.domain.devices import Enterprise
+from heliograph.domain.ladder import CORRECTABLE
 from heliograph.ports.channel import Notification
 from heliograph.ports.store import UnitOfWork
 
@@ -21,7 +22,6 @@ log = structlog.get_logger("heliograph.notifications")
 
 # An operation that we do not know may be one whose name is being committed just now. After this it is somebody else's.
 _STRANGER_AFTER_S = 600
-_MAX_LIVE = 1_000
 
 
 class Verdict(Enum):
@@ -55,14 +55,11 @@ async def _take_operation(s: Services, work: UnitOfWork, enterprise: Enterprise,
     name = str(operation["name"])
     if not name.startswith(f"{enterprise.name}/"):
         return _ignored(enterprise, n, "of another enterprise")
-    device = await work.devices.find_by_external_name(name.partition("/operations/")[0])
-    if device is None:
-        return _stranger(s, enterprise, n)
-    live = await work.commands.live_of_device(device.id, _MAX_LIVE)
-    command = next((c for c in live if c.receipt == name), None)
+    command = await work.commands.find_by_receipt(name)
     if command is None:
-        known = await work.commands.bound_receipts([name])
-        return _ignored(enterprise, n, "over already") if known else _stranger(s, enterprise, n)
+        return _stranger(s, enterprise, n)
+    if command.is_over and command.rung not in CORRECTABLE:
+        return _ignored(enterprise, n, "over already")
     event = result_of(s, command, operation)
     if event is None:
         return _ignored(enterprise, n, "not finished")

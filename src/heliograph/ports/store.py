@@ -51,6 +51,10 @@ class CommandRepository(Protocol):
         """One command, of the given device if one is named; None where there is none."""
         ...
 
+    async def find_by_receipt(self, receipt: str) -> Command | None:
+        """The command that an upstream operation belongs to."""
+        ...
+
     async def list_of_device(self, device_id: str, query: PageQuery) -> Page[Command]:
         """A device's commands; sorts by created_at, updated_at, type, rung."""
         ...

@@ -26,6 +26,7 @@ WHERE organization_id = $1 AND id = $2 AND (CAST($3 AS TEXT) IS NULL OR device_i
 """,
     ("text", "text", "text"),
 )
+_FIND_BY_RECEIPT = f"SELECT {COMMANDS.names} FROM commands WHERE organization_id = $1 AND receipt = $2"
 _LIVE = LookUp(
     f"SELECT {COMMANDS.names} {_OF_DEVICE} AND {LIVE} ORDER BY created_at, id LIMIT $3", ("text", "text", "bigint")
 )
@@ -57,6 +58,11 @@ class Commands:
     async def find(self, command_id: str, device_id: str | None = None) -> Command | None:
         """One command."""
         rows = await self._reader.look_up(_FIND, self._organization_id, command_id, device_id)
+        return COMMANDS.read(rows[0]) if rows else None
+
+    async def find_by_receipt(self, receipt: str) -> Command | None:
+        """The command that an upstream operation belongs to."""
+        rows = await self._reader.fetch(_FIND_BY_RECEIPT, self._organization_id, receipt)
         return COMMANDS.read(rows[0]) if rows else None
 
     async def list_of_device(self, device_id: str, query: PageQuery) -> Page[Command]:
