@@ -182,7 +182,7 @@ class OneChannel:
         return raw
 
     def administration(self, credentials: bytes, api_url: str | None) -> Administration:
-        raise NotImplementedError("setting up at Google is tested against the lab: tests/app/at_google.py")
+        raise AssertionError("setting up at Google is tested against the lab: tests/app/at_google.py")
 
     def usual_callback(self, api_url: str | None) -> str | None:
         return None

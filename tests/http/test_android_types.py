@@ -32,8 +32,8 @@ WRITTEN: list[tuple[str, Json]] = [
 
 def a_device(demo: Demo, **told: Any) -> HandDevice:
     """A device that is in the server's books alone: nothing happens to it."""
-    name = f"enterprises/LC0demo0001/devices/types-{next(_numbers)}"
-    return demo.api.new_device("android", externalName=name, **told)
+    name = f"types-{next(_numbers)}"
+    return demo.api.new_device("android", name, externalName=f"enterprises/LC0demo0001/devices/{name}", **told)
 
 
 def commands_of(api: Api, device: HandDevice) -> int:
@@ -49,7 +49,9 @@ def test_the_right_to_create_is_not_enough(needed: str, body: Json, demo: Demo, 
         assert fields_of(demo.key(*granted).post(device.device.commands, body)) == ["type"]
     # Neither is the type's own: it comes on top.
     assert error_of(demo.key(needed).post(device.device.commands, body)) == (401, 4001)
-    assert commands_of(demo.api, device) == 0  # and what is not stored is not sent
+    assert commands_of(demo.api, device) == 0
+    asked = [found["path"] for found in lab.requests("amapi")]
+    assert not [path for path in asked if path.endswith(f"/devices/{device.device.name}:issueCommand")]
 
 
 @pytest.mark.parametrize("granted", [("*", WIPE, INFO), (CREATE, WIPE, INFO)])
