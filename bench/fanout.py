@@ -30,6 +30,7 @@ from heliograph.domain.devices import Device, Organization
 from heliograph.domain.fields import Fields
 from heliograph.domain.ids import IdMinter
 from heliograph.domain.ladder import Command
+from heliograph.ports.push import Tools
 from heliograph.ports.store import UnitOfWork
 from heliograph.providers import ProviderRegistry, discover
 from heliograph.store import Hub, SqliteStore, migrate
@@ -156,7 +157,9 @@ async def _services(folder: Path, loop: SimulatedLoop, google: SimulatedGoogle) 
         new_id=IdMinter(lambda: clock.now() / SECOND, secrets.token_bytes),
         wakeups=hub,
         secrets=box,
-        providers=ProviderRegistry(discover([]), lambda org, id_: store.unit_of_work(org).setup.account(id_), box),
+        providers=ProviderRegistry(
+            discover([]), lambda org, id_: store.unit_of_work(org).setup.account(id_), box, Tools(clock)
+        ),
         channels=google,
         quota=Quota(store.system, clock, PER_MINUTE),
     )

@@ -33,6 +33,7 @@ from heliograph.http.app import Rates, build_app
 from heliograph.http.health import Health
 from heliograph.http.server_protocol import ConnectionLimits, HttpProtocol, LineProtocol
 from heliograph.operator_socket import serve_operator
+from heliograph.ports.push import Tools
 from heliograph.providers import ProviderRegistry, discover
 from heliograph.settings import Settings
 from heliograph.store import PostgresStore, SqliteStore, migrate
@@ -80,7 +81,9 @@ async def open_node(settings: Settings) -> AsyncIterator[Node]:
         if high_water > time.time_ns() // 1000 + 2_000_000:  # the wall clock is behind what was written before
             await store.clamp_outbox(clock.now(), int(limits.backoff_cap_s * 1_000_000))
         box = AesGcmBox(key)
-        providers = ProviderRegistry(discover(), lambda org, id_: store.unit_of_work(org).setup.account(id_), box)
+        providers = ProviderRegistry(
+            discover(), lambda org, id_: store.unit_of_work(org).setup.account(id_), box, Tools(clock)
+        )
         amapi = AmapiSettings(settings.amapi_url, settings.pubsub_url, settings.google_certs_url)
         channels = AmapiChannels(lambda org, id_: store.unit_of_work(org).setup.enterprise(id_), box, amapi)
         stack.push_async_callback(providers.close)

@@ -36,10 +36,14 @@ class Wire(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=True, rename
 
 
 class Target(Wire, frozen=True):
-    """An address at which a push provider reaches this app, for example a Pushy device token."""
+    """An address at which a push provider reaches this app, for example a Pushy device token.
+
+    `kind`: which of the provider's kinds of addresses it is; its usual one without it.
+    """
 
     provider: str
     token: str = ""
+    kind: str = ""
 
 
 class Register(Wire, frozen=True):

@@ -19,6 +19,7 @@ from heliograph.app.verbs import VERBS, call_verb
 from heliograph.channels import AmapiChannels, AmapiSettings
 from heliograph.domain.devices import Organization
 from heliograph.domain.ids import IdMinter
+from heliograph.ports.push import Tools
 from heliograph.providers import ProviderRegistry, discover
 from heliograph.store import Hub, SqliteStore, migrate
 from heliograph.system import AesGcmBox
@@ -104,7 +105,9 @@ async def open_office(folder: Path, per_minute: int = 600) -> AsyncIterator[Offi
     clock, box = Clock(), AesGcmBox(os.urandom(32))
     settings = AmapiSettings(lab.urls["amapiUrl"], lab.urls["pubsubUrl"])
     channels = AmapiChannels(lambda org, id_: store.unit_of_work(org).setup.enterprise(id_), box, settings)
-    providers = ProviderRegistry(discover([]), lambda org, id_: store.unit_of_work(org).setup.account(id_), box)
+    providers = ProviderRegistry(
+        discover([]), lambda org, id_: store.unit_of_work(org).setup.account(id_), box, Tools(clock)
+    )
     services = Services(
         store=store,
         clock=clock,

@@ -41,6 +41,7 @@ from heliograph.ports.channel import (
     Taken,
     Unreachable,
 )
+from heliograph.ports.push import Tools
 from heliograph.ports.store import UnitOfWork
 from heliograph.providers import ProviderRegistry, discover
 from heliograph.store import Hub, SqliteStore, migrate
@@ -247,7 +248,9 @@ async def desk(tmp_path: Path) -> AsyncIterator[Desk]:
     clock = Clock()
     google = Google(clock=clock)
     box = AesGcmBox(os.urandom(32))
-    providers = ProviderRegistry(discover([]), lambda org, id_: store.unit_of_work(org).setup.account(id_), box)
+    providers = ProviderRegistry(
+        discover([]), lambda org, id_: store.unit_of_work(org).setup.account(id_), box, Tools(clock)
+    )
     services = Services(
         store=store,
         clock=clock,

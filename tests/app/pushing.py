@@ -9,7 +9,17 @@ from dataclasses import dataclass, field
 import pytest
 
 from heliograph.domain.devices import PushTarget
-from heliograph.ports.push import Accepted, Forgotten, Outcome, PushMessage, StatusAnswer, WithdrawAnswer, Withdrawn
+from heliograph.ports.push import (
+    Accepted,
+    Forgotten,
+    Outcome,
+    ProbeAnswer,
+    PushMessage,
+    StatusAnswer,
+    WithdrawAnswer,
+    Withdrawn,
+    Works,
+)
 from tests.app.conftest import Desk
 
 
@@ -35,11 +45,14 @@ class Provider:
 
     async def status(self, reference: str, timeout_s: float) -> StatusAnswer:
         self.asked.set()
-        return Forgotten("only the agent can tell")
+        return Forgotten("too long ago")
 
     async def withdraw(self, reference: str) -> WithdrawAnswer:
         self.withdrawn.append(reference)
         return self.withdrawals.pop(0) if self.withdrawals else Withdrawn()
+
+    async def probe(self) -> ProbeAnswer:
+        return Works("always")
 
     async def close(self) -> None:
         """Nothing to let go of."""

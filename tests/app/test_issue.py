@@ -398,6 +398,20 @@ async def test_one_wrong_answer_that_a_device_is_gone_ends_no_search(desk: Desk)
     assert (await desk.now(command)).rung is Rung.ISSUED
 
 
+async def test_two_wrong_answers_with_silence_between_end_no_search(desk: Desk) -> None:
+    desk.google.answers = [Uncertain("cut")]
+    command = await desk.command({"type": "LOCK"})
+    await desk.pay()
+    desk.google.gone = True
+    await look_for(desk, 1)
+    desk.google.unreachable = True
+    await look_for(desk, absence_s(desk))
+    desk.google.unreachable = False
+    desk.clock.advance(30)
+    await desk.pay(times=1)
+    assert (await desk.now(command)).rung is Rung.QUEUED
+
+
 async def test_a_device_that_is_gone_ends_the_search_once_that_has_lasted(desk: Desk) -> None:
     desk.google.answers = [Uncertain("cut")]
     command = await desk.command({"type": "LOCK"})

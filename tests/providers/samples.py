@@ -6,8 +6,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from heliograph.domain.devices import PushTarget
-from heliograph.ports.push import PushMessage
+from heliograph.ports.push import PushMessage, Tools
+from heliograph.system import SystemClock
 
+TOOLS = Tools(SystemClock())
 WAKE = PushMessage(id="a" * 24, kind="wake", life_s=3600, command_id="b" * 24)
 NOTIFICATION = PushMessage(
     id="c" * 24, kind="notification", life_s=60, title="Hello", body="Wörld", data={"nested": {"n": [1, None]}}
@@ -22,6 +24,8 @@ class Contract:
 
     `config`: settings as an operator writes them, leading to the server at `url`. `secrets`: whatever of it, or of
     `token`, must never be shown. `is_remote`: it speaks to a server. `wrong`: settings that must be refused.
+    `bad_tokens`: what is no address of one device of `token_kind` (empty = the usual kind).
+    `probes_nobody`: no service can be asked whether the account works.
     """
 
     config: dict[str, Any]
@@ -29,6 +33,9 @@ class Contract:
     token: str
     is_remote: bool = True
     wrong: list[dict[str, Any]] = field(default_factory=list)
+    bad_tokens: list[str] = field(default_factory=list)
+    token_kind: str = ""
+    probes_nobody: bool = False
 
 
 def target(kind: str, token: str) -> PushTarget:

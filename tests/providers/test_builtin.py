@@ -5,10 +5,10 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from heliograph.ports.push import Accepted, Forgotten, PushMessage, Withdrawn
+from heliograph.ports.push import Accepted, CannotTell, PushMessage, Withdrawn
 from heliograph.providers import builtin, offer_of
 from heliograph_protocol.messages import MAX_MESSAGE_BYTES, Orders
-from tests.providers.samples import MESSAGES, Contract, target
+from tests.providers.samples import MESSAGES, TOOLS, Contract, target
 
 
 def contract(url: str) -> Contract:
@@ -17,9 +17,9 @@ def contract(url: str) -> Contract:
 
 @pytest.mark.parametrize("message", MESSAGES)
 async def test_a_push_is_accepted_under_our_own_id(message: PushMessage) -> None:
-    line = builtin.PLUGIN.build({})
+    line = builtin.PLUGIN.build({}, TOOLS)
     assert await line.send(message, target("builtin", "")) == Accepted(message.id)
-    assert isinstance(await line.status(message.id, 1), Forgotten)
+    assert isinstance(await line.status(message.id, 1), CannotTell)
     assert await line.withdraw(message.id) == Withdrawn()
     await line.close()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
+import re
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -15,10 +16,12 @@ from heliograph.domain.errors import InvalidInput
 from heliograph.domain.fields import Fields
 from heliograph.ports.push import (
     Accepted,
+    CannotTell,
     CannotWithdraw,
     Forgotten,
     Outcome,
     Pending,
+    ProbeAnswer,
     ProviderPlugin,
     PushProvider,
     RetryLater,
@@ -26,9 +29,10 @@ from heliograph.ports.push import (
     Unavailable,
     WithdrawAnswer,
     Withdrawn,
+    Works,
 )
 from heliograph.providers import discover
-from tests.providers.samples import MESSAGES, WAKE, Contract, target
+from tests.providers.samples import MESSAGES, TOOLS, WAKE, Contract, target
 from tests.support.secrets_in_logs import LogWatch
 from tests.support.wire import Action, Answer, Raw, Wire
 
@@ -64,7 +68,7 @@ async def wire() -> AsyncIterator[Wire]:
 def build(plugin: ProviderPlugin, contract: Contract) -> PushProvider:
     # Through JSON and back, as it lies in the database.
     stored = msgspec.json.encode(plugin.read_config(Fields(contract.config)))
-    return plugin.build(msgspec.json.decode(stored))
+    return plugin.build(msgspec.json.decode(stored), TOOLS)
 
 
 @every_plugin
@@ -92,9 +96,28 @@ def test_wrong_settings_are_refused_without_repeating_them(kind: str) -> None:
         assert [secret for secret in contract.secrets if secret in str(refusal.value)] == []
 
 
+@every_plugin
+def test_what_is_no_address_of_one_device_is_told(kind: str) -> None:
+    plugin, contract = PLUGINS[kind], contract_of(kind, "http://127.0.0.1:1")
+    token_kind = contract.token_kind or next(iter(plugin.tokens))
+
+    def is_address(token: str) -> bool:
+        fits = re.fullmatch(plugin.tokens[token_kind], token) is not None
+        return fits and plugin.check_token(token_kind, token) is None
+
+    assert is_address(contract.token)
+    bad = [*contract.bad_tokens, *(["with space", "x" * 10_000, "", "nul\0"] if plugin.needs_account else [])]
+    assert [token for token in bad if is_address(token)] == []
+
+
 async def use(provider: PushProvider, kind: str, contract: Contract) -> list[Any]:
     outcomes: list[Any] = [await provider.send(message, target(kind, contract.token)) for message in MESSAGES]
-    return [*outcomes, await provider.status("reference", 30), await provider.withdraw("reference")]
+    return [
+        *outcomes,
+        await provider.status("reference", 30),
+        await provider.withdraw("reference"),
+        await provider.probe(),
+    ]
 
 
 @every_plugin
@@ -113,11 +136,12 @@ async def test_whatever_the_service_answers_is_a_value_without_secrets(
     seen: list[Any] = []
     for answer in answers if contract.is_remote else answers[:1]:
         wire.otherwise = answer
-        *sent, status, withdrawn = await use(provider, kind, contract)
+        *sent, status, withdrawn, probed = await use(provider, kind, contract)
         assert all(isinstance(outcome, Outcome) for outcome in sent), answer
         assert isinstance(status, StatusAnswer), answer
         assert isinstance(withdrawn, WithdrawAnswer), answer
-        seen += [*sent, status, withdrawn]
+        assert isinstance(probed, ProbeAnswer), answer
+        seen += [*sent, status, withdrawn, probed]
     await provider.close()
     watch.assert_none_of(contract.secrets, seen)
 
@@ -130,10 +154,11 @@ async def test_nothing_but_the_services_own_word_is_a_success(kind: str, wire: W
     provider = build(PLUGINS[kind], contract)
     for answer in [Answer(status, b"<html>") for status in range(400, 600)] + [Raw(cut) for cut in CUTS]:
         wire.otherwise = answer
-        *sent, status, withdrawn = await use(provider, kind, contract)
+        *sent, status, withdrawn, probed = await use(provider, kind, contract)
         assert not any(isinstance(outcome, Accepted) for outcome in sent), answer
         assert not isinstance(status, Pending), answer
         assert not isinstance(withdrawn, Withdrawn), answer
+        assert contract.probes_nobody or not isinstance(probed, Works), answer
     await provider.close()
 
 
@@ -144,10 +169,11 @@ async def test_without_the_service_it_says_try_again(kind: str, wire: Wire) -> N
         return
     provider = build(PLUGINS[kind], contract)
     wire.otherwise = Raw(b"")
-    *sent, status, withdrawn = await use(provider, kind, contract)
+    *sent, status, withdrawn, probed = await use(provider, kind, contract)
     assert all(isinstance(outcome, RetryLater) for outcome in sent)
-    assert isinstance(status, Unavailable | Forgotten)
+    assert isinstance(status, Unavailable | Forgotten | CannotTell)
     assert isinstance(withdrawn, Unavailable | CannotWithdraw)
+    assert contract.probes_nobody or isinstance(probed, Unavailable)
     await provider.close()
     # After close it still answers, and still with values.
     assert isinstance(await provider.send(WAKE, target(kind, contract.token)), RetryLater)

@@ -15,6 +15,7 @@ from heliograph.ports.push import (
     Accepted,
     CannotWithdraw,
     Forgotten,
+    Misconfigured,
     Outcome,
     Pending,
     PushMessage,
@@ -133,19 +134,19 @@ def evidence(status: int, code: str) -> dict[str, Any]:
         ),
         (
             failure(400, "RATE_LIMIT_EXCEEDED"),
-            RetryLater(Verdict.LIMIT, evidence=evidence(400, "RATE_LIMIT_EXCEEDED")),
+            RetryLater(Verdict.LIMIT, account_wide=True, evidence=evidence(400, "RATE_LIMIT_EXCEEDED")),
         ),
-        (failure(400, "INVALID_API_KEY"), RetryLater(Verdict.KEY, evidence=evidence(400, "INVALID_API_KEY"))),
+        (failure(400, "INVALID_API_KEY"), Misconfigured(Verdict.KEY, evidence=evidence(400, "INVALID_API_KEY"))),
         (failure(200, "INVALID_PARAM"), Rejected(Verdict.REJECTED, evidence=evidence(200, "INVALID_PARAM"))),
-        (failure(401, "INVALID_API_KEY"), RetryLater(Verdict.KEY, evidence=evidence(401, "INVALID_API_KEY"))),
-        (Answer(403, b""), RetryLater(Verdict.KEY, evidence={"status": 403})),
+        (failure(401, "INVALID_API_KEY"), Misconfigured(Verdict.KEY, evidence=evidence(401, "INVALID_API_KEY"))),
+        (Answer(403, b""), Misconfigured(Verdict.KEY, evidence={"status": 403})),
         (Answer(400, b"<html>"), RetryLater(Verdict.LATER, evidence={"status": 400})),
         (Answer(404, b"<html>"), RetryLater(Verdict.LATER, evidence={"status": 404})),
         (
             failure(429, "RATE_LIMIT_EXCEEDED", Retry_After="17"),
-            RetryLater(Verdict.LIMIT, 17.0, evidence=evidence(429, "RATE_LIMIT_EXCEEDED")),
+            RetryLater(Verdict.LIMIT, 17.0, account_wide=True, evidence=evidence(429, "RATE_LIMIT_EXCEEDED")),
         ),
-        (Answer(429, b"", missing=4), RetryLater(Verdict.LIMIT, evidence={"status": 429})),
+        (Answer(429, b"", missing=4), RetryLater(Verdict.LIMIT, account_wide=True, evidence={"status": 429})),
         (Answer(503, b"", {"Retry-After": "2"}), RetryLater(Verdict.LATER, 2.0, evidence={"status": 503})),
         (Answer(500, b""), RetryLater(Verdict.UNCLEAR, uncertain=True, evidence={"status": 500})),
         (Answer(502, b"<html>"), RetryLater(Verdict.UNCLEAR, uncertain=True, evidence={"status": 502})),
@@ -296,7 +297,7 @@ def test_the_size_is_that_of_the_data_on_the_wire() -> None:
 
 def test_settings_have_a_default_address() -> None:
     config = pushy.PLUGIN.read_config(Fields({"apiKey": "k1"}))
-    assert config == {"apiKey": "k1", "baseUrl": "https://api.pushy.me"}
+    assert config == {"apiKey": "k1", "baseUrl": "https://api.pushy.me", "requestsPerMinute": 800}
 
 
 def test_settings_name_all_that_is_wrong() -> None:

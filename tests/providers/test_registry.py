@@ -11,8 +11,9 @@ import msgspec
 import pytest
 
 from heliograph.domain.devices import ProviderAccount
-from heliograph.ports.push import ProviderPlugin, Providers, PushProvider
+from heliograph.ports.push import ProviderPlugin, Providers, PushProvider, Tools
 from heliograph.providers import ProviderRegistry, builtin, discover
+from tests.providers.samples import TOOLS
 from tests.support.sealing import TestBox
 from tests.support.secrets_in_logs import LogWatch
 
@@ -33,7 +34,7 @@ class Entry:
 class Fake(builtin.Builtin):
     """A provider that remembers what it was built from, and whether it was closed."""
 
-    def __init__(self, config: Mapping[str, Any]) -> None:
+    def __init__(self, config: Mapping[str, Any], tools: Tools) -> None:
         self.key, self.closed = config["key"], False
 
     async def close(self) -> None:
@@ -91,7 +92,7 @@ def stored() -> Stored:
 @pytest.fixture
 async def registry(stored: Stored) -> AsyncIterator[ProviderRegistry]:
     plugins = {"fake": plugin(), "other": plugin("other"), "builtin": builtin.PLUGIN}
-    registry = ProviderRegistry(plugins, stored.load, TestBox())
+    registry = ProviderRegistry(plugins, stored.load, TestBox(), TOOLS)
     yield registry
     await registry.close()
 

@@ -12,6 +12,7 @@ from heliograph.app.effects import EFFECTS
 from heliograph.app.services import Limits, Services
 from heliograph.app.sweep import sweep_forever
 from heliograph.domain.ids import IdMinter
+from heliograph.ports.push import Tools
 from heliograph.providers import ProviderRegistry
 from tests.schedules.store import BEGAN, ProcessStore
 from tests.schedules.wire import Wire
@@ -84,7 +85,7 @@ class Process:
             new_id=IdMinter(lambda: clock.now() / 1e6, self.world.dice.randbytes),
             wakeups=self.world.hub,
             secrets=OpenBox(),
-            providers=ProviderRegistry({}, self._no_account, OpenBox()),
+            providers=ProviderRegistry({}, self._no_account, OpenBox(), Tools(clock)),
             channels=Wire(self),
             limits=LIMITS,
         )

@@ -54,21 +54,29 @@ async def register_agent(s: Services, device: Device, message: Register) -> Regi
         raise InvalidInput.of("app", f"must be one of {', '.join(APPS)}")
     if len(message.targets) > MAX_ITEMS or any(len(t.token) > 4096 for t in message.targets):
         raise InvalidInput.of("targets", "has too many or too long entries")
-    unknown = [t.provider for t in message.targets if s.providers.plugin(t.provider) is None]
-    if unknown:
-        raise InvalidInput.of("targets", "names a provider that is not known here")
-    if not all(_is_token(s, t) for t in message.targets):
-        raise InvalidInput.of("targets", "holds a token that is not one of a device")
+    targets = [_target(s, device, message.app, t) for t in message.targets]
     now = s.clock.now()
-    targets = [PushTarget(device.id, message.app, t.provider, None, t.token, now) for t in message.targets]
     work = s.store.unit_of_work(device.organization_id)
     await work.devices.register(device.id, message.app, targets, now)
     return Registered(device_id=device.id, platform=device.platform)
 
 
-def _is_token(s: Services, target: Target) -> bool:
-    plugin = s.providers.plugin(target.provider)
-    return plugin is None or not plugin.token or re.fullmatch(plugin.token, target.token) is not None
+def _target(s: Services, device: Device, app: str, said: Target) -> PushTarget:
+    """An address that an agent names, as its provider takes it."""
+    plugin = s.providers.plugin(said.provider)
+    if plugin is None:
+        raise InvalidInput.of("targets", "names a provider that is not known here")
+    if device.platform not in plugin.platforms:
+        raise InvalidInput.of("targets", f"{plugin.kind} does not reach {device.platform} devices")
+    kind = said.kind or next(iter(plugin.tokens))
+    if kind not in plugin.tokens:
+        raise InvalidInput.of("targets", f"{plugin.kind} has no such kind of address: {', '.join(plugin.tokens)}")
+    if re.fullmatch(plugin.tokens[kind], said.token) is None:
+        raise InvalidInput.of("targets", "holds a token that is not one of a device")
+    fault = plugin.check_token(kind, said.token)
+    if fault:
+        raise InvalidInput.of("targets", fault)
+    return PushTarget(device.id, app, plugin.kind, None, said.token, s.clock.now(), kind)
 
 
 async def check_in(s: Services, device: Device, app: str, message: CheckIn) -> Orders:

@@ -86,6 +86,10 @@ class Dispatcher:
             return _LONGEST_SLEEP_S
         return min(_LONGEST_SLEEP_S, max(0.001, (due - s.clock.now()) / SECOND))
 
+    def _paused(self) -> dict[str, int]:
+        """Pools of which nothing is wanted for now, each until when (microseconds)."""
+        return self._s.health.paused(self._s.clock.now())
+
     def _room(self) -> int:
         """How many effects, of whatever pool and priority, leave every pool within the share it has not used up yet."""
         bounds = sorted(ceil(self._s.limits.pool_concurrency * part) for part in _SHARES)
@@ -93,12 +97,15 @@ class Dispatcher:
         return min(bound - n for n in used for bound in bounds if bound > n)
 
     def _crowded(self) -> list[list[str]]:
-        """For each priority, the pools that have their share of places."""
-        share = self._s.limits.pool_concurrency
-        return [[pool for pool, n in self._places.items() if pool and n >= share * part] for part in _SHARES]
+        """For each priority, the pools that have their share of places, and those that are paused."""
+        share, paused = self._s.limits.pool_concurrency, list(self._paused())
+        full = [[pool for pool, n in self._places.items() if pool and n >= share * part] for part in _SHARES]
+        return [pools + paused for pools in full]
 
     async def _sleep(self, waiter: Waiter, seconds: float) -> None:
-        """Until something is owed, `seconds` are over, or a place is free in a pool that was full."""
+        """Until something is owed, `seconds` are over, a pause is, or a place is free in a pool that was full."""
+        if paused := self._paused():
+            seconds = min(seconds, max(0.001, (min(paused.values()) - self._s.clock.now()) / SECOND))
         if not any(self._crowded()):
             await waiter.wait(seconds)
             return

@@ -37,7 +37,7 @@ async def choose_target(s: Services, work: UnitOfWork, device: Device, app: str)
     accounts: list[ProviderAccount] | None = None
     for target in await work.devices.targets(device.id, app):
         plugin = s.providers.plugin(target.provider)
-        if plugin is None:
+        if plugin is None or target.dead_at is not None:
             continue
         if not plugin.needs_account:
             ranked.append((_NO_ACCOUNT, ChosenTarget(target.provider, None, plugin.max_life_s)))

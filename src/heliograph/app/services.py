@@ -6,6 +6,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from heliograph.app.account_health import AccountHealth
 from heliograph.app.quota import Pace, Quota
 from heliograph.domain.errors import Conflict
 from heliograph.domain.ladder import Command, Failed, Reason
@@ -73,25 +74,27 @@ class Absences:
     `what` is missed of a command: the operation of an attempt, the device it went to, or an operation that was known.
     """
 
-    _first: dict[tuple[str, str], int] = field(default_factory=dict)
+    _seen: dict[tuple[str, str], tuple[int, int]] = field(default_factory=dict)  # → since when, in how many looks
 
-    def seen(self, command_id: str, what: str, asked: int) -> int:
-        """Note one more look without a trace; answers for how many microseconds it has been so.
+    def seen(self, command_id: str, what: str, asked: int, *, looks: int = 2) -> int:
+        """Note one more look without a trace; answers for how many microseconds it has been so, 0 before `looks` looks.
 
         `asked` = when the look began, by the clock that nobody sets: its answer may be old by the time it is read.
         """
-        if len(self._first) >= _MOST_ABSENCES:
-            self._first.clear()  # others decided about most of them: begin again, which only takes longer
-        return asked - self._first.setdefault((command_id, what), asked)
+        if len(self._seen) >= _MOST_ABSENCES:
+            self._seen.clear()  # others decided about most of them: begin again, which only takes longer
+        first, before = self._seen.get((command_id, what), (asked, 0))
+        self._seen[command_id, what] = first, before + 1
+        return asked - first if before + 1 >= looks else 0
 
     def is_missed(self, command_id: str, what: str) -> bool:
         """Whether the latest look was one without a trace."""
-        return (command_id, what) in self._first
+        return (command_id, what) in self._seen
 
     def forget(self, command_id: str, what: str | None = None) -> None:
         """It is decided, or was seen. None = all that was missed of the command."""
-        for key in [key for key in self._first if key[0] == command_id and what in (None, key[1])]:
-            del self._first[key]
+        for key in [key for key in self._seen if key[0] == command_id and what in (None, key[1])]:
+            del self._seen[key]
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +113,7 @@ class Services:
     absences: Absences = field(default_factory=Absences)
     quota: Quota | None = None  # None = no limit
     pace: Pace = field(default_factory=Pace)
+    health: AccountHealth = field(default_factory=AccountHealth)
 
     def end_waits(self) -> None:
         """Let everybody who waits for a record answer with what is known now."""

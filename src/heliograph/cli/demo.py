@@ -168,7 +168,7 @@ async def ensure_records(node: Node, plan: DemoPlan, lab: Lab) -> None:
             )
         )
     if await setup.account(plan.account_id) is None:
-        config = {"apiKey": plan.pushy_key, "baseUrl": lab.pushy_url}
+        config = {"apiKey": plan.pushy_key, "baseUrl": lab.pushy_url, "requestsPerMinute": 0}
         sealed = node.services.secrets.seal(msgspec.json.encode(config))
         await setup.add_account(
             ProviderAccount(plan.account_id, plan.organization.id, "pushy", "demo", sealed, now, now, is_default=True)

@@ -104,7 +104,11 @@ class Device:
 
 @dataclass(frozen=True, slots=True)
 class PushTarget:
-    """An address of one app on one device that a provider takes. `token` is empty for our own line."""
+    """An address of one app on one device that a provider takes. `token` is empty for our own line.
+
+    `kind`: which of the provider's kinds of addresses it is. `dead_at`: since when it is not used any more, because
+    the provider refused it; a new registration revives it.
+    """
 
     device_id: str
     app: str
@@ -112,11 +116,18 @@ class PushTarget:
     account_id: str | None
     token: str
     registered_at: int
+    kind: str = ""
+    dead_at: int | None = None
+    dead_reason: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class ProviderAccount:
-    """One organization's credentials for a push provider; `config` is sealed JSON."""
+    """One organization's credentials for a push provider; `config` is sealed JSON.
+
+    `expires_at`: when the credentials end, as far as they say. `fault`: why pushes do not go through it since
+    `fault_at`; None while they do.
+    """
 
     id: str
     organization_id: str
@@ -127,3 +138,6 @@ class ProviderAccount:
     updated_at: int
     is_default: bool = False
     disabled_at: int | None = None
+    expires_at: int | None = None
+    fault: str | None = None
+    fault_at: int | None = None

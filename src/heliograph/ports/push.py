@@ -5,10 +5,12 @@ A provider is one file in `heliograph.providers` that ends in `PLUGIN = Provider
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from enum import IntEnum
 from typing import Any, Protocol
 
-from heliograph.domain.devices import PushTarget
+from heliograph.domain.devices import PLATFORMS, PushTarget
 from heliograph.domain.fields import Fields
+from heliograph.ports.clock import Clock
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,24 +40,41 @@ class Accepted:
 
 @dataclass(frozen=True, slots=True)
 class Rejected:
-    """The provider will never take this push. `token_gone`: the address itself is dead."""
+    """The provider will never take this push.
+
+    `token_gone`: because of the address; it is dead, unless it was registered after `gone_since` (microseconds, where
+    the provider says since when).
+    """
 
     reason: str
     token_gone: bool = False
+    gone_since: int | None = None
     evidence: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class RetryLater:
-    """Not now. `after_s` from Retry-After; `uncertain`: the push may have been taken all the same."""
+    """Not now. `after_s` from Retry-After; `uncertain`: the push may have been taken all the same.
+
+    `account_wide`: nothing goes through this account for now; else only this push, or this device, has to wait.
+    """
 
     reason: str
     after_s: float | None = None
     uncertain: bool = False
+    account_wide: bool = False
     evidence: dict[str, Any] = field(default_factory=dict)
 
 
-Outcome = Accepted | Rejected | RetryLater
+@dataclass(frozen=True, slots=True)
+class Misconfigured:
+    """The provider refuses the account: its credentials or settings. Nothing was sent; push and address may be fine."""
+
+    reason: str
+    evidence: dict[str, Any] = field(default_factory=dict)
+
+
+Outcome = Accepted | Rejected | RetryLater | Misconfigured
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,9 +87,14 @@ class Pending:
 
 @dataclass(frozen=True, slots=True)
 class Forgotten:
-    """The provider knows no such push (any more), or never can tell."""
+    """The provider knows no such push (any more)."""
 
     reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class CannotTell:
+    """This provider never says what became of a push: only the agent's acknowledgement does."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +105,7 @@ class Unavailable:
     after_s: float | None = None
 
 
-StatusAnswer = Pending | Forgotten | Unavailable
+StatusAnswer = Pending | Forgotten | CannotTell | Unavailable
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,11 +123,21 @@ class CannotWithdraw:
 WithdrawAnswer = Withdrawn | CannotWithdraw | Unavailable
 
 
+@dataclass(frozen=True, slots=True)
+class Works:
+    """The provider takes the account's credentials. `detail`: a sentence on what was tried."""
+
+    detail: str
+
+
+ProbeAnswer = Works | Misconfigured | Unavailable
+
+
 class PushProvider(Protocol):
-    """One account at one push service."""
+    """One account at one push service. Each call ends within a deadline of the provider's own."""
 
     async def send(self, message: PushMessage, target: PushTarget) -> Outcome:
-        """Hand one push to the service, within a deadline of the provider's own."""
+        """Hand one push to the service."""
         ...
 
     async def status(self, reference: str, timeout_s: float) -> StatusAnswer:
@@ -114,9 +148,28 @@ class PushProvider(Protocol):
         """Take an undelivered push back."""
         ...
 
+    async def probe(self) -> ProbeAnswer:
+        """Ask whether the service takes the account, without reaching any device."""
+        ...
+
     async def close(self) -> None:
         """Let go of connections."""
         ...
+
+
+class Route(IntEnum):
+    """In which order the addresses of an app are tried."""
+
+    LINE = 0  # our own, when the agent holds it
+    VENDOR = 1  # the platform's push service
+    RELAY = 2  # a broker or distributor besides
+
+
+@dataclass(frozen=True, slots=True)
+class Tools:
+    """What a provider is built with besides its settings."""
+
+    clock: Clock
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,21 +178,33 @@ class ProviderPlugin:
 
     `read_config` validates the operator's settings (secrets included, collected errors in `Fields`) and returns the
     JSON object that `build` gets back. `check` names the reason why a message can never be sent, before anything is
-    stored. `max_life_s` is the longest life the service offers. `tells_delivery`: it can say what still waits.
-    `addresses`: the settings that say where credentials are sent to, each with its usual value.
-    `token`: the pattern of what one device's address looks like; a service may take others that reach many devices.
+    stored. `max_life_s` is the longest life the service offers.
+
+    `tokens`: the kinds of addresses, each with the pattern that one of a single device matches as a whole (a service
+    may take others that reach many); the first is meant where an agent names none. `check_token(kind, token)` names
+    what the pattern cannot see. `platforms`: whose agents may register such an address. `route`: its place in the
+    order of tries.
+
+    `tells_delivery`: `status` can say what still waits. `per_minute`: requests that the service gives an account
+    (0 = no limit known); a setting `requestsPerMinute` overrides it. `expires_at(config)`: when credentials end
+    (microseconds). `addresses`: the settings that say where credentials are sent to, each with its usual value.
     """
 
     kind: str
     read_config: Callable[[Fields], dict[str, Any]]
-    build: Callable[[Mapping[str, Any]], PushProvider]
+    build: Callable[[Mapping[str, Any], Tools], PushProvider]
     check: Callable[[PushMessage], str | None]
     max_life_s: int
+    tokens: Mapping[str, str]
+    platforms: frozenset[str] = frozenset(PLATFORMS)
+    route: Route = Route.VENDOR
+    check_token: Callable[[str, str], str | None] = lambda kind, token: None  # noqa: ARG005
     tells_delivery: bool = False
     needs_account: bool = True
-    config_help: dict[str, str] = field(default_factory=dict)
+    per_minute: int = 0
+    expires_at: Callable[[Mapping[str, Any]], int | None] = lambda config: None  # noqa: ARG005
+    config_help: Mapping[str, str] = field(default_factory=dict)
     addresses: Mapping[str, str] = field(default_factory=dict)
-    token: str = ""
 
 
 class Providers(Protocol):
@@ -155,4 +220,8 @@ class Providers(Protocol):
 
     async def provider(self, organization_id: str, kind: str, account_id: str | None) -> PushProvider | None:
         """The provider behind an account; None when it is gone, disabled, or of another kind."""
+        ...
+
+    def per_minute(self, account_id: str) -> int:
+        """How many requests a minute an account may make that `provider` gave out; 0 = no limit."""
         ...

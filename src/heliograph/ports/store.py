@@ -121,11 +121,19 @@ class DeviceRepository(Protocol):
         ...
 
     async def targets(self, device_id: str, app: str | None = None) -> Sequence[PushTarget]:
-        """The push addresses of a device's apps, newest first."""
+        """The push addresses of a device's apps, newest first; those that are dead included."""
         ...
 
     async def register(self, device_id: str, app: str, targets: Sequence[PushTarget], now: int) -> None:
         """Replace an app's addresses and note that the device was seen."""
+        ...
+
+    async def quarantine(self, target: PushTarget, reason: str, since: int, now: int) -> None:
+        """Use an address no more, unless it was registered after `since` (microseconds)."""
+        ...
+
+    async def revive(self, target: PushTarget) -> None:
+        """Use an address again that was given up by mistake."""
         ...
 
 
@@ -177,6 +185,14 @@ class SetupRepository(Protocol):
 
     async def add_account(self, account: ProviderAccount) -> None:
         """Store a provider account; a default one replaces the default of its kind."""
+        ...
+
+    async def save_account(self, account: ProviderAccount) -> None:
+        """Overwrite a provider account, but for its fault; NotFound where there is none."""
+        ...
+
+    async def note_fault(self, account_id: str, fault: str | None, now: int) -> bool:
+        """Note why pushes do not go through an account, or that they do (None); whether that is news."""
         ...
 
     async def keys(self) -> list[ApiKey]:

@@ -5,6 +5,7 @@ Packages outside add theirs with an entry point of the group `heliograph.provide
 
 import importlib
 import pkgutil
+import re
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass
 from importlib.metadata import entry_points
@@ -15,8 +16,18 @@ import msgspec
 import structlog
 
 from heliograph.domain.devices import ProviderAccount
+from heliograph.domain.fields import Fields
 from heliograph.ports.clock import SecretBox
-from heliograph.ports.push import ProviderPlugin, PushMessage, PushProvider
+from heliograph.ports.push import (
+    CannotTell,
+    CannotWithdraw,
+    ProviderPlugin,
+    PushMessage,
+    PushProvider,
+    StatusAnswer,
+    Tools,
+    WithdrawAnswer,
+)
 from heliograph_protocol.messages import PushOffer
 
 log = structlog.get_logger("heliograph.providers")
@@ -83,6 +94,31 @@ def encoded_size(value: Any) -> int | None:
         return None
 
 
+def whole_number(fields: Fields, name: str, usual: int, most: int) -> int:
+    """A setting that is a number, also where it comes as text from a command line; 0 is allowed."""
+    text = fields.raw.get(name)
+    if isinstance(text, str) and re.fullmatch(r"[0-9]{1,12}", text):
+        fields = Fields({name: int(text)}, fields.path, fields.errors)
+    value = fields.number(name, maximum=most)
+    if value is not None and not value.is_integer():
+        fields.wrong(name, "must be a whole number")
+    return usual if value is None else int(value)
+
+
+class OneWay:
+    """What providers have in common that only ever take pushes."""
+
+    async def status(self, reference: str, timeout_s: float) -> StatusAnswer:
+        """Nothing: the agent's acknowledgement is the only word on a push."""
+        del reference, timeout_s
+        return CannotTell()
+
+    async def withdraw(self, reference: str) -> WithdrawAnswer:
+        """Nothing: what was taken is taken."""
+        del reference
+        return CannotWithdraw("this provider has no way to take a push back")
+
+
 LoadAccount = Callable[[str, str], Awaitable[ProviderAccount | None]]
 
 
@@ -92,6 +128,7 @@ class _Built:
 
     state: tuple[str, int, bytes]
     provider: PushProvider | None
+    per_minute: int = 0
 
 
 class ProviderRegistry:
@@ -100,8 +137,10 @@ class ProviderRegistry:
     `load(organization_id, account_id)` gives the account as it is stored now; a changed one is built anew.
     """
 
-    def __init__(self, plugins: Mapping[str, ProviderPlugin], load: LoadAccount, secrets: SecretBox) -> None:
-        self._plugins, self._load, self._secrets = plugins, load, secrets
+    def __init__(
+        self, plugins: Mapping[str, ProviderPlugin], load: LoadAccount, secrets: SecretBox, tools: Tools
+    ) -> None:
+        self._plugins, self._load, self._secrets, self._tools = plugins, load, secrets, tools
         self._built: dict[str, _Built] = {}
         self._without_account: dict[str, PushProvider] = {}
 
@@ -120,7 +159,7 @@ class ProviderRegistry:
             return None
         if not plugin.needs_account:
             if kind not in self._without_account:
-                self._without_account[kind] = plugin.build({})
+                self._without_account[kind] = plugin.build({}, self._tools)
             return self._without_account[kind]
         account = None if account_id is None else await self._load(organization_id, account_id)
         if account is None or account.organization_id != organization_id or account.provider != kind:
@@ -130,24 +169,31 @@ class ProviderRegistry:
             return None
         return await self._current(plugin, account)
 
+    def per_minute(self, account_id: str) -> int:
+        """How many requests a minute an account may make that `provider` gave out; 0 = no limit."""
+        built = self._built.get(account_id)
+        return built.per_minute if built is not None else 0
+
     async def _current(self, plugin: ProviderPlugin, account: ProviderAccount) -> PushProvider | None:
         state = (account.provider, account.updated_at, account.config)
         built = self._built.get(account.id)
         if built is not None and built.state == state:
             return built.provider
         # Put in its place before anything is awaited: two callers never build two.
-        self._built[account.id] = fresh = _Built(state, self._build(plugin, account))
+        self._built[account.id] = fresh = self._build(plugin, account, state)
         if built is not None and built.provider is not None:
             await built.provider.close()
         return fresh.provider
 
-    def _build(self, plugin: ProviderPlugin, account: ProviderAccount) -> PushProvider | None:
+    def _build(self, plugin: ProviderPlugin, account: ProviderAccount, state: tuple[str, int, bytes]) -> _Built:
         try:
-            return plugin.build(msgspec.json.decode(self._secrets.open(account.config), type=dict[str, Any]))
+            config = msgspec.json.decode(self._secrets.open(account.config), type=dict[str, Any])
+            per_minute = int(config.get("requestsPerMinute", plugin.per_minute))
+            return _Built(state, plugin.build(config, self._tools), per_minute)
         except (ValueError, LookupError, TypeError) as error:
             # The kind of fault only: messages of decoders may repeat what they read.
             log.warning("provider account cannot be used", account=account.id, why=type(error).__name__)
-            return None
+            return _Built(state, None)
 
     async def _drop(self, account_id: str) -> None:
         built = self._built.pop(account_id, None)

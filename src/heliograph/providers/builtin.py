@@ -11,13 +11,17 @@ from heliograph.domain.devices import PushTarget
 from heliograph.domain.fields import Fields
 from heliograph.ports.push import (
     Accepted,
-    Forgotten,
+    CannotTell,
     Outcome,
+    ProbeAnswer,
     ProviderPlugin,
     PushMessage,
+    Route,
     StatusAnswer,
+    Tools,
     WithdrawAnswer,
     Withdrawn,
+    Works,
 )
 from heliograph.providers import encoded_size, offer_of
 from heliograph_protocol.messages import MAX_MESSAGE_BYTES, Orders
@@ -38,12 +42,16 @@ class Builtin:
     async def status(self, reference: str, timeout_s: float) -> StatusAnswer:
         """Never an answer of its own: until the agent acknowledges, the push counts as pending (decision 19)."""
         del reference, timeout_s
-        return Forgotten("the agent's acknowledgement is the only word on a push of our own line")
+        return CannotTell()
 
     async def withdraw(self, reference: str) -> WithdrawAnswer:
         """Done with the record: a push that is over is not offered any more."""
         del reference
         return Withdrawn()
+
+    async def probe(self) -> ProbeAnswer:
+        """There is nobody to ask."""
+        return Works("it is our own")
 
     async def close(self) -> None:
         """Nothing to let go of."""
@@ -55,8 +63,8 @@ def _read_config(fields: Fields) -> dict[str, Any]:
     return {}
 
 
-def _build(config: Mapping[str, Any]) -> Builtin:
-    del config
+def _build(config: Mapping[str, Any], tools: Tools) -> Builtin:
+    del config, tools
     return Builtin()
 
 
@@ -74,5 +82,7 @@ PLUGIN = ProviderPlugin(
     build=_build,
     check=_check,
     max_life_s=365 * DAY,
+    tokens={"line": r"[\x20-\x7e]{0,256}"},  # no address is needed: the agent comes to us
+    route=Route.LINE,
     needs_account=False,
 )

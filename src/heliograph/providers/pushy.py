@@ -21,22 +21,27 @@ from heliograph.ports.push import (
     Accepted,
     CannotWithdraw,
     Forgotten,
+    Misconfigured,
     Outcome,
     Pending,
+    ProbeAnswer,
     ProviderPlugin,
     PushMessage,
     Rejected,
     RetryLater,
     StatusAnswer,
+    Tools,
     Unavailable,
     WithdrawAnswer,
     Withdrawn,
+    Works,
 )
-from heliograph.providers import encoded_size, offer_of
+from heliograph.providers import encoded_size, offer_of, whole_number
 
 BASE_URL = "https://api.pushy.me"
 MAX_DATA_BYTES = 4096
 MAX_LIFE_S = 365 * 24 * 3600  # https://pushy.me/docs/api/send-notifications
+REQUESTS_PER_MINUTE = 800  # https://support.pushy.me/hc/en-us/articles/360043864711
 MAX_TEXT = 300
 MAX_CODE = 100
 REFERENCE = r"[0-9A-Za-z_-][0-9A-Za-z_.-]{0,127}"  # what may stand in a path
@@ -126,6 +131,17 @@ class Pushy:
             return Withdrawn()
         return _unavailable(reply, answer)
 
+    async def probe(self) -> ProbeAnswer:
+        """Ask for a push that does not exist: to a key that it knows, Pushy says so."""
+        reply = await self._ask("GET", "/pushes/heliograph-probe", self._timeout_s)
+        if not isinstance(reply, Reply):
+            return Unavailable(reply.reason)
+        answer = reply.json() or {}
+        if _code(answer) == UNKNOWN_PUSH:
+            return Works("Pushy takes the key")
+        unavailable = _unavailable(reply, answer)
+        return Misconfigured(unavailable.reason) if unavailable.reason == Verdict.KEY else unavailable
+
     async def close(self) -> None:
         """Let go of connections."""
         await self._http.close()
@@ -144,8 +160,12 @@ class Pushy:
         if isinstance(text, str) and text:
             evidence["error"] = self._shown(text, token)
         if verdict in (Verdict.GONE, Verdict.REJECTED):
-            return Rejected(verdict, verdict is Verdict.GONE, evidence)
-        return RetryLater(verdict, reply.after_s, verdict is Verdict.UNCLEAR, evidence)
+            return Rejected(verdict, token_gone=verdict is Verdict.GONE, evidence=evidence)
+        if verdict is Verdict.KEY:
+            return Misconfigured(verdict, evidence)
+        account_wide = verdict is Verdict.LIMIT
+        uncertain = verdict is Verdict.UNCLEAR
+        return RetryLater(verdict, reply.after_s, uncertain, account_wide, evidence)
 
     def _shown(self, text: str, token: str) -> str:
         """A text of the service's, without what it may repeat of the request."""
@@ -195,17 +215,19 @@ def _microseconds(seconds: Any) -> int | None:
 
 
 def _read_config(fields: Fields) -> dict[str, Any]:
-    fields.only(("apiKey", "baseUrl"))
+    fields.only(("apiKey", "baseUrl", "requestsPerMinute"))
     meaning = "must be the app's Secret API Key (letters and digits), from Pushy's dashboard, tab API Authentication"
     api_key = fields.text("apiKey", required=True, pattern="[0-9a-zA-Z]+", meaning=meaning)
     base_url = fields.text("baseUrl", max_length=2048) or BASE_URL
     if not is_address(base_url):
         fields.wrong("baseUrl", "must be an http or https address without user, query or fragment")
+    per_minute = whole_number(fields, "requestsPerMinute", REQUESTS_PER_MINUTE, 1_000_000)
     fields.raise_if_wrong()
-    return {"apiKey": api_key, "baseUrl": base_url}
+    return {"apiKey": api_key, "baseUrl": base_url, "requestsPerMinute": per_minute}
 
 
-def _build(config: Mapping[str, Any]) -> Pushy:
+def _build(config: Mapping[str, Any], tools: Tools) -> Pushy:
+    del tools
     return Pushy(config["apiKey"], config.get("baseUrl") or BASE_URL)
 
 
@@ -223,10 +245,12 @@ PLUGIN = ProviderPlugin(
     check=_check,
     max_life_s=MAX_LIFE_S,
     tells_delivery=True,
+    per_minute=REQUESTS_PER_MINUTE,
     addresses={"baseUrl": BASE_URL},
-    token=r"[0-9A-Za-z]{1,256}",  # noqa: S106 - not a topic (/topics/all), which reaches every device of the app
+    tokens={"token": r"[0-9A-Za-z]{1,256}"},  # not a topic (/topics/all), which reaches every device of the app
     config_help={
         "apiKey": "The app's Secret API Key (Pushy dashboard, tab API Authentication)",
         "baseUrl": f"Address of the API, for an installation of your own (default {BASE_URL})",
+        "requestsPerMinute": f"What Pushy gives the account (default {REQUESTS_PER_MINUTE}; 0 = no limit)",
     },
 )

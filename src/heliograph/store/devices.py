@@ -3,10 +3,12 @@
 # ruff: noqa: S608 - made of the names of our own tables and columns
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from heliograph.domain.devices import Device, PushTarget
 from heliograph.ports.store import Page, PageQuery
 from heliograph.store.database import Database, LookUp, statement
+from heliograph.store.inserts import insert_of
 from heliograph.store.paging import order_by, page_of
 from heliograph.store.records import DEVICES, PUSH_TARGETS
 
@@ -39,10 +41,22 @@ ORDER BY registered_at DESC, app, provider
     ("text", "text", "text"),
 )
 _FORGET = "DELETE FROM push_targets WHERE organization_id = $1 AND device_id = $2 AND app = $3"
-_REGISTER = f"INSERT INTO push_targets (organization_id, {PUSH_TARGETS.names}) VALUES ($1, $2, $3, $4, $5, $6, $7)"
+_REGISTER = insert_of(PUSH_TARGETS, "organization_id")
+# Of those that were registered since the provider's word, it says nothing.
+_QUARANTINE = """
+UPDATE push_targets SET dead_at = $6, dead_reason = $7
+WHERE organization_id = $1 AND device_id = $2 AND app = $3 AND provider = $4 AND token = $5
+AND registered_at <= $8 AND dead_at IS NULL
+"""
 _SEEN = """
 UPDATE devices SET last_seen_at = $3
 WHERE organization_id = $1 AND id = $2 AND (last_seen_at IS NULL OR last_seen_at < $3)
+"""
+
+
+_REVIVE = """
+UPDATE push_targets SET dead_at = NULL, dead_reason = NULL
+WHERE organization_id = $1 AND device_id = $2 AND app = $3 AND provider = $4 AND token = $5
 """
 
 
@@ -95,14 +109,19 @@ class Devices:
     async def register(self, device_id: str, app: str, targets: Sequence[PushTarget], now: int) -> None:
         """Replace an app's addresses and note that the device was seen."""
         organization_id = self._organization_id
-        latest = {target.provider: target for target in targets}
+        latest = {t.provider: replace(t, device_id=device_id, app=app) for t in targets}
         await self._database.write(
             statement(_SEEN, organization_id, device_id, now),
             statement(_FORGET, organization_id, device_id, app),
-            *(
-                statement(
-                    _REGISTER, organization_id, device_id, app, t.provider, t.account_id, t.token, t.registered_at
-                )
-                for t in latest.values()
-            ),
+            *(statement(_REGISTER, *PUSH_TARGETS.row(target), organization_id) for target in latest.values()),
         )
+
+    async def quarantine(self, target: PushTarget, reason: str, since: int, now: int) -> None:
+        """Use an address no more, unless it was registered after `since`."""
+        place = (target.device_id, target.app, target.provider, target.token)
+        await self._database.write(statement(_QUARANTINE, self._organization_id, *place, now, reason, since))
+
+    async def revive(self, target: PushTarget) -> None:
+        """Use an address again that was given up by mistake."""
+        place = (target.device_id, target.app, target.provider, target.token)
+        await self._database.write(statement(_REVIVE, self._organization_id, *place))

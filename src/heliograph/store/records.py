@@ -230,12 +230,12 @@ DEVICES = Table(
     frozenset({"id", "organization_id", "created_at", "last_seen_at"}),
 )
 
-PUSH_TARGETS = Table("push_targets", PushTarget, {"registered_at": TIME})
+PUSH_TARGETS = Table("push_targets", PushTarget, {"registered_at": TIME, "dead_at": TIME})
 
 ACCOUNTS = Table(
     "provider_accounts",
     ProviderAccount,
-    _TIMES | {"config": BYTES, "is_default": FLAG, "disabled_at": TIME},
+    _TIMES | {"config": BYTES, "is_default": FLAG, "disabled_at": TIME, "fault_at": TIME},
 )
 
 SIGN_UPS = Table("sign_ups", SignUp, _TIMES | {"listed": _json(tuple[str, ...])})

@@ -30,6 +30,16 @@ WHERE organization_id = $1 AND id = $2 AND (heard_at IS NULL OR heard_at < $3)
 """
 _RENEW_AGENT = "UPDATE devices SET agent_secret_hash = $3 WHERE organization_id = $1 AND id = $2"
 _REPLACE_DEFAULT = "UPDATE provider_accounts SET is_default = 0 WHERE organization_id = $1 AND provider = $2"
+_ACCOUNT_CHANGES = ("name", "config", "updated_at", "is_default", "disabled_at", "expires_at")
+_UPDATE_ACCOUNT = (
+    "UPDATE provider_accounts SET "
+    + ", ".join(f"{column} = ${n}" for n, column in enumerate(_ACCOUNT_CHANGES, 3))
+    + " WHERE organization_id = $1 AND id = $2 RETURNING id"
+)
+_NOTE_FAULT = """
+UPDATE provider_accounts SET fault = $3, fault_at = CASE WHEN CAST($3 AS TEXT) IS NULL THEN NULL ELSE $4 END
+WHERE organization_id = $1 AND id = $2 AND COALESCE(fault, '') <> COALESCE(CAST($3 AS TEXT), '') RETURNING id
+"""
 _REVOKE = """
 UPDATE api_keys SET revoked_at = CASE WHEN revoked_at IS NULL THEN $3 ELSE revoked_at END
 WHERE organization_id = $1 AND id = $2 RETURNING id
@@ -123,6 +133,21 @@ class Setup:
         insert = statement(insert_of(ACCOUNTS), *self._own(ACCOUNTS, account))
         replace = statement(_REPLACE_DEFAULT, self._organization_id, account.provider)
         await self._add("This provider account exists", *([replace, insert] if account.is_default else [insert]))
+
+    async def save_account(self, account: ProviderAccount) -> None:
+        """Overwrite a provider account, but for its fault."""
+        values = dict(zip(ACCOUNTS.columns, self._own(ACCOUNTS, account), strict=True))
+        changed = [values[column] for column in _ACCOUNT_CHANGES]
+        replace = statement(_REPLACE_DEFAULT, self._organization_id, account.provider)
+        update = statement(_UPDATE_ACCOUNT, self._organization_id, account.id, *changed)
+        *_, saved = await self._database.write(*([replace, update] if account.is_default else [update]))
+        if not saved:
+            raise NotFound
+
+    async def note_fault(self, account_id: str, fault: str | None, now: int) -> bool:
+        """Note why pushes do not go through an account, or that they do."""
+        [noted] = await self._database.write(statement(_NOTE_FAULT, self._organization_id, account_id, fault, now))
+        return bool(noted)
 
     async def keys(self) -> list[ApiKey]:
         """All API keys, oldest first."""

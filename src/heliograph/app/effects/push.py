@@ -18,12 +18,13 @@ from heliograph.domain.deliveries import (
     PushRung,
 )
 from heliograph.domain.devices import PushTarget
-from heliograph.domain.errors import Conflict
+from heliograph.domain.errors import Conflict, StoreUnavailable
 from heliograph.domain.ladder import Command, Issued
 from heliograph.ports.changes import ChangeSet, OutboxItem
 from heliograph.ports.push import (
     Accepted,
     CannotWithdraw,
+    Misconfigured,
     Outcome,
     PushMessage,
     Rejected,
@@ -45,13 +46,34 @@ async def deliver_push(s: Services, item: OutboxItem) -> None:
     if push is None or push.rung is not PushRung.QUEUED or _is_void(s, push, command):
         await until_committed(lambda: _leave_unsent(s, work, item))
         return
+    outcome = await _send(s, work, push)
+    await _Sent(s, work, item, outcome).record(push, command)
+
+
+async def _send(s: Services, work: UnitOfWork, push: Push) -> Outcome:
     provider = await s.providers.provider(push.organization_id, push.provider, push.account_id)
     target = await _target_of(work, push)
     if provider is None or target is None:
-        outcome: Outcome = Rejected("no usable address or provider account is left")
-    else:
-        outcome = await provider.send(_message(s, push), target)
-    await _Sent(s, work, item, outcome).record(push, command)
+        return Rejected("no usable address or provider account is left")
+    outcome = await provider.send(_message(s, push), target)
+    if push.account_id is not None:
+        await _learn(s, work, push.account_id, target, outcome)
+    return outcome
+
+
+async def _learn(s: Services, work: UnitOfWork, account_id: str, target: PushTarget, outcome: Outcome) -> None:
+    """Draw the conclusions of an outcome for address and account. What is lost of it, the next outcome says again."""
+    now = s.clock.now()
+    lesson = s.health.learn(account_id, target, outcome, now)
+    try:
+        if lesson.quarantine and isinstance(outcome, Rejected):
+            await work.devices.quarantine(target, outcome.reason, outcome.gone_since or now, now)
+        for given_up in lesson.revive:
+            await work.devices.revive(given_up)
+        if lesson.tells_fault and await work.setup.note_fault(account_id, lesson.fault, now) and lesson.fault:
+            log.warning("push.account_out_of_order", account=account_id, why=lesson.fault)
+    except StoreUnavailable:
+        log.warning("push.lesson_lost", account=account_id)
 
 
 async def _command_of(work: UnitOfWork, push: Push) -> Command | None:
@@ -90,7 +112,7 @@ def _give_up(s: Services, changes: ChangeSet, item: OutboxItem, push: Push) -> N
 
 async def _target_of(work: UnitOfWork, push: Push) -> PushTarget | None:
     targets = await work.devices.targets(push.device_id, push.app)
-    return next((t for t in targets if t.provider == push.provider), None)
+    return next((t for t in targets if t.provider == push.provider and t.dead_at is None), None)
 
 
 def _message(s: Services, push: Push) -> PushMessage:
@@ -138,13 +160,13 @@ class _Sent:
                 rejected = PushRejected(source=source, evidence=outcome.evidence, reason=outcome.reason)
                 changes.move_push(push, rejected, now)
                 changes.bury(self.item, outcome.reason)
-            case RetryLater():
+            case RetryLater() | Misconfigured():
+                again = outcome if isinstance(outcome, RetryLater) else RetryLater(outcome.reason, None)
                 attempted = PushAttempted(
-                    source=source, evidence=outcome.evidence, reason=outcome.reason, uncertain=outcome.uncertain
+                    source=source, evidence=outcome.evidence, reason=again.reason, uncertain=again.uncertain
                 )
                 changes.move_push(push, attempted, now)
-                pause_s = backoff_s(self.s, self.item.attempts, outcome.after_s)
-                changes.put_off(self.item, self.s.later(pause_s))
+                changes.put_off(self.item, self.s.later(backoff_s(self.s, self.item.attempts, again.after_s)))
         await self.work.commit(changes)
 
     def _accept(self, changes: ChangeSet, outcome: Accepted, push: Push, command: Command | None) -> None:

@@ -30,6 +30,7 @@ from heliograph.ports.store import UnitOfWork
 
 _SOURCE = "amapi"
 _RECHECK_S = 1.0
+_LOOKS_FOR_DEVICE = 4  # some may go unanswered, so time alone says little
 _LAST_HOPE_US = 24 * 3600 * SECOND
 
 
@@ -130,7 +131,7 @@ class _Search:
 
     def _give_up_in_time(self, changes: ChangeSet, command: Command) -> None:
         """The device is gone, and what it had with it. Counts once every look for long enough has said so."""
-        if self._has_lasted(command, "device"):
+        if self._has_lasted(command, "device", looks=_LOOKS_FOR_DEVICE):
             self._fail(changes, command, "the device left Google's list before the attempt was answered")
         else:
             changes.put_off(self.item, self.s.later(_RECHECK_S))
@@ -149,9 +150,9 @@ class _Search:
         else:
             self._refuse(changes, command)
 
-    def _has_lasted(self, command: Command, what: str) -> bool:
+    def _has_lasted(self, command: Command, what: str, looks: int = 2) -> bool:
         limits = self.s.limits
-        absent_us = self.s.absences.seen(command.id, what, self.asked)
+        absent_us = self.s.absences.seen(command.id, what, self.asked, looks=looks)
         return absent_us >= (limits.issue_timeout_s + limits.uncertainty_window_s) * SECOND
 
     def _refuse(self, changes: ChangeSet, command: Command) -> None:

@@ -1,0 +1,100 @@
+"""What this process has learnt of the accounts at push providers: which of them wait, and which are out of order.
+
+A service that refuses many of an account's addresses in a row does not speak of so many dead devices: somebody gave the
+account other settings than its apps have. Then its addresses are not given up, its pushes wait, now and then one finds
+out whether the service takes them again, and the organization is told.
+"""
+
+from collections import OrderedDict, deque
+from dataclasses import dataclass, field
+
+from heliograph.domain.devices import PushTarget
+from heliograph.ports.push import Accepted, Misconfigured, Outcome, Rejected, RetryLater
+
+_WINDOW = 40  # outcomes that are looked at
+_ENOUGH = 20  # of them, before anything is concluded
+_SHARE = 0.5  # of refused addresses
+_MOST_ACCOUNTS = 10_000
+_SECOND = 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Lesson:
+    """What follows from an outcome. `fault`: why the account is out of order; None = it works, if `tells_fault`.
+
+    `quarantine`: the address is given up. `revive`: addresses that were given up by mistake.
+    """
+
+    tells_fault: bool = False
+    fault: str | None = None
+    quarantine: bool = False
+    revive: tuple[PushTarget, ...] = ()
+
+
+@dataclass(slots=True)
+class _Account:
+    """`refused`: of the last outcomes, which were refusals of an address. `given_up`: addresses of this window."""
+
+    refused: "deque[bool]" = field(default_factory=lambda: deque(maxlen=_WINDOW))
+    given_up: "deque[PushTarget]" = field(default_factory=lambda: deque(maxlen=_WINDOW))
+    paused_until: int = 0
+    may_have_fault: bool = True  # a start knows nothing of the one before
+
+
+@dataclass(slots=True)
+class AccountHealth:
+    """See the module. Each process finds out for itself, which costs a few requests.
+
+    `pause_s`: how long an account waits that is out of order. `longest_s`: no Retry-After makes it wait longer.
+    """
+
+    pause_s: float = 30.0
+    longest_s: float = 45.0
+    _accounts: "OrderedDict[str, _Account]" = field(default_factory=OrderedDict)
+
+    def paused(self, now: int) -> dict[str, int]:
+        """The accounts that wait, each with the end of its pause (microseconds)."""
+        return {id_: a.paused_until for id_, a in self._accounts.items() if a.paused_until > now}
+
+    def learn(self, account_id: str, target: PushTarget, outcome: Outcome, now: int) -> Lesson:
+        """Take note of an outcome, and say what follows from it."""
+        account = self._of(account_id)
+        match outcome:
+            case Accepted():
+                account.refused.append(False)
+                account.paused_until = 0
+                tells, account.may_have_fault = account.may_have_fault, False
+                return Lesson(tells_fault=tells)
+            case Rejected(token_gone=True):
+                return self._refused(account, target, outcome.reason, now)
+            case Misconfigured():
+                return self._out_of_order(account, outcome.reason, now)
+            case RetryLater(account_wide=True):
+                wait_s = self.pause_s if outcome.after_s is None else outcome.after_s
+                account.paused_until = now + int(min(wait_s, self.longest_s) * _SECOND)
+        return Lesson()
+
+    def _of(self, account_id: str) -> _Account:
+        account = self._accounts.get(account_id)
+        if account is None:
+            account = self._accounts[account_id] = _Account()
+            if len(self._accounts) > _MOST_ACCOUNTS:
+                self._accounts.popitem(last=False)
+        return account
+
+    def _refused(self, account: _Account, target: PushTarget, reason: str, now: int) -> Lesson:
+        account.refused.append(True)
+        refused, of = sum(account.refused), len(account.refused)
+        if of < _ENOUGH or refused < _SHARE * of:
+            account.given_up.append(target)
+            return Lesson(quarantine=True)
+        revived = tuple(account.given_up)
+        account.given_up.clear()
+        fault = f"{refused} of the last {of} addresses were refused ({reason}): are its settings those of the apps?"
+        lesson = self._out_of_order(account, fault, now)
+        return Lesson(lesson.tells_fault, lesson.fault, revive=revived)
+
+    def _out_of_order(self, account: _Account, fault: str, now: int) -> Lesson:
+        account.may_have_fault = True
+        account.paused_until = now + int(self.pause_s * _SECOND)
+        return Lesson(tells_fault=True, fault=fault)

@@ -1,0 +1,144 @@
+"""What outcomes mean for addresses and accounts: dead, quarantined by mistake, out of order, told to wait."""
+
+from __future__ import annotations
+
+import pytest
+
+from heliograph.app.account_health import AccountHealth, Lesson
+from heliograph.app.agent_line import register_agent
+from heliograph.app.setup import add_account
+from heliograph.domain.deliveries import PushRung
+from heliograph.domain.devices import ProviderAccount, PushTarget
+from heliograph.ports.push import Accepted, Misconfigured, Rejected, RetryLater
+from heliograph_protocol.messages import Register, Target
+from tests.app.conftest import Desk
+from tests.app.pushing import Provider, in_place_of_all
+
+GONE = Rejected("unregistered", token_gone=True)
+DEVICE = "e" * 24
+
+
+def address(number: int) -> PushTarget:
+    return PushTarget(DEVICE, "mdmAgent", "pushy", None, f"t{number}", 0)
+
+
+def test_a_refused_address_is_given_up() -> None:
+    assert AccountHealth().learn("a", address(1), GONE, 0) == Lesson(quarantine=True)
+
+
+def test_a_refused_message_says_nothing_of_the_address() -> None:
+    assert AccountHealth().learn("a", address(1), Rejected("too large"), 0) == Lesson()
+
+
+def test_many_refusals_in_a_row_speak_of_the_account_and_take_the_others_back() -> None:
+    health = AccountHealth()
+    lessons = [health.learn("a", address(n), GONE, 0) for n in range(20)]
+    assert [lesson.quarantine for lesson in lessons] == [True] * 19 + [False]
+    assert lessons[-1].revive == tuple(address(n) for n in range(19))
+    assert "20 of the last 20 addresses were refused (unregistered)" in (lessons[-1].fault or "")
+    assert list(health.paused(0)) == ["a"]
+    assert health.paused(31_000_000) == {}
+
+
+def test_some_refusals_among_successes_do_not() -> None:
+    health = AccountHealth()
+    for n in range(200):
+        outcome = GONE if n % 3 == 0 else Accepted("x")
+        assert health.learn("a", address(n), outcome, 0).quarantine is (n % 3 == 0)
+    assert health.paused(0) == {}
+
+
+def test_one_account_says_nothing_of_another() -> None:
+    health = AccountHealth()
+    for n in range(40):
+        health.learn("a", address(n), GONE, 0)
+    assert health.learn("b", address(1), GONE, 0).quarantine
+    assert list(health.paused(0)) == ["a"]
+
+
+def test_the_first_success_after_a_start_says_that_the_account_works() -> None:
+    health = AccountHealth()
+    assert health.learn("a", address(1), Accepted("x"), 0) == Lesson(tells_fault=True)
+    assert health.learn("a", address(1), Accepted("x"), 0) == Lesson()
+    assert health.learn("a", address(1), Misconfigured("key"), 0) == Lesson(tells_fault=True, fault="key")
+    assert health.learn("a", address(1), Accepted("x"), 0) == Lesson(tells_fault=True)
+    assert health.paused(0) == {}
+
+
+def test_a_limit_of_the_account_makes_it_wait_but_not_for_ever() -> None:
+    health = AccountHealth()
+    health.learn("a", address(1), RetryLater("limit", 7.0, account_wide=True), 0)
+    assert health.paused(0) == {"a": 7_000_000}
+    health.learn("a", address(1), RetryLater("limit", 1e9, account_wide=True), 0)
+    assert health.paused(0) == {"a": 45_000_000}
+    health.learn("b", address(1), RetryLater("this device", 7.0), 0)
+    assert "b" not in health.paused(0)
+
+
+@pytest.fixture
+def provider(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> Provider:
+    return in_place_of_all(desk, monkeypatch)
+
+
+@pytest.fixture
+async def account(desk: Desk) -> ProviderAccount:
+    account = await add_account(desk.services, desk.organization, "pushy", "", {"apiKey": "abc"}, True)
+    await register(desk)
+    return account
+
+
+async def register(desk: Desk, token: str = "t1") -> None:
+    targets = [Target(provider="pushy", token=token), Target(provider="builtin")]
+    await register_agent(desk.services, desk.aosp, Register(app="mdmAgent", agent_version="1", targets=targets))
+
+
+async def pushy_target(desk: Desk) -> PushTarget:
+    return next(t for t in await desk.work.devices.targets(desk.aosp.id) if t.provider == "pushy")
+
+
+async def test_a_dead_address_is_not_used_until_it_is_registered_again(
+    desk: Desk, provider: Provider, account: ProviderAccount
+) -> None:
+    provider.outcomes = [GONE]
+    await desk.command({"command": "LOCK"})
+    await desk.pay()
+    dead = await pushy_target(desk)
+    assert (dead.dead_reason, dead.dead_at is not None) == ("unregistered", True)
+    second = await desk.command({"command": "LOCK"})
+    [push] = await desk.work.pushes.of_command(second.id)
+    assert push.provider == "builtin"
+    await register(desk)
+    third = await desk.command({"command": "LOCK"})
+    [push] = await desk.work.pushes.of_command(third.id)
+    assert push.provider == "pushy"
+
+
+async def test_a_word_on_the_time_before_the_registration_ends_no_address(
+    desk: Desk, provider: Provider, account: ProviderAccount
+) -> None:
+    registered_at = (await pushy_target(desk)).registered_at
+    provider.outcomes = [Rejected("unregistered", token_gone=True, gone_since=registered_at - 1)]
+    command = await desk.command({"command": "LOCK"})
+    await desk.pay()
+    assert (await pushy_target(desk)).dead_at is None
+    [push] = await desk.work.pushes.of_command(command.id)
+    assert push.rung is PushRung.REJECTED
+
+
+async def test_an_account_out_of_order_is_told_to_its_organization_until_it_works(
+    desk: Desk, provider: Provider, account: ProviderAccount
+) -> None:
+    provider.outcomes = [Misconfigured("the key is refused")]
+    command = await desk.command({"command": "LOCK"})
+    await desk.pay()
+    stored = await desk.work.setup.account(account.id)
+    assert stored is not None
+    assert (stored.fault, stored.fault_at is not None) == ("the key is refused", True)
+    assert (await pushy_target(desk)).dead_at is None
+    desk.clock.advance(60)
+    await desk.pay()
+    stored = await desk.work.setup.account(account.id)
+    assert stored is not None
+    assert (stored.fault, stored.fault_at) == (None, None)
+    [push] = await desk.work.pushes.of_command(command.id)
+    assert push.rung is PushRung.ACCEPTED
