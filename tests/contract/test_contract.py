@@ -23,6 +23,8 @@ _ONLY_REFUSED = {
     "setup.device.secret",
     "setup.enterprise.add",
     "setup.provider.add",
+    "setup.provider.get",
+    "setup.provider.update",
     "setup.provider.test",
 }
 

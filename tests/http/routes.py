@@ -95,6 +95,8 @@ def body_for(operation: str, known: Known) -> Json | None:
         "setup.device.import": {"devices": []},
         "setup.enterprise.add": {"name": "not the name of one"},
         "setup.provider.add": {"provider": "pushy", "config": {}},
+        "setup.provider.get": {"id": ABSENT},
+        "setup.provider.update": {"id": ABSENT},
         "setup.provider.test": {"id": ABSENT},
     }
     return bodies.get(operation, {}) if operation in WITH_BODY else None

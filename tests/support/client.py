@@ -199,8 +199,11 @@ class HandDevice:
 
     def register(self, app: str = "mdmAgent", provider: str = "builtin", token: str = "") -> None:
         """This app is installed and can be woken."""
-        body = {"app": app, "agentVersion": "0", "targets": [{"provider": provider, "token": token}]}
-        answer = self.post("/agent/v1/register", body)
+        self.register_all([{"provider": provider, "token": token}], app)
+
+    def register_all(self, targets: list[Json], app: str = "mdmAgent") -> None:
+        """This app is installed and can be woken in several ways."""
+        answer = self.post("/agent/v1/register", {"app": app, "agentVersion": "0", "targets": targets})
         assert answer.status_code == 200, answer.text
 
     def check_in(self, app: str = "mdmAgent", **message: Any) -> Json:

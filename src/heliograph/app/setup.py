@@ -18,6 +18,7 @@ from heliograph.domain.ids import is_id
 from heliograph.domain.permissions import FEATURES, is_grant
 from heliograph.ports.changes import NORMAL
 from heliograph.ports.channel import Gone, Unreachable
+from heliograph.ports.push import ProviderPlugin
 
 _SLUG = r"[a-zA-Z0-9-]{3,64}"
 _ALIAS = r"\w{1,64}"
@@ -25,6 +26,7 @@ _STATES = ("ACTIVE", "DISABLED", "DELETED", "PROVISIONING", "LOST")
 _MODES = ("DEVICE_OWNER", "PROFILE_OWNER")
 _OWNERSHIPS = ("COMPANY_OWNED", "PERSONALLY_OWNED")
 _ENTERPRISE = r"enterprises/[A-Za-z0-9_-]{1,64}"
+_MAX_NAME = 128
 _MAX_API_LEVEL = 10_000  # as Google counts previews of a version
 _EXTERNAL_NAME = r"enterprises/[^/\s]+/devices/[^/\s]+"
 
@@ -125,18 +127,61 @@ async def add_account(
     plugin = s.providers.plugin(provider)
     if plugin is None or not plugin.needs_account:
         raise InvalidInput.of("provider", f"must be one of {', '.join(s.providers.kinds())}")
-    fields = Fields(config, "config")
-    checked = plugin.read_config(fields)
-    fields.raise_if_wrong()
+    sealed, expires_at = _checked_config(s, plugin, config)
     now = s.clock.now()
-    sealed = s.secrets.seal(msgspec.json.encode(checked))
     work = s.store.unit_of_work(organization.id)
     first = not any(a.provider == provider for a in await work.setup.accounts())
     account = ProviderAccount(
-        s.new_id(), organization.id, provider, name[:128], sealed, now, now, is_default=is_default or first
+        s.new_id(),
+        organization.id,
+        provider,
+        name[:_MAX_NAME],
+        sealed,
+        now,
+        now,
+        is_default=is_default or first,
+        expires_at=expires_at,
     )
     await work.setup.add_account(account)
     return account
+
+
+def _checked_config(s: Services, plugin: ProviderPlugin, config: dict[str, Any]) -> tuple[bytes, int | None]:
+    """An account's settings, sealed, and when its credentials end; raises InvalidInput naming every wrong one."""
+    fields = Fields(config, "config")
+    checked = plugin.read_config(fields)
+    fields.raise_if_wrong()
+    return s.secrets.seal(msgspec.json.encode(checked)), plugin.expires_at(checked)
+
+
+async def update_account(s: Services, account: ProviderAccount, said: dict[str, Any]) -> ProviderAccount:
+    """Renew what is `said` of an account: name, default, disabled, config (members given replace those stored)."""
+    plugin = s.providers.plugin(account.provider)
+    if plugin is None:
+        raise InvalidInput.of("id", f"is an account at {account.provider}, which this installation has no plug-in for")
+    now = s.clock.now()
+    changed: dict[str, Any] = {"updated_at": max(now, account.updated_at + 1)}
+    if said.get("config") is not None:
+        merged = open_config(s, account) | said["config"]
+        given = {member: value for member, value in merged.items() if value is not None}
+        changed["config"], changed["expires_at"] = _checked_config(s, plugin, given)
+    if said.get("name") is not None:
+        changed["name"] = said["name"][:_MAX_NAME]
+    if said.get("disabled") is not None:
+        changed["disabled_at"] = (account.disabled_at or now) if said["disabled"] else None
+    if said.get("default") is not None:
+        changed["is_default"] = said["default"]
+    after = replace(account, **changed)
+    await s.store.unit_of_work(account.organization_id).setup.save_account(after)
+    return after
+
+
+def open_config(s: Services, account: ProviderAccount) -> dict[str, Any]:
+    """An account's settings, secrets included; empty where they were sealed with a key that is gone."""
+    try:
+        return msgspec.json.decode(s.secrets.open(account.config), type=dict[str, Any])
+    except ValueError:
+        return {}
 
 
 async def add_device(s: Services, organization: Organization, raw: dict[str, Any]) -> tuple[Device, str]:

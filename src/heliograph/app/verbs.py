@@ -3,21 +3,19 @@
 A verb with `organization_bound` works inside the caller's organization; the others concern the installation.
 """
 
-import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
-from heliograph.app import enterprise_verbs, setup
+from heliograph.app import enterprise_verbs, provider_verbs, setup
 from heliograph.app.access import KEYS_TOPIC
-from heliograph.app.callers import Caller, permit_address
+from heliograph.app.callers import Caller
 from heliograph.app.services import Services
-from heliograph.domain.devices import ApiKey, Device, Organization, ProviderAccount
+from heliograph.domain.devices import ApiKey, Device, Organization
 from heliograph.domain.errors import HeliographError, InvalidInput, NotFound
 from heliograph.domain.fields import Fields
 from heliograph.domain.permissions import allows
 from heliograph.domain.times import time_text
-from heliograph.ports.push import Forgotten, Pending
 
 Json = dict[str, Any]
 MAX_IMPORT = 1_000
@@ -68,16 +66,6 @@ def _device(device: Device) -> Json:
         "externalName": device.external_name,
         "serialNumber": device.serial_number,
         "enterprise": device.enterprise_id,
-    }
-
-
-def _account(account: ProviderAccount) -> Json:
-    return {
-        "id": account.id,
-        "provider": account.provider,
-        "name": account.name,
-        "default": account.is_default,
-        "disabled": account.disabled_at is not None,
     }
 
 
@@ -163,43 +151,6 @@ async def import_from_google(s: Services, caller: Caller, body: Fields) -> Json:
     reference = body.text("enterprise", required=True)
     body.raise_if_wrong()
     return {"items": [_device(d) for d in await setup.import_from_google(s, caller.organization, reference or "")]}
-
-
-async def add_provider(s: Services, caller: Caller, body: Fields) -> Json:
-    provider, name = body.text("provider", required=True), body.text("name")
-    config, default = body.json_object("config"), body.boolean("default")
-    plugin = s.providers.plugin(provider or "")
-    for member, usual in plugin.addresses.items() if plugin and not caller.names_addresses else ():
-        address = (config or {}).get(member)
-        if isinstance(address, str) and address.rstrip("/") != usual:
-            permit_address(s, body, f"config.{member}", address)
-    body.raise_if_wrong()
-    return _account(
-        await setup.add_account(s, caller.organization, provider or "", name or "", config or {}, bool(default))
-    )
-
-
-async def list_providers(s: Services, caller: Caller, body: Fields) -> Json:
-    body.raise_if_wrong()
-    return {"items": [_account(a) for a in await s.store.unit_of_work(caller.organization.id).setup.accounts()]}
-
-
-async def test_provider(s: Services, caller: Caller, body: Fields) -> Json:
-    """Ask the provider about a push that does not exist: a provider that knows us says so."""
-    account_id = body.text("id", required=True)
-    body.raise_if_wrong()
-    account = await s.store.unit_of_work(caller.organization.id).setup.account((account_id or "").lower())
-    provider = None
-    if account is not None:
-        provider = await s.providers.provider(caller.organization.id, account.provider, account.id)
-    if provider is None:
-        raise NotFound
-    try:
-        async with asyncio.timeout(10):
-            answer = await provider.status("heliograph-test", 10)
-    except TimeoutError:
-        return {"works": False, "detail": "no answer within 10 s"}
-    return {"works": isinstance(answer, Forgotten | Pending), "detail": getattr(answer, "reason", "")}
 
 
 _DEVICE_MEMBERS = (
@@ -311,10 +262,36 @@ VERBS = {
             "mdm.pushProvider.create",
             "Add an account at a push provider",
             ("provider", "name", "config", "default"),
-            add_provider,
+            provider_verbs.add_provider,
         ),
-        Verb("provider.list", "mdm.pushProvider.list", "Accounts at push providers", (), list_providers),
-        Verb("provider.test", "mdm.pushProvider.test", "Ask a provider whether it knows us", ("id",), test_provider),
+        Verb(
+            "provider.list",
+            "mdm.pushProvider.list",
+            "Accounts at push providers",
+            (),
+            provider_verbs.list_providers,
+        ),
+        Verb(
+            "provider.get",
+            "mdm.pushProvider.list",
+            "One account at a push provider, without its secrets",
+            ("id",),
+            provider_verbs.get_provider,
+        ),
+        Verb(
+            "provider.update",
+            "mdm.pushProvider.update",
+            "Rename an account, renew settings or credentials, disable or enable it",
+            ("id", "name", "config", "default", "disabled"),
+            provider_verbs.update_provider,
+        ),
+        Verb(
+            "provider.test",
+            "mdm.pushProvider.test",
+            "Ask a provider whether it takes the account",
+            ("id",),
+            provider_verbs.test_provider,
+        ),
     )
 }
 

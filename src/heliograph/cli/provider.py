@@ -16,6 +16,12 @@ _MISSING = re.compile(r"config\.(\w+): is required")
 _NO_LINE = ("Error", "Timeout", "no answer within 10 s")
 app = noun("Accounts at push providers.")
 
+AccountId = Annotated[str, typer.Argument(metavar="ID", help="The account's id.")]
+
+
+def _missing(account: str) -> str:
+    return f"no account has the id {account[:64]!r}: heliograph provider list"
+
 
 @app.command()
 @spread
@@ -98,26 +104,79 @@ def list_providers(where: Setup) -> None:
 
 @app.command()
 @spread
-def test(where: Setup, account: Annotated[str, typer.Argument(metavar="ID", help="The account's id.")]) -> None:
-    """Ask the provider whether it knows us. Exit code 1 when it does not."""
-    missing = f"no account has the id {account[:64]!r}: heliograph provider list"
-    answer = call_on(where, "provider.test", {"id": account}, missing)
+def get(where: Setup, account: AccountId) -> None:
+    """One account: its state, when its credentials end, and which settings it has."""
+    emit(call_on(where, "provider.get", {"id": account}, _missing(account)), _show)
+
+
+@app.command()
+@spread
+def update(
+    where: Setup,
+    account: AccountId,
+    name: Annotated[str | None, typer.Option(help="What it is for, for people.")] = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set", metavar="NAME=VALUE", help="A setting to replace; NAME=@FILE and NAME=@- read its value."
+        ),
+    ] = None,
+    config: Annotated[str | None, typer.Option(metavar="JSON", help="Settings to replace as one JSON object.")] = None,
+    config_file: Annotated[
+        str | None, typer.Option(metavar="FILE", help="The same from a file; - = standard input.")
+    ] = None,
+    default: Annotated[bool, typer.Option("--default", help="Use it where a device names no account.")] = False,
+) -> None:
+    """Rename an account, or renew settings and credentials. What is left out stays as it is.
+
+    heliograph provider update ID --set apiKey=@new.key
+    """
+    given = _config(settings or [], config, config_file)
+    body: Json = {"id": account, "name": name, "config": given or None, "default": default or None}
+    said = {member: value for member, value in body.items() if value is not None}
+    emit(call_on(where, "provider.update", said, _missing(account)), _show)
+
+
+@app.command()
+@spread
+def disable(where: Setup, account: AccountId) -> None:
+    """Let no push go through an account, until it is enabled again."""
+    emit(call_on(where, "provider.update", {"id": account, "disabled": True}, _missing(account)), _show)
+
+
+@app.command()
+@spread
+def enable(where: Setup, account: AccountId) -> None:
+    """Let pushes go through a disabled account again."""
+    emit(call_on(where, "provider.update", {"id": account, "disabled": False}, _missing(account)), _show)
+
+
+@app.command()
+@spread
+def test(where: Setup, account: AccountId) -> None:
+    """Ask the provider whether it takes the account. Exit code 1 when it does not."""
+    answer = call_on(where, "provider.test", {"id": account}, _missing(account))
     emit(answer, _show_test)
     if not answer["works"]:
         raise Failure(ExitCode.REFUSED, f"the account does not work: {_why_not(str(answer['detail']))}")
 
 
 def _row(account: dict[str, Any]) -> tuple[Any, ...]:
-    state = "disabled" if account["disabled"] else "in use"
-    return account["provider"], account["name"], "yes" if account["default"] else "", state, account["id"]
+    return account["provider"], account["name"], "yes" if account["default"] else "", _state(account), account["id"]
+
+
+def _state(account: dict[str, Any]) -> str:
+    if account["disabled"]:
+        return "disabled"
+    return "in use" if account["fault"] is None else f"out of order: {account['fault']}"
 
 
 def _why_not(detail: str) -> str:
     if not detail.endswith(_NO_LINE):
         return detail or "the provider refused it"
     return (
-        f"the server cannot reach the provider ({detail}). Pushy is at api.pushy.me, unless the account's baseUrl says "
-        "otherwise: does the server's machine get there (name resolution, proxy, firewall)?"
+        f"the server cannot reach the provider ({detail}). Does the server's machine get there (name resolution, "
+        "proxy, firewall), and are the account's addresses right (heliograph provider get)?"
     )
 
 
@@ -128,10 +187,15 @@ def _show(account: dict[str, Any]) -> None:
             "provider": account["provider"],
             "name": account["name"],
             "default": "yes" if account["default"] else "no",
+            "state": _state(account),
+            "since": account["faultAt"],
+            "credentials end": account["expiresAt"],
+            "settings": ", ".join(account.get("settings", [])) or None,
+            **account.get("addresses", {}),
         }
     )
 
 
 def _show_test(answer: dict[str, Any]) -> None:
     if answer["works"]:
-        say("It works.")
+        say(f"It works: {answer['detail']}." if answer["detail"] else "It works.")

@@ -35,6 +35,7 @@ PERMISSIONS = (
     "mdm.pushProvider.create",
     "mdm.pushProvider.list",
     "mdm.pushProvider.test",
+    "mdm.pushProvider.update",
     "base.organization.get",
     "base.apiKey.create",
     "base.apiKey.list",

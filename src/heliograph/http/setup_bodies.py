@@ -153,5 +153,15 @@ BODIES = {
         },
     ),
     "provider.list": _body("provider.list"),
+    "provider.get": _body("provider.get", ("id",), id=_ID),
+    "provider.update": _body(
+        "provider.update",
+        ("id",),
+        id=_ID,
+        name=_text("What it is for, for people; cut after 128 characters."),
+        config={"type": "object", "description": "Settings to replace; null takes one back, the others stay."},
+        default={"type": "boolean", "description": "Use it where a device names no account."},
+        disabled={"type": "boolean", "description": "Whether pushes must not go through it."},
+    ),
     "provider.test": _body("provider.test", ("id",), id=_ID),
 }
