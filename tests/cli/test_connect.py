@@ -15,7 +15,7 @@ import pytest
 
 from heliograph.cli.enterprise_connect import token_in
 from heliograph.cli.exits import Failure
-from tests.cli.rig import Cli, outside, process, until
+from tests.cli.rig import Cli, outside, process, signed_up, until
 from tests.cli.test_terminal import on_terminal
 
 HERE = ["--data-dir", "data"]
@@ -33,10 +33,6 @@ class LabSite:
 
     def faults(self, *rules: dict[str, Any]) -> None:
         httpx2.put(f"{self.urls['controlUrl']}/faults", json=list(rules), trust_env=False).raise_for_status()
-
-    def completed(self, url: str) -> str:
-        """What the sign-up page ends with."""
-        return httpx2.get(url, trust_env=False).text.partition("token is ")[2].partition(".<")[0]
 
 
 @pytest.fixture(scope="module")
@@ -61,7 +57,7 @@ def lab(running_lab: LabSite, monkeypatch: pytest.MonkeyPatch, cli: Cli) -> Iter
 def connected(cli: Cli, lab: LabSite, *more: str) -> Any:
     begun = cli("enterprise", "connect", "--credentials", "key.json", "--json", *HERE)
     assert (begun.code, begun.json["connected"]) == (1, False)
-    token = lab.completed(begun.json["signUpUrl"])
+    token = signed_up(begun.json["signUpUrl"])
     return cli.ok("enterprise", "connect", "--credentials", "key.json", "--enterprise-token", token, *more, *HERE)
 
 
@@ -83,7 +79,7 @@ def test_on_a_terminal_it_waits_for_the_token_and_draws_the_code(lab: LabSite) -
     begun = outside(
         "enterprise", "connect", "--credentials", "key.json", "--json", *HERE, folder=Path.cwd(), **lab.environment
     )
-    page = f"https://example.com/done?x=1&enterpriseToken={lab.completed(begun.json['signUpUrl'])}"
+    page = f"https://example.com/done?x=1&enterpriseToken={signed_up(begun.json['signUpUrl'])}"
     asked = ["enterprise", "connect", "--credentials", "key.json", *HERE]
     shown = on_terminal(*asked, folder=Path.cwd(), typed=f"{page}\n", **lab.environment)
     assert shown.code == 0, shown.out

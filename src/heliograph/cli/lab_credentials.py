@@ -37,14 +37,15 @@ def write_key_file(path: Path, project: str, amapi_url: str) -> None:
         file.write(json.dumps(members, indent=2) + "\n")
 
 
+def google_settings(amapi_url: str, pubsub_url: str) -> dict[str, str]:
+    """The settings of a server whose Google is a lab, by their names."""
+    return {"amapi_url": amapi_url, "pubsub_url": pubsub_url, "google_certs_url": f"{pubsub_url}/certs"}
+
+
 def exports(addresses: dict[str, str]) -> str:
     """The commands that lead a server to the lab."""
-    settings = {
-        "HELIOGRAPH_AMAPI_URL": addresses["amapiUrl"],
-        "HELIOGRAPH_PUBSUB_URL": addresses["pubsubUrl"],
-        "HELIOGRAPH_GOOGLE_CERTS_URL": f"{addresses['pubsubUrl']}/certs",
-    }
-    return "\n".join(f"export {name}={shlex.quote(value)}" for name, value in settings.items())
+    settings = google_settings(addresses["amapiUrl"], addresses["pubsubUrl"])
+    return "\n".join(f"export HELIOGRAPH_{name.upper()}={shlex.quote(value)}" for name, value in settings.items())
 
 
 def _new_key() -> str:
