@@ -75,6 +75,7 @@ def test_an_enterprise_is_connected_in_the_demos_own_lab(tmp_path: Path) -> None
     with serving(tmp_path, "up", "--demo", "--data-dir", "data"):
         examined = told("doctor", "--enterprise", name, "--send-test")
         assert (examined.code, examined.json["healthy"]) == (0, True), examined.out
+    assert "cannot_be_pulled" not in (tmp_path / "stderr").read_text()  # the lab goes when nobody needs it any more
 
 
 def test_an_address_of_google_that_is_set_goes_before_the_labs(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -101,8 +101,10 @@ async def _serve_demo(stack: AsyncExitStack, node: Node, ready_file: Path | None
     fleet.save_plan(node.settings.data_dir, plan)
     lab = await stack.enter_async_context(run_lab(node.settings.data_dir / "lab"))
     node = await stack.enter_async_context(with_google_at(node, beside(lab, node.settings)))
-    await _run(stack, node, listener)
-    stack.push_async_callback(lab.stop)  # before all the rest: its agents never see the server go
+    dispatching = await _run(stack, node, listener)
+    # Ended before the API: agents never see the server go, nor the dispatcher the emulators.
+    stack.push_async_callback(lab.stop)
+    stack.push_async_exit(dispatching)
     await fleet.ensure_records(node, plan, lab)
     # Built now, not when the first of the printed calls needs it.
     await node.services.channels.channel(plan.organization.id, plan.enterprise_id)
@@ -116,10 +118,13 @@ def _listener(stack: AsyncExitStack, settings: Settings, plan: fleet.DemoPlan | 
     return listener
 
 
-async def _run(stack: AsyncExitStack, node: Node, listener: socket.socket) -> None:
-    dispatcher = await stack.enter_async_context(run_dispatcher(node))
+async def _run(stack: AsyncExitStack, node: Node, listener: socket.socket) -> AsyncExitStack:
+    """Start everything on `stack`; answers what ends the dispatcher, which may be ended earlier than its turn."""
+    dispatching = await stack.enter_async_context(AsyncExitStack())
+    dispatcher = await dispatching.enter_async_context(run_dispatcher(node))
     await stack.enter_async_context(run_api(node, listener, dispatcher))
     collect_garbage_rarely()
+    return dispatching
 
 
 def beside(lab: Lab, settings: Settings) -> Settings:
