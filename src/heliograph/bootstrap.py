@@ -10,7 +10,7 @@ import socket
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -33,7 +33,9 @@ from heliograph.http.app import Rates, build_app
 from heliograph.http.health import Health
 from heliograph.http.server_protocol import ConnectionLimits, HttpProtocol, LineProtocol
 from heliograph.operator_socket import serve_operator
+from heliograph.ports.clock import SecretBox
 from heliograph.ports.push import Tools
+from heliograph.ports.store import Store
 from heliograph.providers import ProviderRegistry, discover
 from heliograph.settings import Settings
 from heliograph.store import PostgresStore, SqliteStore, migrate
@@ -84,8 +86,7 @@ async def open_node(settings: Settings) -> AsyncIterator[Node]:
         providers = ProviderRegistry(
             discover(), lambda org, id_: store.unit_of_work(org).setup.account(id_), box, Tools(clock)
         )
-        amapi = AmapiSettings(settings.amapi_url, settings.pubsub_url, settings.google_certs_url)
-        channels = AmapiChannels(lambda org, id_: store.unit_of_work(org).setup.enterprise(id_), box, amapi)
+        channels = _channels(settings, store, box)
         stack.push_async_callback(providers.close)
         stack.push_async_callback(channels.close)
         minter = IdMinter(lambda: clock.now() / 1e6, secrets.token_bytes, not_before=high_water / 1e6)
@@ -93,6 +94,25 @@ async def open_node(settings: Settings) -> AsyncIterator[Node]:
         services = Services(store, clock, minter, hub, box, providers, channels, limits, quota=quota)
         access = Access(services)
         yield Node(settings, services, access)
+
+
+@asynccontextmanager
+async def with_google_at(node: Node, settings: Settings) -> AsyncIterator[Node]:
+    """An open node whose Google is where other settings say; its channels are closed after the body, the rest stays.
+
+    For emulators that are started only when the node is known to be allowed to start. Nothing may work with `node` yet.
+    """
+    channels = _channels(settings, node.services.store, node.services.secrets)
+    services = replace(node.services, channels=channels, limits=_limits(settings))
+    try:
+        yield Node(settings, services, Access(services))
+    finally:
+        await channels.close()
+
+
+def _channels(settings: Settings, store: Store, box: SecretBox) -> AmapiChannels:
+    amapi = AmapiSettings(settings.amapi_url, settings.pubsub_url, settings.google_certs_url)
+    return AmapiChannels(lambda org, id_: store.unit_of_work(org).setup.enterprise(id_), box, amapi)
 
 
 async def _open_store(settings: Settings, stack: AsyncExitStack) -> tuple[SqliteStore | PostgresStore, Hub]:

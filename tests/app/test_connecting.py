@@ -196,7 +196,7 @@ async def test_what_an_enrollment_token_was_made_for_is_known_later(office: Offi
             "sign-up",
             "gcloud services enable androidmanagement.googleapis.com --project p",
         ),
-        ({"service": "amapi", "action": {"cut": "before"}}, {}, "network", "HTTPS_PROXY"),
+        ({"service": "amapi", "action": {"cut": "before"}}, {}, "network", "heliograph lab up"),
         (
             {"service": "amapi", "match": {"path": "v1/"}, "action": {"status": 502, "body": "<html>"}},
             {},

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import httpx2
 import pytest
 
 from heliograph.cli.main import run
@@ -96,6 +98,12 @@ def until(holds: Callable[[], object], what: str) -> None:
     while not holds():
         assert time.monotonic() < deadline, what
         time.sleep(0.02)
+
+
+def signed_up(url: str) -> str:
+    """Complete a sign-up in the lab; answers the enterprise token that its page ends with."""
+    [token] = re.findall(r"\bE[0-9a-f]{32}\b", httpx2.get(url, trust_env=False).text)
+    return str(token)
 
 
 @contextmanager

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import pty
+import signal
+import socket
 import stat
+import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,9 +17,10 @@ from typing import Any
 import httpx2
 import pytest
 
+from heliograph.cli import lab_credentials
 from heliograph.cli.enterprise_connect import token_in
 from heliograph.cli.exits import Failure
-from tests.cli.rig import Cli, outside, process, until
+from tests.cli.rig import Cli, command, outside, plain_environment, process, signed_up, until
 from tests.cli.test_terminal import on_terminal
 
 HERE = ["--data-dir", "data"]
@@ -33,10 +38,6 @@ class LabSite:
 
     def faults(self, *rules: dict[str, Any]) -> None:
         httpx2.put(f"{self.urls['controlUrl']}/faults", json=list(rules), trust_env=False).raise_for_status()
-
-    def completed(self, url: str) -> str:
-        """What the sign-up page ends with."""
-        return httpx2.get(url, trust_env=False).text.partition("token is ")[2].partition(".<")[0]
 
 
 @pytest.fixture(scope="module")
@@ -61,7 +62,7 @@ def lab(running_lab: LabSite, monkeypatch: pytest.MonkeyPatch, cli: Cli) -> Iter
 def connected(cli: Cli, lab: LabSite, *more: str) -> Any:
     begun = cli("enterprise", "connect", "--credentials", "key.json", "--json", *HERE)
     assert (begun.code, begun.json["connected"]) == (1, False)
-    token = lab.completed(begun.json["signUpUrl"])
+    token = signed_up(begun.json["signUpUrl"])
     return cli.ok("enterprise", "connect", "--credentials", "key.json", "--enterprise-token", token, *more, *HERE)
 
 
@@ -83,7 +84,7 @@ def test_on_a_terminal_it_waits_for_the_token_and_draws_the_code(lab: LabSite) -
     begun = outside(
         "enterprise", "connect", "--credentials", "key.json", "--json", *HERE, folder=Path.cwd(), **lab.environment
     )
-    page = f"https://example.com/done?x=1&enterpriseToken={lab.completed(begun.json['signUpUrl'])}"
+    page = f"https://example.com/done?x=1&enterpriseToken={signed_up(begun.json['signUpUrl'])}"
     asked = ["enterprise", "connect", "--credentials", "key.json", *HERE]
     shown = on_terminal(*asked, folder=Path.cwd(), typed=f"{page}\n", **lab.environment)
     assert shown.code == 0, shown.out
@@ -91,14 +92,61 @@ def test_on_a_terminal_it_waits_for_the_token_and_draws_the_code(lab: LabSite) -
     assert "\N{LOWER HALF BLOCK}" in shown.out
 
 
+def test_ctrl_c_at_the_question_for_the_token_ends_it(lab: LabSite) -> None:
+    """And nothing of it is taken for a token; the directory is free meanwhile, so that a server can be started."""
+    asked = command("enterprise", "connect", "--credentials", "key.json", *HERE)
+    ours, theirs = pty.openpty()
+    running = subprocess.Popen(
+        asked, stdin=theirs, stdout=theirs, stderr=theirs, env=plain_environment(TERM="xterm", **lab.environment)
+    )
+    os.close(theirs)
+    shown = b""
+    while b"Paste the token" not in shown:
+        shown += os.read(ours, 65_536)
+    assert outside("org", "list", *HERE, folder=Path.cwd()).code == 0
+    running.send_signal(signal.SIGINT)
+    assert running.wait(30) == 130
+    os.close(ours)
+
+
+def test_a_narrow_terminal_folds_lines_and_gets_no_code_that_cannot_be_scanned(lab: LabSite) -> None:
+    begun = outside(
+        "enterprise", "connect", "--credentials", "key.json", "--json", *HERE, folder=Path.cwd(), **lab.environment
+    )
+    typed = f"{signed_up(begun.json['signUpUrl'])}\n"
+    asked = ["enterprise", "connect", "--credentials", "key.json", *HERE]
+    shown = on_terminal(*asked, folder=Path.cwd(), typed=typed, COLUMNS="80", **lab.environment)
+    assert (shown.code, "\N{LOWER HALF BLOCK}" in shown.out) == (0, False), shown.out
+    assert "heliograph enterprise token --qr code.png" in shown.out
+    steps = [line for line in shown.out.splitlines() if line[:2] in ("= ", "+ ", "  ")]
+    assert max(map(len, steps)) <= 80
+
+
 def test_a_step_that_fails_is_named_with_what_to_do(cli: Cli, lab: LabSite) -> None:
     lab.faults({"service": "amapi", "match": {"path": "/v1/"}, "action": {"status": 403}})
     plain = cli("enterprise", "connect", "--credentials", "key.json", *HERE)
     assert (plain.code, "x sign-up" in plain.out) == (1, True)
-    assert "roles/androidmanagement.user" in plain.err
+    assert "roles/androidmanagement.user" in plain.out
+    assert plain.err == "heliograph: not connected, because of the step marked with x: sign-up\n"
     document = cli("enterprise", "connect", "--credentials", "key.json", "--json", *HERE)
     assert (document.code, document.json["steps"][-1]["state"]) == (1, "failed")
     assert document.error["exitCode"] == 1
+
+
+def test_a_server_that_does_not_lead_to_the_lab_is_told_from_a_network_that_fails(
+    cli: Cli, lab: LabSite, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in a shell without the variables, and on a day when the lab was not started."""
+    connect = ("enterprise", "connect", "--credentials", "key.json", "--json", *HERE)
+    monkeypatch.delenv("HELIOGRAPH_AMAPI_URL")
+    [step] = cli(*connect).json["steps"]
+    assert (step["step"], step["state"]) == ("credentials", "failed")
+    assert "heliograph lab credentials" in step["advice"]
+    with socket.create_server(("127.0.0.1", 0)) as gone:
+        monkeypatch.setenv("HELIOGRAPH_AMAPI_URL", f"http://127.0.0.1:{gone.getsockname()[1]}")
+    step = cli(*connect).json["steps"][-1]
+    assert (step["step"], step["state"]) == ("network", "failed")
+    assert "heliograph lab up" in step["advice"]
 
 
 @pytest.mark.parametrize(
@@ -192,10 +240,33 @@ def test_a_key_file_of_the_lab_is_for_its_owner_and_stays(cli: Cli, lab: LabSite
     before = file.read_bytes()
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     url = ["--lab-url", lab.urls["controlUrl"]]
-    assert "there already" in cli("lab", "credentials", "key.json", *url).err
+    printed = cli("lab", "credentials", "key.json", *url)  # as on the next day, or in another shell
+    assert f"export HELIOGRAPH_AMAPI_URL={lab.urls['amapiUrl']}" in printed.out.splitlines()
     assert file.read_bytes() == before
     assert cli("lab", "credentials", "other.json", "--project", "X", *url).code == 2
-    printed = cli("lab", "credentials", "other.json", "--project", "other-project", *url).out
-    assert f"export HELIOGRAPH_AMAPI_URL={lab.urls['amapiUrl']}" in printed.splitlines()
+    cli.ok("lab", "credentials", "other.json", "--project", "other-project", *url)
     assert json.loads(Path("other.json").read_text())["project_id"] == "other-project"
-    assert os.environ["HELIOGRAPH_AMAPI_URL"] == lab.urls["amapiUrl"]
+
+
+@pytest.mark.parametrize(
+    "content", ["", "[]", '{"project_id":"lab-project","token_uri":"https://oauth2.example/token"}']
+)
+def test_what_is_no_key_of_the_lab_stays_and_is_refused(cli: Cli, lab: LabSite, content: str) -> None:
+    Path("mine.json").write_text(content)
+    result = cli("lab", "credentials", "mine.json", "--lab-url", lab.urls["controlUrl"])
+    assert (result.code, "there already" in result.err) == (2, True)
+    assert Path("mine.json").read_text() == content
+
+
+def test_a_lab_that_is_being_started_is_waited_for(tmp_path: Path) -> None:
+    """As in the how-to, where the one is started in the background and the other given right after it."""
+    with process(tmp_path, "lab", "up", "--data-dir", "fresh"):
+        result = outside("lab", "credentials", "key.json", "--data-dir", "fresh", folder=tmp_path)
+    assert (result.code, result.err) == (0, "")
+
+
+def test_a_lab_that_does_not_come_is_told(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lab_credentials, "STARTING_S", 0.2)
+    result = cli("lab", "credentials", "key.json", "--data-dir", "nowhere")
+    assert (result.code, "heliograph lab up" in result.err) == (2, True)
+    assert not Path("key.json").exists()

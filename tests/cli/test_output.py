@@ -91,3 +91,20 @@ def test_what_one_copies_is_never_cut(capsys: pytest.CaptureFixture[str]) -> Non
     output.table(("NO.", "NAME", "ID", "AGENT SECRET"), [(1, "n" * 40, ID, secret)], "")
     _, line = capsys.readouterr().out.splitlines()
     assert line.split() == ["1", "n" * 15 + "…", ID, secret]
+
+
+@pytest.mark.usefixtures("narrow")
+def test_on_a_narrow_terminal_an_empty_column_gives_way(capsys: pytest.CaptureFixture[str]) -> None:
+    columns = ("NAME", "PLATFORM", "CREDENTIALS", "NOTIFICATIONS", "LAST HEARD", "ADDRESS", "ID")
+    output.table(columns, [("enterprises/LC752d135f", "android", "stored", "pulled", "11 s ago", None, ID)], "")
+    heading, line = capsys.readouterr().out.splitlines()
+    assert ("ADDR" in heading, line.endswith(f"  {ID}"), len(line)) == (False, True, 80)
+
+
+@pytest.mark.usefixtures("narrow")
+def test_a_long_line_goes_on_below_its_text_and_keeps_words_whole(capsys: pytest.CaptureFixture[str]) -> None:
+    address = "https://example.com/" + "x" * 90
+    output.say_folded("= step  ", f"{'word ' * 20}{address} end")
+    first, *others = capsys.readouterr().out.splitlines()
+    assert (first[:8], {line[:8] for line in others}) == ("= step  ", {" " * 8})
+    assert [line[8:] for line in others][-2:] == [address, "end"]

@@ -22,7 +22,7 @@ def on_terminal(*arguments: object, folder: Path, typed: str = "", **environment
         stdout=theirs,
         stderr=theirs,
         cwd=folder,
-        env=plain_environment(TERM="xterm", COLUMNS="200", **environment),
+        env=plain_environment(**{"TERM": "xterm", "COLUMNS": "200"} | environment),
         start_new_session=True,
     )
     os.close(theirs)

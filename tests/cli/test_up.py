@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import socket
 from pathlib import Path
+from unittest.mock import Mock
 
 import httpx2
 import pytest
 
-from tests.cli.rig import Cli, Result, outside, serving
+from heliograph.cli.lab_process import Lab
+from heliograph.cli.node import read_settings
+from heliograph.cli.up import beside
+from tests.cli.rig import Cli, Result, outside, serving, signed_up, until
 
 
 def refusal(result: Result) -> str:
@@ -51,6 +55,38 @@ def test_a_demo_comes_back_where_it_was_and_as_it_was(tmp_path: Path) -> None:
     assert changed == {d["deviceId"]: d["online"] for d in first["devices"]}
     same = ("baseUrl", "apiKey", "organization", "otherOrganization", "lab")
     assert {name: again[name] for name in same} == {name: first[name] for name in same}
+
+
+def test_an_enterprise_is_connected_in_the_demos_own_lab(tmp_path: Path) -> None:
+    """Also after a restart: what is stored names no address, so the running lab's has to be the usual one."""
+
+    def told(*arguments: object) -> Result:
+        return outside(*arguments, "--json", "--data-dir", "data", folder=tmp_path)
+
+    connect = ("enterprise", "connect", "--credentials", "key.json")
+    with serving(tmp_path, "up", "--demo", "--port", 0, "--data-dir", "data") as site:
+        assert told("lab", "credentials", "key.json").code == 0
+        begun = told(*connect).json["signUpUrl"]
+        assert begun.startswith(site["lab"]["amapiUrl"])
+        answer = told(*connect, "--enterprise-token", signed_up(begun)).json
+        name, token = answer["enterprise"]["name"], answer["enrollmentToken"]["value"]
+        assert told("lab", "device", "enroll", token, "--name", "phone", "--serial", "TILL7").code == 0
+        until(lambda: "TILL7" in told("device", "list").out, "the server heard of the phone")
+    with serving(tmp_path, "up", "--demo", "--data-dir", "data"):
+        examined = told("doctor", "--enterprise", name, "--send-test")
+        assert (examined.code, examined.json["healthy"]) == (0, True), examined.out
+    assert "cannot_be_pulled" not in (tmp_path / "stderr").read_text()  # the lab goes when nobody needs it any more
+
+
+def test_an_address_of_google_that_is_set_goes_before_the_labs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HELIOGRAPH_PUBSUB_URL", "http://pubsub.example")
+    lab = Lab("http://c", "http://a", "http://p", "http://s", 1, Mock())
+    settings = beside(lab, read_settings())
+    assert (settings.amapi_url, settings.pubsub_url, settings.google_certs_url) == (
+        "http://a",
+        "http://pubsub.example",
+        "http://s/certs",
+    )
 
 
 def test_a_ready_file_that_a_killed_server_left_is_gone_before_the_next_is_ready(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ import httpx2
 import pytest
 
 from tests.arch.files import ROOT
-from tests.cli.rig import plain_environment
+from tests.cli.rig import plain_environment, signed_up
 
 PAGE = ROOT / "docs/android.md"
 PATIENCE_S = 60
@@ -151,13 +151,6 @@ def copied(name: str, printed: str) -> str:
     return str(found[-1])
 
 
-def signed_up(printed: str) -> str:
-    """Complete the sign-up page that was named."""
-    [url] = re.findall(r"sign-up +(http\S+)", printed)
-    page = httpx2.get(url, trust_env=False).text
-    return page.partition("token is ")[2].partition(".<")[0]
-
-
 def test_the_how_to_leads_to_the_first_cancelled_lock(tmp_path: Path) -> None:
     shell = Shell(tmp_path, free_port())
     printed = ""
@@ -169,7 +162,8 @@ def test_the_how_to_leads_to_the_first_cancelled_lock(tmp_path: Path) -> None:
                 if name in command:
                     command = command.replace(name, copied(name, printed))
             if "TOKEN" in command.split():
-                command = command.replace(" TOKEN", f" {signed_up(printed)}")
+                page = re.findall(r"sign-up +(http\S+)", printed)[-1]
+                command = command.replace(" TOKEN", f" {signed_up(page)}")
             came = shell.run(command)
             printed += came
             if not agrees(command, said, came):

@@ -178,7 +178,7 @@ class _Connecting:
                 self._steps.fail(
                     "enterprise",
                     made.reason,
-                    f"is the token the one that this page ended with? {pending.url} . For another page: --new-sign-up",
+                    f"is the token the one that this page ended with: {pending.url} (for another page: --new-sign-up)",
                 )
             self._steps.fault("enterprise", made)
         self._steps.done("enterprise", f"{made['name']} was made")

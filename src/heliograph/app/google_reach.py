@@ -2,7 +2,9 @@
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from ipaddress import ip_address
 from typing import TypeVar
+from urllib.parse import urlsplit
 
 from heliograph.app.google_channel import OUT_OF_QUOTA
 from heliograph.app.services import SECOND, Services
@@ -13,6 +15,15 @@ from heliograph.ports.administration import Administration, Fault, FaultKind
 from heliograph.ports.changes import URGENT
 
 T = TypeVar("T")
+
+_LEAD_TO_LAB = (
+    "start the server again from a shell that leads to the lab, which is what this does: "
+    'eval "$(heliograph lab credentials FILE)" (up --demo needs none of that); or pass a key file of Google\'s'
+)
+_START_LAB = (
+    "that address is on this machine: is the lab up (heliograph lab up, or up --demo)? For Google itself, unset "
+    "HELIOGRAPH_AMAPI_URL and HELIOGRAPH_PUBSUB_URL and start the server again"
+)
 
 
 def stored_credentials(s: Services, enterprise: Enterprise, steps: Steps) -> bytes:
@@ -38,6 +49,8 @@ async def administration(
     try:
         if not admin.project:
             steps.fail("credentials", "the file names no project (project_id)", "download a new key and pass it as is")
+        if _is_here(admin.token_address) and not _is_here(admin.address):
+            steps.fail("credentials", f"a lab's key, and {admin.address} would be asked with it", _LEAD_TO_LAB)
         steps.ok("credentials", f"{admin.account} of project {admin.project}")
         yield admin
     finally:
@@ -49,13 +62,25 @@ async def reach(s: Services, admin: Administration, steps: Steps) -> None:
     at_s = await admin.google_time_s()
     way = f" (through a proxy, {', '.join(admin.proxies)})" if admin.proxies else ""
     if isinstance(at_s, Fault):
-        steps.fault("network", Fault(at_s.kind, f"{admin.address} cannot be reached{way}: {at_s.reason}"))
+        reason = f"{admin.address} cannot be reached{way}: {at_s.reason}"
+        if _is_here(admin.address):
+            steps.fail("network", reason, _START_LAB)
+        steps.fault("network", Fault(at_s.kind, reason))
     steps.ok("network", f"{admin.address} answers{way}")
     _compare_clocks(s.clock.now() / SECOND - at_s, steps)
     refused = await admin.authorise()
     if refused is not None:
         steps.fault("token", refused)
     steps.ok("token", "Google takes the key")
+
+
+def _is_here(address: str) -> bool:
+    """Whether an address is on this machine, where a lab may listen, and Google never does."""
+    host = urlsplit(f"//{address}").hostname or ""
+    try:
+        return host == "localhost" or ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def _compare_clocks(ahead_s: float, steps: Steps) -> None:

@@ -192,6 +192,7 @@ class GoogleAdministration:
 
     def __init__(self, account: Mapping[str, Any], amapi_url: str, pubsub_url: str) -> None:
         self.project, self.account = str(account.get("project_id") or ""), str(account["client_email"])
+        self.token_address = urlsplit(str(account["token_uri"])).netloc
         self._tokens = TokenSource(account, timeout_s=_ANSWER_S)
         self.address, self.proxies = urlsplit(amapi_url).netloc, _proxies()
         self._amapi, self._pubsub = _Line(amapi_url, self._tokens), _Line(pubsub_url, self._tokens)

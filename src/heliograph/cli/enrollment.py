@@ -10,7 +10,7 @@ import typer
 from heliograph.cli.exits import ExitCode, Failure
 from heliograph.cli.operator import Json
 from heliograph.cli.options import literal_or_source, seconds
-from heliograph.cli.output import ago, note, pairs, say
+from heliograph.cli.output import ago, console, note, pairs, say
 
 Usage = Literal["allowed", "disallowed", "userless"]
 
@@ -48,7 +48,7 @@ def token_body(options: TokenOptions) -> Json:
 def present(token: dict[str, Any], picture: Path | None) -> None:
     """Show a new token to people, and save its picture for whoever asked for one."""
     from heliograph.cli.output import Mode
-    from heliograph.cli.qr import save, show
+    from heliograph.cli.qr import save
 
     if picture is not None and token["qrCode"]:
         try:
@@ -58,7 +58,7 @@ def present(token: dict[str, Any], picture: Path | None) -> None:
     if Mode.as_json:
         return
     if token["qrCode"] and sys.stdout.isatty():
-        show(token["qrCode"], sys.stdout)
+        _draw(token["qrCode"], picture)
     pairs(
         {
             "enrollment token": token["value"],
@@ -69,3 +69,16 @@ def present(token: dict[str, Any], picture: Path | None) -> None:
     )
     say("Tap the welcome screen of a new or reset device six times, and scan the code.")
     note("Whoever has the token can enroll a device: it is shown now and never again.")
+
+
+def _draw(code: str, picture: Path | None) -> None:
+    from heliograph.cli.qr import columns, show
+
+    needed, width = columns(code), console().width
+    if needed <= width:
+        show(code, sys.stdout)
+    elif picture is None:
+        note(
+            f"The QR code is not drawn: it takes {needed} columns, and this terminal has {width}.\n"
+            "Make another in a wider one, or as a file: heliograph enterprise token --qr code.png"
+        )

@@ -116,7 +116,7 @@ def list_enterprises(where: Setup) -> None:
         lambda answer: table(
             ("NAME", "PLATFORM", "CREDENTIALS", "NOTIFICATIONS", "LAST HEARD", "ADDRESS", "ID"),
             [_row(enterprise) for enterprise in answer["items"]],
-            "There is none yet: heliograph enterprise add",
+            "There is none yet: heliograph enterprise connect",
         ),
     )
 

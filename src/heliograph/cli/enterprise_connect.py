@@ -45,7 +45,12 @@ def connect_enterprise(where: Setup, name: str | None, wish: Wish, enroll: bool,
     """See cli.enterprise."""
     check_picture(token.qr)
     body = _body(name, wish)
-    answer, enrollment = run_verbs(where, lambda verbs: _run(verbs, body, token_body(token) if enroll else None))
+    wanted = token_body(token) if enroll else None
+    answer, enrollment = run_verbs(where, lambda verbs: _run(verbs, body, wanted))
+    if _waits_for_a_person(answer):
+        # Asked outside of the run: nothing is kept open meanwhile, and Ctrl-C ends it.
+        body = {m: v for m, v in body.items() if m != "newSignUp"} | {"enterpriseToken": token_in(_asked())}
+        answer, enrollment = run_verbs(where, lambda verbs: _run(verbs, body, wanted))
     emit({**answer, "enrollmentToken": enrollment}, lambda _: None)
     if not answer["connected"]:
         raise _unfinished(answer)
@@ -85,21 +90,24 @@ async def _run(verbs: Verbs, body: Json, token: Json | None) -> tuple[Json, Json
     with busy("Asking Google"):
         answer = await verbs.call("enterprise.connect", body)
     show_steps(answer["steps"])
-    if answer["steps"][-1]["state"] == "waiting" and not Mode.as_json and sys.stdin.isatty():
-        body = {m: v for m, v in body.items() if m != "newSignUp"} | {"enterpriseToken": token_in(_asked())}
-        with busy("Asking Google"):
-            answer = await verbs.call("enterprise.connect", body)
-        show_steps(answer["steps"])
     if not answer["connected"] or token is None:
         return answer, None
     token = {"enterprise": answer["enterprise"]["name"], **token}
     return answer, await verbs.call("enrollmentToken.create", token)
 
 
+def _waits_for_a_person(answer: Json) -> bool:
+    return answer["steps"][-1]["state"] == "waiting" and not Mode.as_json and sys.stdin.isatty()
+
+
 def _asked() -> str:
-    sys.stderr.write("The token, or the address of the page that the sign-up ended on: ")
+    sys.stderr.write("Paste the token, or the address of the page that the sign-up ended on: ")
     sys.stderr.flush()
-    text = sys.stdin.readline()
+    try:
+        text = sys.stdin.readline()
+    except KeyboardInterrupt:
+        sys.stderr.write("\n")
+        raise
     if not text.strip():
         raise Failure(ExitCode.REFUSED, "no token was given; run it again with --enterprise-token TOKEN")
     return text
@@ -109,4 +117,6 @@ def _unfinished(answer: Json) -> Failure:
     step = answer["steps"][-1]
     if step["state"] == "waiting":
         return Failure(ExitCode.REFUSED, "the sign-up waits for a person: open the page, then run it again")
-    return Failure(ExitCode.REFUSED, f"{step['step']}: {step['detail']}. Next: {step['advice']}")
+    if not Mode.as_json:  # the step has just been shown, with what to do
+        return Failure(ExitCode.REFUSED, f"not connected, because of the step marked with x: {step['step']}")
+    return Failure(ExitCode.REFUSED, f"{step['step']}: {step['detail'].removesuffix('.')}. Next: {step['advice']}")

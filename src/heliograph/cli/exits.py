@@ -81,7 +81,8 @@ _HINTS = {
     4001: "the API key lacks the permission {permission}; make one that has it: "
     "heliograph key create --permission {permission}",
     4002: "the server saw no API key: set HELIOGRAPH_API_KEY or give --api-key",
-    4004: "the API key is unknown, expired or revoked; make another: heliograph key create",
+    4004: "the API key is unknown, expired or revoked, or was not copied whole; make another on the server's machine: "
+    "heliograph key create --data-dir DIR",
     4029: "too many requests for this API key; try again in a minute",
     5050: "the organization's plan leaves out {feature}; an operator switches it on: "
     "heliograph org update ORG --feature {feature}=on",

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from heliograph.cli.exits import ExitCode, Failure, usage
+from heliograph.cli.lab_credentials import NotUp, exports, once_up, write_key_file
 from heliograph.cli.options import Json, literal_or_source, noun, spread
 from heliograph.cli.output import as_json, clean, emit, local_time, pairs, say, table
 from heliograph.cli.ready_file import see_that_it_can_be_written
@@ -195,16 +196,16 @@ def reset_settings(where: Where) -> None:
 @spread
 def credentials(
     where: Where,
-    file: Annotated[Path, typer.Argument(help="Written, for its owner only; one that is there stays as it is.")],
+    file: Annotated[Path, typer.Argument(help="Written, for its owner only; a key of this lab that is there stays.")],
     project: Annotated[str, typer.Option(help="The Google Cloud project that it shall belong to.")] = "lab-project",
 ) -> None:
     """Make the key file of a service account that the lab takes, and say what leads a server to the lab.
 
     What is printed are commands for the shell: eval "$(heliograph lab credentials key.json)"
-    """
-    from heliograph.cli.lab_credentials import exports, write_key_file
 
-    addresses = _call(where, "GET", "/addresses")
+    A lab that is being started is waited for. In another shell the same call sets the same again.
+    """
+    addresses = once_up(lambda: _call(where, "GET", "/addresses"))
     write_key_file(file, project, addresses["amapiUrl"])
     emit({"file": str(file), "project": project, **addresses}, lambda shown: say(exports(shown)))
 
@@ -229,7 +230,8 @@ def _control_url(where: Where) -> str:
     try:
         return str(json.loads((data_dir / "lab" / _READY).read_bytes())["controlUrl"])
     except (OSError, ValueError, KeyError):
-        raise usage(f"no lab is known in {data_dir}: give --lab-url, or start one: heliograph lab up") from None
+        missing = f"no lab is known in {data_dir}: give --lab-url, or start one: heliograph lab up"
+        raise NotUp(ExitCode.USAGE, missing) from None
 
 
 def _call(where: Where, method: str, path: str, body: Any = None) -> Any:
@@ -241,7 +243,8 @@ def _call(where: Where, method: str, path: str, body: Any = None) -> Any:
             answer = client.request(method, path, **({} if body is None else {"json": body}))
         content = answer.json()
     except (httpx2.HTTPError, httpx2.InvalidURL):
-        raise Failure(ExitCode.UNREACHABLE, f"cannot reach the lab at {url}: is it up?") from None
+        missing = f"cannot reach the lab at {url}: is it up (heliograph lab up, or up --demo)?"
+        raise NotUp(ExitCode.UNREACHABLE, missing) from None
     except ValueError:
         raise Failure(ExitCode.UNREACHABLE, f"{url} does not answer like a lab: is --lab-url right?") from None
     if answer.status_code >= 400:

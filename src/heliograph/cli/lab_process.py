@@ -30,6 +30,10 @@ class Lab:
     pid: int
     process: asyncio.subprocess.Process
 
+    async def stop(self) -> None:
+        """End it, if it has not ended yet."""
+        await _stop(self.process)
+
     async def control(self, method: str, path: str, body: Any = None) -> Any:
         """One call of the control API; raises httpx2.HTTPError."""
         async with httpx2.AsyncClient(base_url=self.control_url, trust_env=False, timeout=30) as client:

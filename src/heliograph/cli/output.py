@@ -3,9 +3,11 @@
 import json
 import re
 import sys
+import textwrap
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from itertools import compress
 from typing import TYPE_CHECKING, Any
 
 from heliograph.cli.exits import ExitCode, Failure
@@ -16,6 +18,7 @@ if TYPE_CHECKING:
 _CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 _UNITS = ((86_400 * 365, "y"), (86_400, "d"), (3_600, "h"), (60, "min"), (1, "s"))
 _NEARLY = 0.01  # of a unit: what lasts 30 d is "in 30 d" a moment later, too
+_READABLE = 30  # characters: in less room nothing is folded
 _GAP = 2  # blanks between columns
 _FIRST = {"SERIAL", "ADDED", "PERMISSIONS", "AT GOOGLE", "ADDRESS", "OUTCOME", "LATENCY MS", "REASON", "BEGINS WITH"}
 _WHOLE = {"ID", "NAME", "SLUG", "AGENT SECRET", ""}  # columns of which one copies, or that come last and may run on
@@ -84,6 +87,16 @@ def say(text: str, style: str = "") -> None:
     console().print(clean(text), style=style or None, soft_wrap=True)
 
 
+def say_folded(head: str, text: str, style: str = "") -> None:
+    """A line that, on a narrow terminal, goes on below where its text begins; words, such as addresses, stay whole."""
+    width = console().width - len(head)
+    lines = [clean(text)]
+    if len(lines[0]) > width >= _READABLE:
+        lines = textwrap.wrap(lines[0], width, break_long_words=False, break_on_hyphens=False)
+    for number, line in enumerate(lines):
+        say((" " * len(head) if number else head) + line, style)
+
+
 def pairs(rows: Mapping[str, Any] | Iterable[tuple[str, Any]]) -> None:
     """Names and values, one a line; what is absent is left out. Values are never cut."""
     given = rows.items() if isinstance(rows, Mapping) else rows
@@ -108,6 +121,10 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[Any]], nothing: str) -
     out = console()
     cells = [["" if cell is None else " ".join(clean(cell).split()) for cell in row] for row in rows]
     needed = [max(map(cell_len, column)) for column in zip(columns, *cells, strict=True)]
+    if sum(needed) + _GAP * (len(needed) - 1) > out.width:  # what says nothing gives way first
+        said = [any(column) for column in zip(*cells, strict=True)]
+        columns, needed = [*compress(columns, said)], [*compress(needed, said)]
+        cells = [[*compress(row, said)] for row in cells]
     widths = _fitted(columns, needed, out.width)
     for row, style in ((list(columns), "bold"), *((row, "") for row in cells)):
         texts = [Text(cell, style=style or style_of(cell), end="") for cell in row]

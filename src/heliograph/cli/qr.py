@@ -23,6 +23,11 @@ def check_picture(path: Path | None) -> None:
         raise usage(f"--qr: {path.parent} cannot be written by you, or is not there")
 
 
+def columns(text: str) -> int:
+    """How wide a terminal must be for a code: one that is folded cannot be scanned."""
+    return int(_code(text).symbol_size()[0])
+
+
 def show(text: str, out: TextIO) -> None:
     """Draw a code with half blocks, for a terminal."""
     _code(text).terminal(out=out, compact=True)

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from heliograph.cli.output import Mode, say
+from heliograph.cli.output import Mode, say_folded
 
 _MARKS = {"done": ("+", "green"), "ok": ("=", ""), "warning": ("!", "yellow"), "waiting": ("?", "yellow")}
 _FAILED = ("x", "red")
@@ -15,6 +15,6 @@ def show_steps(steps: list[dict[str, Any]]) -> None:
     width = max((len(step["step"]) for step in steps), default=0)
     for step in steps:
         mark, style = _MARKS.get(step["state"], _FAILED)
-        say(f"{mark} {step['step']:<{width}}  {step['detail']}", style)
+        say_folded(f"{mark} {step['step']:<{width}}  ", step["detail"], style)
         if step["advice"]:
-            say(f"  {'':<{width}}  -> {step['advice']}", style)
+            say_folded(f"  {'':<{width}}  -> ", step["advice"], style)

@@ -3,6 +3,7 @@
 import asyncio
 import ipaddress
 import os
+import socket
 import sys
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -21,10 +22,12 @@ from heliograph.bootstrap import (
     open_node,
     run_api,
     run_dispatcher,
+    with_google_at,
 )
 from heliograph.cli import demo as fleet
 from heliograph.cli import ready_file as ready
 from heliograph.cli.exits import ExitCode, Failure, usage
+from heliograph.cli.lab_credentials import google_settings
 from heliograph.cli.lab_process import Lab, run_lab
 from heliograph.cli.node import read_settings, start_logging
 from heliograph.cli.private_files import write_private
@@ -77,29 +80,57 @@ def _is_loopback(host: str) -> bool:
 async def _serve(settings: Settings, with_demo: bool, ready_file: Path | None) -> None:
     async with AsyncExitStack() as stack:
         node = await stack.enter_async_context(open_node(settings))
-        plan = await _plan(node) if with_demo else None
-        listener = listen(settings.host, _port(settings, plan))
-        stack.callback(listener.close)
-        url = base_url(listener)
-        dispatcher = await stack.enter_async_context(run_dispatcher(node))
-        await stack.enter_async_context(run_api(node, listener, dispatcher))
-        collect_garbage_rarely()
-        if plan is None:
-            _announce(url, settings)
-            if ready_file is not None:
-                document = {"baseUrl": url, "metricsUrl": f"{url}/metrics", "pids": {"server": os.getpid()}}
-                write_private(ready_file, msgspec.json.encode(document))
-            await asyncio.Event().wait()
-            return
-        _say("Starting the lab: emulators of Google and Pushy, and seven devices …")
-        fleet.save_plan(settings.data_dir, plan)
-        # Begun last, so that it ends first: its agents never see the server go.
-        lab = await stack.enter_async_context(run_lab(settings.data_dir / "lab"))
-        await fleet.ensure_records(node, plan, lab)
-        # Built now, not when the first of the printed calls needs it.
-        await node.services.channels.channel(plan.organization.id, plan.enterprise_id)
-        await _start_demo(node, plan, lab, url, ready_file)
-        await _lab_ended(lab)
+        await (_serve_demo if with_demo else _serve_alone)(stack, node, ready_file)
+
+
+async def _serve_alone(stack: AsyncExitStack, node: Node, ready_file: Path | None) -> None:
+    listener = _listener(stack, node.settings, None)
+    url = base_url(listener)
+    await _run(stack, node, listener)
+    _announce(url, node.settings)
+    if ready_file is not None:
+        document = {"baseUrl": url, "metricsUrl": f"{url}/metrics", "pids": {"server": os.getpid()}}
+        write_private(ready_file, msgspec.json.encode(document))
+    await asyncio.Event().wait()
+
+
+async def _serve_demo(stack: AsyncExitStack, node: Node, ready_file: Path | None) -> None:
+    plan = await _plan(node)
+    listener = _listener(stack, node.settings, plan)
+    _say("Starting the lab: emulators of Google and Pushy, and seven devices …")
+    fleet.save_plan(node.settings.data_dir, plan)
+    lab = await stack.enter_async_context(run_lab(node.settings.data_dir / "lab"))
+    node = await stack.enter_async_context(with_google_at(node, beside(lab, node.settings)))
+    dispatching = await _run(stack, node, listener)
+    # Ended before the API: agents never see the server go, nor the dispatcher the emulators.
+    stack.push_async_callback(lab.stop)
+    stack.push_async_exit(dispatching)
+    await fleet.ensure_records(node, plan, lab)
+    # Built now, not when the first of the printed calls needs it.
+    await node.services.channels.channel(plan.organization.id, plan.enterprise_id)
+    await _start_demo(node, plan, lab, base_url(listener), ready_file)
+    await _lab_ended(lab)
+
+
+def _listener(stack: AsyncExitStack, settings: Settings, plan: fleet.DemoPlan | None) -> socket.socket:
+    listener = listen(settings.host, _port(settings, plan))
+    stack.callback(listener.close)
+    return listener
+
+
+async def _run(stack: AsyncExitStack, node: Node, listener: socket.socket) -> AsyncExitStack:
+    """Start everything on `stack`; answers what ends the dispatcher, which may be ended earlier than its turn."""
+    dispatching = await stack.enter_async_context(AsyncExitStack())
+    dispatcher = await dispatching.enter_async_context(run_dispatcher(node))
+    await stack.enter_async_context(run_api(node, listener, dispatcher))
+    collect_garbage_rarely()
+    return dispatching
+
+
+def beside(lab: Lab, settings: Settings) -> Settings:
+    """The settings of a server whose Google is this lab; what somebody has said of Google goes before it."""
+    usual = google_settings(lab.amapi_url, lab.pubsub_url)
+    return settings.model_copy(update={n: v for n, v in usual.items() if n not in settings.model_fields_set})
 
 
 def _port(settings: Settings, plan: fleet.DemoPlan | None) -> int:

@@ -106,6 +106,11 @@ class Administration(Protocol):
         ...
 
     @property
+    def token_address(self) -> str:
+        """Where the key's access tokens are asked for, in the same form."""
+        ...
+
+    @property
     def proxies(self) -> Sequence[str]:
         """The proxies that requests may go through, without their passwords."""
         ...

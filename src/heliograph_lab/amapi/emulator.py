@@ -104,7 +104,8 @@ class AmapiEmulator:
         found = match(scope["method"], scope["path"])
         if found is None:
             # As Google's front end does for what no API has, a known path with another verb included.
-            _log.warning("404: no such method in the API: %s %s", scope["method"], scope["path"])
+            level = logging.INFO if scope["path"] == "/" else logging.WARNING  # "/" is how one asks for the time
+            _log.log(level, "404: no such method in the API: %s %s", scope["method"], scope["path"])
             await _respond(send, 404, NOT_FOUND_PAGE, _HTML)
             return
         status, answer, headers = await self._answer(scope, body, *found)
