@@ -32,7 +32,8 @@ from heliograph.domain.ids import IdMinter
 from heliograph.domain.ladder import Command
 from heliograph.ports.push import Tools
 from heliograph.ports.store import UnitOfWork
-from heliograph.providers import ProviderRegistry, discover
+from heliograph.providers import ProviderRegistry, accounts_in, discover
+from heliograph.providers.transport import Connections
 from heliograph.store import Hub, SqliteStore, migrate
 from heliograph.store.sqlite_writer import Job
 from heliograph.system import AesGcmBox
@@ -158,7 +159,10 @@ async def _services(folder: Path, loop: SimulatedLoop, google: SimulatedGoogle) 
         wakeups=hub,
         secrets=box,
         providers=ProviderRegistry(
-            discover([]), lambda org, id_: store.unit_of_work(org).setup.account(id_), box, Tools(clock)
+            discover([]),
+            accounts_in(store),
+            box,
+            Tools(clock, Connections(clock)),
         ),
         channels=google,
         quota=Quota(store.system, clock, PER_MINUTE),

@@ -36,7 +36,8 @@ from heliograph.operator_socket import serve_operator
 from heliograph.ports.clock import SecretBox
 from heliograph.ports.push import Tools
 from heliograph.ports.store import Store
-from heliograph.providers import ProviderRegistry, discover
+from heliograph.providers import ProviderRegistry, accounts_in, discover
+from heliograph.providers.transport import Connections
 from heliograph.settings import Settings
 from heliograph.store import PostgresStore, SqliteStore, migrate
 from heliograph.store.postgres_hub import PostgresHub
@@ -83,9 +84,9 @@ async def open_node(settings: Settings) -> AsyncIterator[Node]:
         if high_water > time.time_ns() // 1000 + 2_000_000:  # the wall clock is behind what was written before
             await store.clamp_outbox(clock.now(), int(limits.backoff_cap_s * 1_000_000))
         box = AesGcmBox(key)
-        providers = ProviderRegistry(
-            discover(), lambda org, id_: store.unit_of_work(org).setup.account(id_), box, Tools(clock)
-        )
+        connections = Connections(clock)
+        stack.push_async_callback(connections.close)
+        providers = ProviderRegistry(discover(), accounts_in(store), box, Tools(clock, connections))
         channels = _channels(settings, store, box)
         stack.push_async_callback(providers.close)
         stack.push_async_callback(channels.close)

@@ -20,7 +20,8 @@ from heliograph.channels import AmapiChannels, AmapiSettings
 from heliograph.domain.devices import Organization
 from heliograph.domain.ids import IdMinter
 from heliograph.ports.push import Tools
-from heliograph.providers import ProviderRegistry, discover
+from heliograph.providers import ProviderRegistry, accounts_in, discover
+from heliograph.providers.transport import Connections
 from heliograph.store import Hub, SqliteStore, migrate
 from heliograph.system import AesGcmBox
 from heliograph_lab.serve import Lab, LabOptions
@@ -105,9 +106,7 @@ async def open_office(folder: Path, per_minute: int = 600) -> AsyncIterator[Offi
     clock, box = Clock(), AesGcmBox(os.urandom(32))
     settings = AmapiSettings(lab.urls["amapiUrl"], lab.urls["pubsubUrl"])
     channels = AmapiChannels(lambda org, id_: store.unit_of_work(org).setup.enterprise(id_), box, settings)
-    providers = ProviderRegistry(
-        discover([]), lambda org, id_: store.unit_of_work(org).setup.account(id_), box, Tools(clock)
-    )
+    providers = ProviderRegistry(discover([]), accounts_in(store), box, Tools(clock, Connections(clock)))
     services = Services(
         store=store,
         clock=clock,

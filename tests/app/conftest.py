@@ -43,7 +43,8 @@ from heliograph.ports.channel import (
 )
 from heliograph.ports.push import Tools
 from heliograph.ports.store import UnitOfWork
-from heliograph.providers import ProviderRegistry, discover
+from heliograph.providers import ProviderRegistry, accounts_in, discover
+from heliograph.providers.transport import Connections
 from heliograph.store import Hub, SqliteStore, migrate
 from heliograph.system import AesGcmBox, SystemClock
 from heliograph_protocol.messages import Register, Target
@@ -248,9 +249,7 @@ async def desk(tmp_path: Path) -> AsyncIterator[Desk]:
     clock = Clock()
     google = Google(clock=clock)
     box = AesGcmBox(os.urandom(32))
-    providers = ProviderRegistry(
-        discover([]), lambda org, id_: store.unit_of_work(org).setup.account(id_), box, Tools(clock)
-    )
+    providers = ProviderRegistry(discover([]), accounts_in(store), box, Tools(clock, Connections(clock)))
     services = Services(
         store=store,
         clock=clock,

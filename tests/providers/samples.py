@@ -7,9 +7,16 @@ from typing import Any
 
 from heliograph.domain.devices import PushTarget
 from heliograph.ports.push import PushMessage, Tools
+from heliograph.providers.transport import Connections
 from heliograph.system import SystemClock
 
-TOOLS = Tools(SystemClock())
+
+def tools() -> Tools:
+    """What a provider is built with, of its own event loop."""
+    clock = SystemClock()
+    return Tools(clock, Connections(clock))
+
+
 WAKE = PushMessage(id="a" * 24, kind="wake", life_s=3600, command_id="b" * 24)
 NOTIFICATION = PushMessage(
     id="c" * 24, kind="notification", life_s=60, title="Hello", body="Wörld", data={"nested": {"n": [1, None]}}

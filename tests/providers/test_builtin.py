@@ -8,7 +8,7 @@ import pytest
 from heliograph.ports.push import Accepted, CannotTell, PushMessage, Withdrawn
 from heliograph.providers import builtin, offer_of
 from heliograph_protocol.messages import MAX_MESSAGE_BYTES, Orders
-from tests.providers.samples import MESSAGES, TOOLS, Contract, target
+from tests.providers.samples import MESSAGES, Contract, target, tools
 
 
 def contract(url: str) -> Contract:
@@ -17,7 +17,7 @@ def contract(url: str) -> Contract:
 
 @pytest.mark.parametrize("message", MESSAGES)
 async def test_a_push_is_accepted_under_our_own_id(message: PushMessage) -> None:
-    line = builtin.PLUGIN.build({}, TOOLS)
+    line = builtin.PLUGIN.build({}, tools())
     assert await line.send(message, target("builtin", "")) == Accepted(message.id)
     assert isinstance(await line.status(message.id, 1), CannotTell)
     assert await line.withdraw(message.id) == Withdrawn()

@@ -32,7 +32,7 @@ from heliograph.ports.push import (
     Works,
 )
 from heliograph.providers import discover
-from tests.providers.samples import MESSAGES, TOOLS, WAKE, Contract, target
+from tests.providers.samples import MESSAGES, WAKE, Contract, target, tools
 from tests.support.secrets_in_logs import LogWatch
 from tests.support.wire import Action, Answer, Raw, Wire
 
@@ -68,7 +68,7 @@ async def wire() -> AsyncIterator[Wire]:
 def build(plugin: ProviderPlugin, contract: Contract) -> PushProvider:
     # Through JSON and back, as it lies in the database.
     stored = msgspec.json.encode(plugin.read_config(Fields(contract.config)))
-    return plugin.build(msgspec.json.decode(stored), TOOLS)
+    return plugin.build(msgspec.json.decode(stored), tools())
 
 
 @every_plugin

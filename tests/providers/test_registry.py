@@ -13,7 +13,7 @@ import pytest
 from heliograph.domain.devices import ProviderAccount
 from heliograph.ports.push import ProviderPlugin, Providers, PushProvider, Tools
 from heliograph.providers import ProviderRegistry, builtin, discover
-from tests.providers.samples import TOOLS
+from tests.providers.samples import tools
 from tests.support.sealing import TestBox
 from tests.support.secrets_in_logs import LogWatch
 
@@ -92,7 +92,7 @@ def stored() -> Stored:
 @pytest.fixture
 async def registry(stored: Stored) -> AsyncIterator[ProviderRegistry]:
     plugins = {"fake": plugin(), "other": plugin("other"), "builtin": builtin.PLUGIN}
-    registry = ProviderRegistry(plugins, stored.load, TestBox(), TOOLS)
+    registry = ProviderRegistry(plugins, stored.load, TestBox(), tools())
     yield registry
     await registry.close()
 

@@ -14,6 +14,7 @@ from heliograph.app.sweep import sweep_forever
 from heliograph.domain.ids import IdMinter
 from heliograph.ports.push import Tools
 from heliograph.providers import ProviderRegistry
+from heliograph.providers.transport import Connections
 from tests.schedules.store import BEGAN, ProcessStore
 from tests.schedules.wire import Wire
 
@@ -85,7 +86,7 @@ class Process:
             new_id=IdMinter(lambda: clock.now() / 1e6, self.world.dice.randbytes),
             wakeups=self.world.hub,
             secrets=OpenBox(),
-            providers=ProviderRegistry({}, self._no_account, OpenBox(), Tools(clock)),
+            providers=ProviderRegistry({}, self._no_account, OpenBox(), Tools(clock, Connections(clock))),
             channels=Wire(self),
             limits=LIMITS,
         )

@@ -6,11 +6,14 @@ A provider is one file in `heliograph.providers` that ends in `PLUGIN = Provider
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from heliograph.domain.devices import PLATFORMS, PushTarget
 from heliograph.domain.fields import Fields
 from heliograph.ports.clock import Clock
+from heliograph.ports.transport import Transports
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,9 +170,18 @@ class Route(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Tools:
-    """What a provider is built with besides its settings."""
+    """What a provider is built with besides its settings. `transports`: HTTP/2 connections, shared by all."""
 
     clock: Clock
+    transports: Transports
+    _shared: dict[type[Any], Any] = field(default_factory=dict)
+
+    def shared(self, kind: type[T], make: Callable[[], T]) -> T:
+        """The one thing of this kind that all accounts of this process share; made when it is first asked for."""
+        if kind not in self._shared:
+            self._shared[kind] = make()
+        found: T = self._shared[kind]
+        return found
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,6 +28,7 @@ from heliograph.ports.push import (
     Tools,
     WithdrawAnswer,
 )
+from heliograph.ports.store import Store
 from heliograph_protocol.messages import PushOffer
 
 log = structlog.get_logger("heliograph.providers")
@@ -120,6 +121,15 @@ class OneWay:
 
 
 LoadAccount = Callable[[str, str], Awaitable[ProviderAccount | None]]
+
+
+def accounts_in(store: Store) -> LoadAccount:
+    """The accounts of a store, for `ProviderRegistry`."""
+
+    async def load(organization_id: str, account_id: str) -> ProviderAccount | None:
+        return await store.unit_of_work(organization_id).setup.account(account_id)
+
+    return load
 
 
 @dataclass(frozen=True, slots=True)
