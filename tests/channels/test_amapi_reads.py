@@ -120,6 +120,15 @@ async def test_a_refusal_says_with_what_status(google: Google, channel: AmapiCha
     assert page.status == status
 
 
+async def test_a_page_of_devices_that_report_much_is_read(google: Google, channel: AmapiChannel) -> None:
+    """A hundred devices with the reports that a policy may ask for."""
+    devices = [{"name": f"d{n}", "applicationReports": ["x" * 99_000]} for n in range(100)]
+    google.answers(json_answer({"devices": devices}))
+    page = await channel.device_page("enterprises/LC1", "")
+    assert isinstance(page, ListPage)
+    assert len(page.items) == 100
+
+
 async def test_a_page_that_leaves_something_out_is_none(google: Google, channel: AmapiChannel) -> None:
     pages = [{"devices": {}}, {"devices": [], "unreachable": ["x"]}, {"devices": [], "nextPageToken": 7}]
     google.answers(*(json_answer(page) for page in pages))

@@ -38,6 +38,7 @@ from heliograph.ports.channel import (
 BASE_URL = "https://androidmanagement.googleapis.com"
 PAGE_SIZE = 100
 MAX_PAGES = 100
+MAX_ANSWER_BYTES = 16 * 1024 * 1024  # a page of devices, each with all reports that its policy asks for
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +59,7 @@ class AmapiChannel:
 
     def __init__(self, tokens: TokenSource, settings: AmapiSettings, project: str = "") -> None:
         self._tokens, self._settings, self.project = tokens, settings, project
-        self._http = Outbound(settings.base_url.rstrip("/"))
+        self._http = Outbound(settings.base_url.rstrip("/"), max_body_bytes=MAX_ANSWER_BYTES)
 
     async def issue(
         self, device: Device, command: Command, params: Mapping[str, Any], deadline_s: float

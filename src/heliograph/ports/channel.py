@@ -70,6 +70,11 @@ class Gone:
     reason: str
 
 
+@dataclass(frozen=True, slots=True)
+class TooMuch:
+    """More than can be taken in at a time: ask for less."""
+
+
 TOO_MANY = 429
 REFUSALS = frozenset({401, 403, TOO_MANY})
 """Statuses that concern whoever asks: the next question would be answered likewise."""
@@ -124,7 +129,7 @@ class Received:
 class Subscription(Protocol):
     """Where an enterprise's notifications wait to be pulled."""
 
-    async def pull(self, limit: int) -> list[Received] | Gone | Unreachable:
+    async def pull(self, limit: int) -> list[Received] | TooMuch | Gone | Unreachable:
         """The next messages; waits a while for the first. An empty list says that none came."""
         ...
 
