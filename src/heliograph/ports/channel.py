@@ -1,6 +1,6 @@
 """The port of management channels that run commands upstream (Android Management API). Answers are values."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -89,6 +89,10 @@ class Unreachable:
     status: int | None = field(default=None, compare=False)
 
 
+Toll = Callable[[], Awaitable[Unreachable | None]]
+"""Awaited before each request of a list; what it answers ends the list, None lets the request go."""
+
+
 @dataclass(frozen=True, slots=True)
 class CancelTaken:
     """The request to cancel was accepted. Says nothing about the outcome."""
@@ -158,8 +162,8 @@ class ManagementChannel(Protocol):
         """
         ...
 
-    async def operations(self, device: Device) -> Operations | Gone | Unreachable:
-        """List a device's operations."""
+    async def operations(self, device: Device, toll: Toll | None = None) -> Operations | Gone | Unreachable:
+        """List a device's operations, which may take several requests."""
         ...
 
     async def device_page(self, enterprise: str, page_token: str) -> ListPage | Gone | Unreachable:
