@@ -1,6 +1,6 @@
 # Every target does its own set-up first, which takes no time when nothing has changed. ARGS reaches the command behind a target.
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev run test lint soak bench docs lock clean
+.PHONY: help setup setup-dev run test lint soak live bench docs lock clean
 MAKEFLAGS += --no-print-directory
 BIN := .venv/bin
 ARGS ?=
@@ -33,6 +33,10 @@ lint: setup-dev ## check style, types and the direction of imports
 soak: setup-dev ## run the tests that take minutes
 	@echo "soak: pytest -m soak"
 	@$(BIN)/python -m pytest -m soak $(ARGS)
+
+live: setup-dev ## record from a real Google project what the emulator guesses; docs/lab.md says how
+	@echo "live: pytest -m live"
+	@$(BIN)/python -m pytest -m live -s tests/live $(ARGS)
 
 bench: setup-dev ## measure the targets, on a PostgreSQL of its own
 	@echo "bench: starting PostgreSQL"

@@ -22,6 +22,7 @@ from heliograph.ports.channel import (
     Operations,
     Subscription,
     Taken,
+    Toll,
     Unreachable,
 )
 
@@ -76,8 +77,10 @@ class SimulatedGoogle:
         self._operations[str(device.external_name)].append((now + _SOME.uniform(*_DEVICE_S), operation))
         return Taken(name, dict(operation))
 
-    async def operations(self, device: Device) -> Operations | Gone | Unreachable:
+    async def operations(self, device: Device, toll: Toll | None = None) -> Operations | Gone | Unreachable:
         """See ports.channel."""
+        if toll is not None and (refused := await toll()) is not None:
+            return refused
         if not await self._asked("list"):
             return Unreachable("Google answered 429")
         return Operations(self._state(str(device.external_name)))

@@ -52,7 +52,7 @@ logging.getLogger("httpx2").addFilter(_quiet)
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """An HTTP answer. `body` is empty where it could not be read as a whole.
+    """An HTTP answer. `body` is empty where it could not be read as a whole, `too_long` where there was too much of it.
 
     `at_s`: when the service says that it is, in seconds since the epoch (its Date header, to the second).
     """
@@ -61,6 +61,7 @@ class Reply:
     body: bytes = b""
     after_s: float | None = None
     at_s: float | None = None
+    too_long: bool = False
 
     def json(self) -> dict[str, Any] | None:
         """The body as a JSON object; None where it is anything else."""
@@ -155,8 +156,14 @@ class _Progress:
 class Outbound:
     """Connections to one service. `base_url` is put before every path as it is."""
 
-    def __init__(self, base_url: str, *, transport: httpx2.AsyncBaseTransport | None = None) -> None:
-        self._base_url = base_url
+    def __init__(
+        self,
+        base_url: str,
+        *,
+        transport: httpx2.AsyncBaseTransport | None = None,
+        max_body_bytes: int = MAX_BODY_BYTES,
+    ) -> None:
+        self._base_url, self._max_body_bytes = base_url, max_body_bytes
         self._busy = 0
         self._closing = False
         self._client = httpx2.AsyncClient(
@@ -222,9 +229,8 @@ class Outbound:
             body = bytearray()
             async for chunk in response.aiter_raw():
                 body += chunk
-                if len(body) > MAX_BODY_BYTES:
-                    body.clear()
-                    break
+                if len(body) > self._max_body_bytes:
+                    return Reply(response.status_code, b"", progress.after_s, progress.at_s, too_long=True)
             return Reply(response.status_code, bytes(body), progress.after_s, progress.at_s)
         finally:
             await response.aclose()

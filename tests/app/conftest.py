@@ -39,6 +39,7 @@ from heliograph.ports.channel import (
     Operations,
     Subscription,
     Taken,
+    Toll,
     Unreachable,
 )
 from heliograph.ports.push import Tools
@@ -125,7 +126,9 @@ class Google:
         operation = self.accept(command.type)
         return Taken(operation["name"], dict(operation))
 
-    async def operations(self, device: Device) -> Operations | Gone | Unreachable:
+    async def operations(self, device: Device, toll: Toll | None = None) -> Operations | Gone | Unreachable:
+        if toll is not None and (refused := await toll()) is not None:
+            return refused
         if self.unreachable:
             return Unreachable("down")
         listed = [dict(o) for o in self.operations_now.values()]

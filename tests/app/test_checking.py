@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from heliograph.app.notification_line import PUBLISHER
+from heliograph.app.notification_line import PUBLISHER, usual_names
 from tests.app.at_google import Json, Office, last, open_office, states
 
 GRANTED = {"role": "roles/pubsub.publisher", "members": [PUBLISHER]}
@@ -137,6 +137,17 @@ async def test_an_account_that_may_not_look_at_grants_is_no_fault(office: Office
     office.faults({"service": "pubsub", "match": {"path": "getIamPolicy"}, "action": {"status": 403}})
     checked = states(await check(office))
     assert (checked["grant"], checked["subscription"]) == ("warning", "ok")
+
+
+@pytest.mark.parametrize("role", ["roles/pubsub.publisher", "roles/pubsub.editor", "roles/viewer"])
+async def test_whoever_else_may_publish_is_named(office: Office, role: str) -> None:
+    name = (await office.connected())["enterprise"]["name"]
+    topic, _ = usual_names("p", name)
+    policy = {"bindings": [GRANTED, {"role": role, "members": ["allUsers"]}]}
+    await office.pubsub("POST", f"{topic}:setIamPolicy", {"policy": policy})
+    steps = (await check(office))["steps"]
+    told = {(step["state"], "allUsers" in step["detail"]) for step in steps if step["step"] == "grant"}
+    assert told == {("ok", False) if role == "roles/viewer" else ("warning", True)}
 
 
 async def test_a_clock_that_is_a_minute_off_is_a_warning(office: Office) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import json
 from datetime import UTC, datetime
@@ -9,13 +10,14 @@ from typing import Any
 
 import pytest
 
-from heliograph.app.listening import take_batch
+from heliograph.app.listening import listen_forever, take_batch
 from heliograph.app.notifications import Verdict, take_notification
+from heliograph.app.setup import add_enterprise
 from heliograph.channels.notifications import read_notification
 from heliograph.domain.devices import Device, Enterprise
 from heliograph.domain.errors import StoreUnavailable
 from heliograph.domain.ladder import Rung
-from heliograph.ports.channel import Notification, Received, Unreachable
+from heliograph.ports.channel import Gone, Notification, Received, TooMuch, Unreachable
 from heliograph.ports.store import PageQuery
 from tests.app.conftest import DEVICE_NAME, Desk
 
@@ -76,9 +78,28 @@ async def test_an_operation_that_is_not_finished_changes_nothing(desk: Desk) -> 
 async def test_a_notification_before_our_own_commit_comes_again_and_is_given_up_in_the_end(desk: Desk) -> None:
     unknown = {"name": f"{DEVICE_NAME}/operations/1", "done": True}
     assert await told(desk, "COMMAND", unknown) is Verdict.LATER
-    assert await told(desk, "COMMAND", unknown, age_s=601) is Verdict.IGNORED
+    assert await told(desk, "COMMAND", unknown, age_s=901) is Verdict.IGNORED
     elsewhere = {"name": f"{ENTERPRISE_NAME}/devices/new/operations/1", "done": True}
     assert await told(desk, "COMMAND", elsewhere) is Verdict.LATER
+
+
+@pytest.mark.parametrize("seconds", [600, -600])
+async def test_a_clock_that_is_ten_minutes_off_loses_no_notification(desk: Desk, seconds: int) -> None:
+    desk.clock.jump(seconds)  # `age_s` brings the notification's own time back to Google's
+    assert (
+        await told(desk, "COMMAND", {"name": f"{DEVICE_NAME}/operations/1", "done": True}, age_s=seconds)
+        is Verdict.LATER
+    )
+    command = await desk.command({"type": "LOCK"})
+    await desk.pay()
+    operation = {**((await desk.now(command)).operation or {}), "done": True}
+    assert await told(desk, "COMMAND", operation, age_s=seconds) is Verdict.TAKEN
+    assert (await desk.now(command)).rung is Rung.SUCCEEDED
+    for state in ("DISABLED", "ACTIVE"):
+        assert await told(desk, "STATUS_REPORT", {"name": DEVICE_NAME, "state": state}, age_s=seconds) is Verdict.TAKEN
+        device = await by_name(desk, DEVICE_NAME)
+        assert device is not None
+        assert device.state == state
 
 
 @pytest.mark.parametrize("kind", ["COMMAND", "STATUS_REPORT", "ENROLLMENT"])
@@ -189,7 +210,7 @@ class Mailbox:
         self.acknowledged: list[str] = []
         self.later: list[str] = []
 
-    async def pull(self, limit: int) -> list[Received]:
+    async def pull(self, limit: int) -> list[Received] | TooMuch | Gone | Unreachable:
         return []
 
     async def acknowledge(self, ack_ids: Any) -> Unreachable | None:
@@ -215,3 +236,50 @@ async def test_one_message_s_fault_does_not_stop_the_others(desk: Desk, monkeypa
     await take_batch(desk.services, await enterprise_of(desk), mailbox, batch)
     assert mailbox.acknowledged == ["ack TAKEN", "ack IGNORED"]
     assert mailbox.later == ["ack breaks", "ack no store", "ack LATER"]
+
+
+async def test_what_is_too_much_at_a_time_is_pulled_in_smaller_parts(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[int] = []
+    pulled = asyncio.Event()
+
+    class Full(Mailbox):
+        async def pull(self, limit: int) -> list[Received] | TooMuch | Gone | Unreachable:
+            asked.append(limit)
+            if len(asked) == 7:
+                pulled.set()
+                await asyncio.Event().wait()
+            return TooMuch() if limit > 2 else []
+
+    async def subscription(_: Enterprise) -> Full:
+        return Full()
+
+    async def sleep(_: float) -> None:
+        pass
+
+    monkeypatch.setattr(desk.services.channels, "subscription", subscription)
+    monkeypatch.setattr("heliograph.app.listening.asyncio.sleep", sleep)
+    how = {"subscription": "projects/p/subscriptions/s", "credentials": b"{}"}
+    await add_enterprise(desk.services, desk.organization, ENTERPRISE_NAME, how)
+    listening = asyncio.create_task(listen_forever(desk.services))
+    async with asyncio.timeout(30):
+        await pulled.wait()
+    listening.cancel()
+    assert asked == [100, 25, 6, 1, 2, 3, 1]
+
+
+@pytest.mark.parametrize("days", [1, 6.9])
+async def test_what_is_replayed_after_days_changes_nothing(desk: Desk, days: float) -> None:
+    command = await desk.command({"type": "LOCK"})
+    await desk.pay()
+    operation = {**((await desk.now(command)).operation or {}), "done": True}
+    report = {"name": DEVICE_NAME, "state": "DISABLED"}
+    assert await told(desk, "COMMAND", operation) is Verdict.TAKEN
+    assert await told(desk, "STATUS_REPORT", report, age_s=10) is Verdict.TAKEN
+    assert await told(desk, "STATUS_REPORT", {"name": DEVICE_NAME, "state": "ACTIVE"}) is Verdict.TAKEN
+    before = (await desk.now(command), await desk.history(command), await by_name(desk, DEVICE_NAME))
+    desk.clock.advance(days * 86_400)
+    for replayed, kind in ((operation, "COMMAND"), (report, "STATUS_REPORT"), (report, "ENROLLMENT")):
+        assert await told(desk, kind, replayed, age_s=days * 86_400 + 10) is Verdict.IGNORED
+    assert (await desk.now(command), await desk.history(command), await by_name(desk, DEVICE_NAME)) == before

@@ -68,6 +68,17 @@ async def test_nobody_else_is_let_in(desk: Desk) -> None:
     assert device.state == "ACTIVE"
 
 
+async def test_a_body_that_is_too_large_is_acknowledged_for_google_alone(desk: Desk) -> None:
+    await post(desk, REPORT)  # how it is pushed to is said now
+    endpoint, path = GoogleNotifications(desk.services), {"enterpriseId": (await enterprise_of(desk)).id}
+    for token, refusal in ((None, NoToken), (b"forged", Unauthenticated)):
+        headers = [] if token is None else [(b"authorization", b"Bearer " + token)]
+        with pytest.raises(refusal):
+            await endpoint.pass_over(Request({"headers": headers}, path, b""))
+    genuine = Request({"headers": [(b"authorization", b"Bearer genuine")]}, path, b"")
+    assert (await endpoint.pass_over(genuine)).status == 200
+
+
 async def test_a_token_that_cannot_be_checked_now_is_no_refusal(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     async def unreachable(*_: str) -> Unreachable:
         return Unreachable("keys")

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
+from heliograph.app.google_channel import OUT_OF_QUOTA, MeteredChannel
+from heliograph.app.quota import Quota
 from heliograph.channels import AmapiChannel
-from heliograph.channels.amapi import MAX_PAGES
-from heliograph.ports.channel import CancelRefused, CancelTaken, Gone, ListPage, Operations, Unreachable
+from heliograph.channels.amapi import MAX_PAGES, _Deadline
+from heliograph.ports.changes import NORMAL
+from heliograph.ports.channel import TOO_MANY, CancelRefused, CancelTaken, Gone, ListPage, Operations, Unreachable
 from tests.channels.google import DEVICE_NAME, OPERATION_NAME, Google, device, error, operation
 from tests.support.wire import Action, Answer, Raw, Seen, json_answer
 
@@ -38,6 +42,35 @@ async def test_all_pages_are_read_in_order(google: Google, channel: AmapiChannel
     ]
     assert google.asked[0].path == f"/v1/{DEVICE_NAME}/operations"
     assert google.tokens == 1
+
+
+@pytest.mark.parametrize("tokens", [0, 1, 2, 3])
+async def test_each_page_takes_a_token_of_the_quota(google: Google, channel: AmapiChannel, tokens: int) -> None:
+    class Bucket:
+        async def take(self, project: str, priority: int, patience_s: float) -> bool:
+            granted.append(len(granted) < tokens)
+            return granted[-1]
+
+    granted: list[bool] = []
+    google.answers(
+        json_answer({"operations": [op(1)], "nextPageToken": "a"}),
+        json_answer({"operations": [op(2)], "nextPageToken": "b"}),
+        json_answer({"operations": [op(3)]}),
+    )
+    found = await MeteredChannel(channel, cast("Quota", Bucket()), NORMAL).operations(device())
+    assert len(google.asked) == sum(granted) == tokens
+    if tokens < 3:  # a list that may be incomplete is none, and nobody asks on
+        assert isinstance(found, Unreachable)
+        assert (found.reason, found.status) == (OUT_OF_QUOTA, TOO_MANY)
+    else:
+        assert found == Operations([op(1), op(2), op(3)])
+
+
+async def test_waiting_for_a_token_takes_nothing_of_the_time_for_asking(google: Google, channel: AmapiChannel) -> None:
+    deadline = _Deadline(30)
+    before = deadline._end
+    assert await deadline.without(asyncio.sleep(0.05, True))
+    assert deadline._end - before > 0.04
 
 
 async def test_no_operations(google: Google, channel: AmapiChannel) -> None:
@@ -118,6 +151,15 @@ async def test_a_refusal_says_with_what_status(google: Google, channel: AmapiCha
     page = await channel.device_page("enterprises/LC1", "")
     assert isinstance(page, Unreachable)
     assert page.status == status
+
+
+async def test_a_page_of_devices_that_report_much_is_read(google: Google, channel: AmapiChannel) -> None:
+    """A hundred devices with the reports that a policy may ask for."""
+    devices = [{"name": f"d{n}", "applicationReports": ["x" * 99_000]} for n in range(100)]
+    google.answers(json_answer({"devices": devices}))
+    page = await channel.device_page("enterprises/LC1", "")
+    assert isinstance(page, ListPage)
+    assert len(page.items) == 100
 
 
 async def test_a_page_that_leaves_something_out_is_none(google: Google, channel: AmapiChannel) -> None:

@@ -12,7 +12,7 @@ import pytest
 from heliograph.channels import AmapiChannels, AmapiSettings
 from heliograph.domain.devices import Enterprise
 from heliograph.domain.errors import InvalidInput
-from heliograph.ports.channel import Channels, ManagementChannel, NotTaken, Operations, Taken
+from heliograph.ports.channel import Channels, ManagementChannel, NotTaken, Operations, Taken, TooMuch
 from tests.channels.google import Google, account, account_file, command, device, operation
 from tests.support.sealing import TestBox
 from tests.support.secrets_in_logs import LogWatch
@@ -149,3 +149,18 @@ async def test_the_base_address_of_the_settings_holds_where_the_enterprise_names
     assert await channel.issue(device(), command(), {"duration": "1s"}, 30) == NotTaken("ConnectError")
     await channels.close()
     assert google.asked == []
+
+
+async def test_the_largest_message_can_be_pulled_and_two_of_them_are_too_much(google: Google, stored: Stored) -> None:
+    channels = AmapiChannels(stored.load, TestBox(), AmapiSettings(pubsub_url=google.wire.url))
+    assert stored.enterprise is not None
+    subscription = await channels.subscription(replace(stored.enterprise, subscription="projects/p/subscriptions/s"))
+    assert subscription is not None
+    message = {"data": "A" * 13_400_000, "attributes": {"notificationType": "COMMAND"}, "messageId": "7"}
+    waiting = [{"ackId": f"a{n}", "message": message} for n in range(2)]
+    google.answers(json_answer({"receivedMessages": waiting[:1]}), json_answer({"receivedMessages": waiting}))
+    received = await subscription.pull(1)
+    assert isinstance(received, list)
+    assert [(item.ack_id, item.notification.fault) for item in received] == [("a0", "the data is too large")]
+    assert await subscription.pull(2) == TooMuch()
+    await channels.close()

@@ -5,7 +5,9 @@ The look-ups of this server are so rare that what is seen in time came by a noti
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -137,3 +139,43 @@ async def test_a_forged_push_changes_nothing(telling: Rig, forged: str) -> None:
 
         await until(was_refused, "the forged push is refused")
         assert (await client.command(unit, command))["status"] == "PENDING"
+
+
+def bad_messages() -> dict[str, Json]:
+    """What nobody can use, as Pub/Sub may have it."""
+    at = {"attributes": {"notificationType": "COMMAND"}}
+    unknown = json.dumps({"name": f"{ENTERPRISE}/devices/d/operations/1", "done": True})
+    yesterday = (datetime.now(UTC) - timedelta(days=1)).isoformat()
+    return {
+        "not JSON": {**at, "text": "<html>"},
+        "not base64": {**at, "data": "nothing of the kind!"},
+        "ten megabytes": {**at, "text": "x" * 10_000_000},
+        "ten megabytes of an unknown kind": {"attributes": {"notificationType": "NEW"}, "text": "x" * 10_000_000},
+        "an unknown operation of yesterday": {**at, "text": unknown, "publishTime": yesterday},
+        "no attributes": {"text": unknown},
+    }
+
+
+@pytest.mark.parametrize("way", [pulled, pushed])
+async def test_what_nobody_can_use_is_acknowledged_and_holds_nothing_up(telling: Rig, way: Any) -> None:
+    async with telling.client() as client, telling.lab_client() as lab:
+        await way(telling, lab)
+        unit, command = await issued_to(telling, client)
+        bad = {
+            name: (await lab.ask("POST", "/notifications", {"topic": TOPIC, **message}))["messageIds"][0]
+            for name, message in bad_messages().items()
+        }
+        await lab.put(unit, online=True)
+        assert (await client.over(unit, command))["progress"]["rung"] == "succeeded"
+        await until(lambda: _are_done_with(telling, lab, way, bad), "the bad messages are acknowledged")
+
+
+async def _are_done_with(rig: Rig, lab: LabClient, way: Any, bad: dict[str, str]) -> bool:
+    """Whether the server has acknowledged all of them, and refused none."""
+    if way is pulled:
+        waiting = (await lab.ask("GET", "/notifications"))["waiting"]
+        return not set(bad.values()) & set(waiting[SUBSCRIPTION])
+    pushes = (await lab.ask("GET", "/notifications"))["pushes"]
+    statuses = {name: [push["status"] for push in pushes if push["messageId"] == bad[name]] for name in bad}
+    assert {status for found in statuses.values() for status in found} <= {200}, statuses
+    return all(statuses.values())

@@ -110,6 +110,25 @@ async def test_every_call_to_google_in_every_way(rig: Rig) -> None:
     assert unmet == [], "these faults have met nobody"
 
 
+async def test_a_quota_of_nothing(rig: Rig) -> None:
+    """A project that Google has not approved: commands wait, and go once there is one."""
+    [unit] = await rig.add("android", 1)
+    async with rig.client() as client, rig.lab_client() as lab:
+        await lab.ask("PUT", "/settings", {"amapi": {"quotaLimit": 0}})
+        command = await client.create(unit)
+        await until(partial(_was_refused, client, unit, command["id"]), "Google refuses")
+        waiting = await client.command(unit, command["id"])
+        assert (waiting["status"], waiting["_config"]) == ("PENDING", {})
+        await lab.ask("DELETE", "/settings")
+        await client.over(unit, command["id"])
+        assert await wrong_of(client, lab, unit, ["done"]) == []
+
+
+async def _was_refused(client: Client, unit: Unit, command_id: str) -> bool:
+    history = (await client.command(unit, command_id))["progress"]["history"]
+    return any("429" in str(entry.get("evidence")) for entry in history)
+
+
 @pytest.mark.parametrize("action", ACTIONS)
 async def test_asking_for_a_token(rig: Rig, action: str) -> None:
     enterprise = f"enterprises/LC0token{list(ACTIONS).index(action):02d}"

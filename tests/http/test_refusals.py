@@ -218,6 +218,13 @@ class TestBodiesThatAreTooLarge:
         assert exchange(demo.ready["baseUrl"], method, path, headers, body).error == (413, 5213)
 
     @pytest.mark.sqlite_only
+    def test_where_google_pushes_the_token_comes_first(self, demo: Demo) -> None:
+        """What Google sends is acknowledged whatever its size, or it would come for days; others learn nothing."""
+        path = f"/google/notifications/{'0' * 24}"
+        assert large(demo, "POST", path).error == (401, 4002)
+        assert large(demo, "POST", path, "forged").error == (401, 4004)
+
+    @pytest.mark.sqlite_only
     def test_sent_whole(self, demo: Demo, known: Known) -> None:
         """A client that sends all before it reads gets its answer too."""
         body = b'{"command":"LOCK"' + b" " * LIMIT + b"}"

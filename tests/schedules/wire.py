@@ -21,6 +21,7 @@ from heliograph.ports.channel import (
     Refused,
     Subscription,
     Taken,
+    Toll,
     Uncertain,
     Unreachable,
 )
@@ -95,8 +96,10 @@ class Wire:
             pass
         return Uncertain("no answer")
 
-    async def operations(self, device: Device) -> Operations | Gone | Unreachable:
+    async def operations(self, device: Device, toll: Toll | None = None) -> Operations | Gone | Unreachable:
         """The list as it was when it was asked for."""
+        if toll is not None and (refused := await toll()) is not None:
+            return refused
         phone = self._google.phones[str(device.external_name)]
         bad = await self._lost_read()
         if bad is not None:

@@ -3,7 +3,15 @@
 from functools import partial
 
 from heliograph.app.google_reach import administration, paid, reach, stored_credentials
-from heliograph.app.notification_line import KINDS, PUBLISHER, PUBLISHER_ROLE, expires, may_publish, what_is_wrong
+from heliograph.app.notification_line import (
+    KINDS,
+    PUBLISHER,
+    PUBLISHER_ROLE,
+    expires,
+    may_publish,
+    other_publishers,
+    what_is_wrong,
+)
 from heliograph.app.services import SECOND, Services
 from heliograph.app.steps import Steps, Stopped
 from heliograph.domain.devices import Enterprise
@@ -80,7 +88,14 @@ async def _check_topic(admin: Administration, topic: str, again: str, steps: Ste
     steps.ok("topic", topic)
     if not may_publish(policy):
         steps.fail("grant", f"{PUBLISHER} may not publish there", again)
-    steps.ok("grant", f"{PUBLISHER_ROLE} to {PUBLISHER}")
+    if others := other_publishers(policy):
+        steps.warn(
+            "grant",
+            f"besides Google {', '.join(others)[:300]} may publish there, and what they send is believed",
+            "take from them what they do not need",
+        )
+    else:
+        steps.ok("grant", f"{PUBLISHER_ROLE} to {PUBLISHER}")
 
 
 async def _works_unseen(admin: Administration, topic: str) -> bool:

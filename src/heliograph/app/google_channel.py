@@ -17,6 +17,7 @@ from heliograph.ports.channel import (
     ManagementChannel,
     NotTaken,
     Operations,
+    Toll,
     Unreachable,
 )
 
@@ -55,9 +56,12 @@ class MeteredChannel:
             return NotTaken(OUT_OF_QUOTA)
         return await self._channel.issue(device, command, params, deadline_s)
 
-    async def operations(self, device: Device) -> Operations | Gone | Unreachable:
-        """See ports.channel."""
-        return await self._channel.operations(device) if await self._admitted() else _NO_TOKEN
+    async def _toll(self) -> Unreachable | None:
+        return None if await self._admitted() else _NO_TOKEN
+
+    async def operations(self, device: Device, toll: Toll | None = None) -> Operations | Gone | Unreachable:
+        """See ports.channel. Each page takes a token."""
+        return await self._channel.operations(device, toll or self._toll)
 
     async def device_page(self, enterprise: str, page_token: str) -> ListPage | Gone | Unreachable:
         """See ports.channel."""

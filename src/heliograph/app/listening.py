@@ -13,7 +13,7 @@ from heliograph.app.notifications import Verdict, take_notification
 from heliograph.app.services import Services
 from heliograph.domain.devices import Enterprise
 from heliograph.domain.errors import StoreUnavailable
-from heliograph.ports.channel import Gone, Received, Subscription, Unreachable
+from heliograph.ports.channel import Gone, Received, Subscription, TooMuch, Unreachable
 
 log = structlog.get_logger("heliograph.notifications")
 
@@ -58,12 +58,15 @@ async def _end(tasks: list[asyncio.Task[None]]) -> None:
 
 
 async def _listen(s: Services, enterprise: Enterprise) -> None:
-    pause_s = _FIRST_PAUSE_S
+    pause_s, limit = _FIRST_PAUSE_S, _BATCH
     while True:
         subscription = await s.channels.subscription(enterprise)
-        answer: list[Received] | Gone | Unreachable = Unreachable("no usable credentials")
+        answer: list[Received] | TooMuch | Gone | Unreachable = Unreachable("no usable credentials")
         if subscription is not None:
-            answer = await subscription.pull(_BATCH)
+            answer = await subscription.pull(limit)
+        if isinstance(answer, TooMuch):
+            # They come again when their time to be acknowledged is over, and then in smaller parts.
+            answer, limit = Unreachable(f"{limit} messages are too much at a time"), max(1, limit // 4)
         if isinstance(answer, Gone | Unreachable) or subscription is None:
             reason = answer.reason if isinstance(answer, Gone | Unreachable) else ""
             log.warning("notifications.cannot_be_pulled", enterprise=enterprise.name, reason=reason)
@@ -71,7 +74,7 @@ async def _listen(s: Services, enterprise: Enterprise) -> None:
             await asyncio.sleep(max(pause_s, after_s or 0))
             pause_s = min(_LONGEST_PAUSE_S, pause_s * 2)
             continue
-        pause_s = _FIRST_PAUSE_S
+        pause_s, limit = _FIRST_PAUSE_S, min(_BATCH, limit + 1)
         await take_batch(s, enterprise, subscription, answer)
 
 

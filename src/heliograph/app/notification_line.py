@@ -13,6 +13,7 @@ from heliograph.ports.administration import Administration, Fault, FaultKind, Re
 
 PUBLISHER = "serviceAccount:android-cloud-policy@system.gserviceaccount.com"
 PUBLISHER_ROLE = "roles/pubsub.publisher"
+_PUBLISHING = (PUBLISHER_ROLE, "roles/pubsub.editor", "roles/pubsub.admin", "roles/editor", "roles/owner")
 # What this server records. The others tell nothing that is kept, and USAGE_LOGS tells where people are.
 KINDS = ("COMMAND", "STATUS_REPORT", "ENROLLMENT")
 _TRIES = 4
@@ -56,6 +57,13 @@ async def _ensure_grant(admin: Administration, topic: str, steps: Steps) -> None
 def may_publish(policy: Resource) -> bool:
     """Whether a topic's policy lets Google publish on it."""
     return any(b.get("role") == PUBLISHER_ROLE and PUBLISHER in _members(b) for b in _bindings(policy))
+
+
+def other_publishers(policy: Resource) -> list[str]:
+    """Who else a topic's own policy lets publish on it. No token tells a pulled message of theirs from Google's."""
+    members = (binding.get("members") for binding in _bindings(policy) if binding.get("role") in _PUBLISHING)
+    named = {str(member) for listed in members if isinstance(listed, list) for member in listed}
+    return sorted(named - {PUBLISHER})
 
 
 def _bindings(policy: Resource) -> list[Resource]:

@@ -21,7 +21,8 @@ from heliograph.ports.store import UnitOfWork
 log = structlog.get_logger("heliograph.notifications")
 
 # An operation that we do not know may be one whose name is being committed just now. After this it is somebody else's.
-_STRANGER_AFTER_S = 600
+# More than ten minutes: by so much our clock may be ahead of Google's.
+_STRANGER_AFTER_S = 900
 
 
 class Verdict(Enum):

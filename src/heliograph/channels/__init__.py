@@ -13,7 +13,7 @@ from heliograph.channels.amapi import BASE_URL, AmapiChannel, AmapiSettings
 from heliograph.channels.google_auth import KEPT_MEMBERS, TokenSource, read_service_account
 from heliograph.channels.notifications import read_notification
 from heliograph.channels.oidc import TokenVerifier
-from heliograph.channels.pubsub import PubSubSubscription
+from heliograph.channels.pubsub import MAX_PULL_BYTES, PubSubSubscription
 from heliograph.domain.devices import Enterprise
 from heliograph.domain.errors import InvalidInput
 from heliograph.outbound import Outbound
@@ -47,7 +47,7 @@ class AmapiChannels:
     def __init__(self, load: LoadEnterprise, secrets: SecretBox, settings: AmapiSettings | None = None) -> None:
         self._load, self._secrets, self._settings = load, secrets, settings or AmapiSettings()
         self._built: dict[str, _Built] = {}
-        self._pubsub = Outbound(self._settings.pubsub_url.rstrip("/"))
+        self._pubsub = Outbound(self._settings.pubsub_url.rstrip("/"), max_body_bytes=MAX_PULL_BYTES)
         self._verifier = TokenVerifier(self._settings.certs_url)
         self._building = asyncio.Lock()
 

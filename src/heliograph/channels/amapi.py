@@ -5,9 +5,9 @@ client is not used: it is synchronous, and cannot tell "never sent" from "no ans
 """
 
 import asyncio
-from collections.abc import Iterable, Mapping
+from collections.abc import Awaitable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import quote
 
 from heliograph.channels.amapi_answers import (
@@ -32,12 +32,16 @@ from heliograph.ports.channel import (
     ListPage,
     Operations,
     Refused,
+    Toll,
     Unreachable,
 )
+
+T = TypeVar("T")
 
 BASE_URL = "https://androidmanagement.googleapis.com"
 PAGE_SIZE = 100
 MAX_PAGES = 100
+MAX_ANSWER_BYTES = 16 * 1024 * 1024  # a page of devices, each with all reports that its policy asks for
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +62,7 @@ class AmapiChannel:
 
     def __init__(self, tokens: TokenSource, settings: AmapiSettings, project: str = "") -> None:
         self._tokens, self._settings, self.project = tokens, settings, project
-        self._http = Outbound(settings.base_url.rstrip("/"))
+        self._http = Outbound(settings.base_url.rstrip("/"), max_body_bytes=MAX_ANSWER_BYTES)
 
     async def issue(
         self, device: Device, command: Command, params: Mapping[str, Any], deadline_s: float
@@ -73,14 +77,14 @@ class AmapiChannel:
         reply = await self._call("POST", f"{path}:issueCommand", _Deadline(deadline_s), json=body)
         return issue_answer(reply, secrets_in(params))
 
-    async def operations(self, device: Device) -> Operations | Gone | Unreachable:
+    async def operations(self, device: Device, toll: Toll | None = None) -> Operations | Gone | Unreachable:
         """All operations of a device. A list that may be incomplete is no list: absence from it would prove nothing."""
         path = _path(device.external_name, "devices")
         if path is None:
             return Gone("the device has no usable name at Google")
         times: list[float] = []
         deadline = _Deadline(self._settings.read_timeout_s)
-        pages = await self._pages(f"{path}/operations", "operations", deadline, times)
+        pages = await self._pages(f"{path}/operations", "operations", deadline, times, toll)
         if not isinstance(pages, list):
             return pages
         found = _all_or_none(usable_operation(raw) for raw in pages)
@@ -108,7 +112,7 @@ class AmapiChannel:
         return answer
 
     async def _pages(
-        self, path: str, member: str, deadline: "_Deadline", times: list[float]
+        self, path: str, member: str, deadline: "_Deadline", times: list[float], toll: Toll | None
     ) -> list[Any] | Gone | Unreachable:
         """The items of all pages of a list. What time each answer says that it is goes to `times`."""
         items: list[Any] = []
@@ -116,6 +120,9 @@ class AmapiChannel:
         page_token = ""
         while page_token not in asked and len(asked) < MAX_PAGES:
             asked.add(page_token)
+            refused = None if toll is None else await deadline.without(toll())
+            if refused is not None:
+                return refused
             page, at_s = await self._page(path, member, deadline, page_token)
             if at_s is not None:
                 times.append(at_s)
@@ -206,6 +213,14 @@ class _Deadline:
     @property
     def left_s(self) -> float:
         return self._end - asyncio.get_running_loop().time()
+
+    async def without(self, waiting: Awaitable[T]) -> T:
+        """Wait for something that does not count."""
+        left_s = self.left_s
+        try:
+            return await waiting
+        finally:
+            self._end = asyncio.get_running_loop().time() + left_s
 
 
 def _path(name: str | None, last: str) -> str | None:

@@ -7,11 +7,13 @@ from urllib.parse import quote
 from heliograph.channels.amapi_answers import read_answer
 from heliograph.channels.google_auth import NoToken, TokenSource
 from heliograph.channels.notifications import read_notification
-from heliograph.outbound import Outbound
-from heliograph.ports.channel import Gone, Received, Unreachable
+from heliograph.outbound import Exchange, NotSent, Outbound, Reply
+from heliograph.ports.channel import Gone, Received, TooMuch, Unreachable
 
 BASE_URL = "https://pubsub.googleapis.com"
 
+# One message at the most that Pub/Sub takes, 10 MB, is 13.4 MB of base64.
+MAX_PULL_BYTES = 16 * 1024 * 1024
 _PULL_S = 100.0  # the service holds an empty pull open for some 90 s
 _ANSWER_S = 10.0
 
@@ -23,9 +25,12 @@ class PubSubSubscription:
         self._path = "/v1/" + quote(name, safe="/")
         self._tokens, self._http = tokens, http
 
-    async def pull(self, limit: int) -> list[Received] | Gone | Unreachable:
+    async def pull(self, limit: int) -> list[Received] | TooMuch | Gone | Unreachable:
         """The next messages. The service waits for the first by itself."""
-        answer = await self._call("pull", {"maxMessages": limit}, _PULL_S)
+        reply = await self._exchange("pull", {"maxMessages": limit}, _PULL_S)
+        if isinstance(reply, Reply) and reply.too_long:
+            return TooMuch()
+        answer = read_answer(reply)
         if isinstance(answer, Gone | Unreachable):
             return answer
         listed = answer.get("receivedMessages", [])
@@ -44,20 +49,19 @@ class PubSubSubscription:
     async def _told(self, verb: str, body: dict[str, Any]) -> Unreachable | None:
         if not body["ackIds"]:
             return None
-        answer = await self._call(verb, body, _ANSWER_S)
+        answer = read_answer(await self._exchange(verb, body, _ANSWER_S))
         if isinstance(answer, Gone):
             return Unreachable(answer.reason)
         return answer if isinstance(answer, Unreachable) else None
 
-    async def _call(self, verb: str, body: dict[str, Any], deadline_s: float) -> dict[str, Any] | Gone | Unreachable:
+    async def _exchange(self, verb: str, body: dict[str, Any], deadline_s: float) -> Exchange:
         token = await self._tokens.token(deadline_s=_ANSWER_S)
         if isinstance(token, NoToken):
-            return Unreachable(token.reason, token.after_s)
+            return NotSent(token.reason, token.after_s)
         headers = {"Authorization": f"Bearer {token}"}
-        reply = await self._http.exchange(
+        return await self._http.exchange(
             "POST", f"{self._path}:{verb}", deadline_s=deadline_s, headers=headers, json=body
         )
-        return read_answer(reply)
 
 
 def _received(raw: Any) -> Received | None:

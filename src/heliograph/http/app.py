@@ -53,14 +53,15 @@ def build_app(services: Services, access: Access, health: Health, rates: Rates |
         services, access, RateLimiter(rates.key), RateLimiter(rates.organization), PushStatusReader(services), log
     )
     gateway = AgentGateway(services, access, RateLimiter(rates.device), log)
+    notifications = GoogleNotifications(services)
     routes: list[tuple[str, str, Endpoint]] = [(o.method, o.path, _endpoint(api, o)) for o in OPERATIONS]
     routes += [
         ("POST", REGISTER_PATH, gateway.register),
         ("POST", CHECK_IN_PATH, gateway.check_in),
-        ("POST", NOTIFICATIONS_PATH, GoogleNotifications(services).take),
+        ("POST", NOTIFICATIONS_PATH, notifications.take),
         *_service_routes(api, health),
     ]
-    return Edge(Routes(routes), gateway.line, LINE_PATH, log)
+    return Edge(Routes(routes), gateway.line, LINE_PATH, log, {NOTIFICATIONS_PATH: notifications.pass_over})
 
 
 def _endpoint(api: Api, operation: Operation) -> Endpoint:

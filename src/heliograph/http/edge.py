@@ -8,8 +8,9 @@ import asyncio
 import random
 import re
 import time
-from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
 from heliograph.http.answers import JSON, Answer, Request
@@ -23,7 +24,7 @@ Send = Callable[[Message], Awaitable[None]]
 ASGIApp = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 MAX_BODY = 1024 * 1024
-_DROP_BYTES, _DROP_S = 8 * MAX_BODY, 3.0
+_DROP_BYTES, _DROP_S = 16 * MAX_BODY, 3.0  # the largest message that Pub/Sub pushes, in base64, is within it
 _REQUEST_ID = re.compile(rb"[\x21-\x7e]{1,128}")
 _PARAMETER = re.compile(r"\{(\w+)\}")
 # A request id guards nothing, and asking the kernel for random bytes each time is dear.
@@ -65,10 +66,16 @@ class Routes:
 
 
 class Edge:
-    """The ASGI application: HTTP by its routes, WebSockets on `line_path` by `line`."""
+    """The ASGI application: HTTP by its routes, WebSockets on `line_path` by `line`.
 
-    def __init__(self, routes: Routes, line: ASGIApp, line_path: str, log: Any) -> None:
+    `too_large`: by the route's path, what answers a request whose body is too large, without the body. 413 elsewhere.
+    """
+
+    def __init__(
+        self, routes: Routes, line: ASGIApp, line_path: str, log: Any, too_large: Mapping[str, Endpoint] | None = None
+    ) -> None:
         self._routes, self._line, self._line_path, self._log = routes, line, line_path, log
+        self._too_large = too_large or {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "websocket":
@@ -80,12 +87,14 @@ class Edge:
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         request_id = _request_id(scope)
         answer = _Sender(send, request_id)
-        template = "unknown"
+        template, unread = "unknown", None
         began = time.perf_counter()
         try:
             template, endpoint, parameters = self._routed(scope)
-            found = await endpoint(Request(scope, parameters, await _whole_body(scope, receive)))
-            await found.send(answer)
+            body = await _whole_body(scope, receive)
+            if body is None:
+                unread, endpoint = receive, self._too_large.get(template, _refuse_body)
+            await answer.give(await endpoint(Request(scope, parameters, body or b"")), unread)
         except _ClientGone:
             answer.status = CLIENT_GONE
         except asyncio.CancelledError:
@@ -95,7 +104,7 @@ class Edge:
             problem = problem_of(error, request_id)
             if problem.status == 500:
                 self._log.exception("http.fault", request_id=request_id, route=template, method=scope["method"])
-            await answer.refuse(problem, receive if problem.status == 413 else None)
+            await answer.refuse(problem, unread)
         finally:
             method = scope["method"] if template != "unknown" else "any"
             requests_of(method, template, str(answer.status)).inc()
@@ -128,19 +137,26 @@ class _Sender:
             message["headers"] = [*message.get("headers", []), (b"x-request-id", self._id)]
         await self._send(message)
 
-    async def refuse(self, problem: Problem, unread: Receive | None = None) -> None:
-        """Send a refusal. What is `unread` of the request is read and dropped before the connection is closed: else
+    async def give(self, answer: Answer, unread: Receive | None = None) -> None:
+        """Send an answer. What is `unread` of the request is read and dropped before the connection is closed: else
         the kernel resets it, and a client that writes before it reads never sees the answer.
         """
-        if self.status:
-            return  # too late for another answer
         if unread is None:
-            await Answer(problem.body(), problem.status, headers=problem.headers).send(self)
+            await answer.send(self)
             return
-        answer = Answer(problem.body(), problem.status, headers={**problem.headers, "Connection": "close"})
-        await answer.send(self, is_all=False)
+        await replace(answer, headers={**answer.headers, "Connection": "close"}).send(self, is_all=False)
         await _drop(unread)
         await self({"type": "http.response.body", "body": b""})
+
+    async def refuse(self, problem: Problem, unread: Receive | None = None) -> None:
+        """Send a refusal."""
+        if not self.status:  # else it is too late for another answer
+            await self.give(Answer(problem.body(), problem.status, headers=problem.headers), unread)
+
+
+async def _refuse_body(_: Request) -> Answer:
+    """Where nothing else is said of bodies that are too large."""
+    raise Problem(413, TOO_LARGE, "Body too large")
 
 
 async def _refuse_line(scope: Scope, receive: Receive, send: Send) -> None:
@@ -178,12 +194,12 @@ def _plain(path: str) -> str:
     return path.rstrip("/") or "/"
 
 
-async def _whole_body(scope: Scope, receive: Receive) -> bytes:
-    """The body, bounded."""
+async def _whole_body(scope: Scope, receive: Receive) -> bytes | None:
+    """The body; None where it is too large."""
     headers = dict(scope["headers"])
     length = headers.get(b"content-length", b"")
     if length.isdigit() and int(length) > MAX_BODY:
-        raise Problem(413, TOO_LARGE, "Body too large")
+        return None
     if length in (b"", b"0") and b"transfer-encoding" not in headers:
         return b""
     chunks: list[bytes] = []
@@ -196,7 +212,7 @@ async def _whole_body(scope: Scope, receive: Receive) -> bytes:
         chunk = message.get("body", b"")
         size += len(chunk)
         if size > MAX_BODY:
-            raise Problem(413, TOO_LARGE, "Body too large")
+            return None
         chunks.append(chunk)
         more = message.get("more_body", False)
     return b"".join(chunks)

@@ -8,11 +8,12 @@ import msgspec
 
 from heliograph.app.notifications import Verdict, take_notification
 from heliograph.app.services import Services
+from heliograph.domain.devices import Enterprise
 from heliograph.domain.errors import Unauthenticated
 from heliograph.http.answers import Answer, Request
 from heliograph.http.operations import bearer_token
 from heliograph.http.problems import UNAVAILABLE, Problem
-from heliograph.ports.channel import Unreachable
+from heliograph.ports.channel import Notification, Unreachable
 
 PATH = "/google/notifications/{enterpriseId}"
 _AGAIN = {"Retry-After": "10"}
@@ -27,6 +28,20 @@ class GoogleNotifications:
 
     async def take(self, request: Request) -> Answer:
         """POST /google/notifications/{enterpriseId}"""
+        enterprise = await self._whose(request)
+        notification = self._s.channels.read_notification(_message(request.body))
+        if await take_notification(self._s, enterprise, notification) is Verdict.LATER:
+            raise Problem(503, UNAVAILABLE, "Not known here yet", _AGAIN)
+        return _TAKEN
+
+    async def pass_over(self, request: Request) -> Answer:
+        """The same for a body that is too large to be taken in: it would not be smaller the next time."""
+        enterprise = await self._whose(request)
+        await take_notification(self._s, enterprise, Notification("", "", fault="the body is too large"))
+        return _TAKEN
+
+    async def _whose(self, request: Request) -> Enterprise:
+        """The enterprise in the path, once the token is known to be Google's for it."""
         token = bearer_token(request.header(b"authorization"))
         enterprise = await self._s.store.directory.enterprise(request.path["enterpriseId"].lower())
         if enterprise is None or not enterprise.push_audience or not enterprise.push_email:
@@ -36,10 +51,7 @@ class GoogleNotifications:
             raise Problem(503, UNAVAILABLE, "The token cannot be checked now", _AGAIN)
         if not genuine:
             raise Unauthenticated
-        notification = self._s.channels.read_notification(_message(request.body))
-        if await take_notification(self._s, enterprise, notification) is Verdict.LATER:
-            raise Problem(503, UNAVAILABLE, "Not known here yet", _AGAIN)
-        return _TAKEN
+        return enterprise
 
 
 def _message(body: bytes) -> object:

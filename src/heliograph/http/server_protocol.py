@@ -12,7 +12,9 @@ from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIO
 from heliograph.http.problems import INVALID, TIMED_OUT, TOO_LARGE, UNAVAILABLE, Problem
 
 MAX_HEAD_BYTES = 64 * 1024
-MAX_REQUEST_BYTES = 8 * 1024 * 1024  # as it travels: a body of 1 MiB in chunks of one byte, and then some
+# As it travels: a body of 1 MiB in chunks of one byte; and the largest message that Pub/Sub pushes (13.4 MB), which is
+# read to its end and dropped.
+MAX_REQUEST_BYTES = 16 * 1024 * 1024
 MAX_PIPELINED = 256
 HEAD_S = 10.0
 BODY_S = 30.0

@@ -1,6 +1,6 @@
 """The port of management channels that run commands upstream (Android Management API). Answers are values."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -70,6 +70,11 @@ class Gone:
     reason: str
 
 
+@dataclass(frozen=True, slots=True)
+class TooMuch:
+    """More than can be taken in at a time: ask for less."""
+
+
 TOO_MANY = 429
 REFUSALS = frozenset({401, 403, TOO_MANY})
 """Statuses that concern whoever asks: the next question would be answered likewise."""
@@ -82,6 +87,10 @@ class Unreachable:
     reason: str
     after_s: float | None = None
     status: int | None = field(default=None, compare=False)
+
+
+Toll = Callable[[], Awaitable[Unreachable | None]]
+"""Awaited before each request of a list; what it answers ends the list, None lets the request go."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +133,7 @@ class Received:
 class Subscription(Protocol):
     """Where an enterprise's notifications wait to be pulled."""
 
-    async def pull(self, limit: int) -> list[Received] | Gone | Unreachable:
+    async def pull(self, limit: int) -> list[Received] | TooMuch | Gone | Unreachable:
         """The next messages; waits a while for the first. An empty list says that none came."""
         ...
 
@@ -153,8 +162,8 @@ class ManagementChannel(Protocol):
         """
         ...
 
-    async def operations(self, device: Device) -> Operations | Gone | Unreachable:
-        """List a device's operations."""
+    async def operations(self, device: Device, toll: Toll | None = None) -> Operations | Gone | Unreachable:
+        """List a device's operations, which may take several requests."""
         ...
 
     async def device_page(self, enterprise: str, page_token: str) -> ListPage | Gone | Unreachable:

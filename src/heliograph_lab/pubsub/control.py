@@ -58,8 +58,10 @@ class NotificationControl:
         router.add("POST", "/notifications/keys", self.rotate)
 
     async def log(self, _request: Request) -> Reply:
-        """What was published and pushed."""
-        return Reply(self._pubsub.log.shown())
+        """What was published and pushed, and what waits to be acknowledged."""
+        store = self._pubsub.store
+        waiting = {subscription.name: store.backlog(subscription.name).ids() for subscription in store.subscriptions()}
+        return Reply({**self._pubsub.log.shown(), "waiting": waiting})
 
     async def publish(self, request: Request) -> Reply:
         """Publish one message."""
