@@ -83,7 +83,7 @@ def test_without_variables_it_fails_and_says_what_to_set() -> None:
     assert all(f"{name} ({meaning})" in done.stdout for name, meaning in REQUIRED.items())
 
 
-@pytest.mark.parametrize("marks", [(), ("-m", "soak"), ("-m", "")])
+@pytest.mark.parametrize("marks", [(), ("-m", "soak")])
 def test_it_is_left_out_of_every_other_run(marks: tuple[str, ...]) -> None:
     done = pytest_of(*marks, "tests/live/test_live.py")
     assert "1 deselected" in done.stdout
