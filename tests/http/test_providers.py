@@ -38,10 +38,10 @@ def test_what_is_renewed_counts_and_the_rest_stays(demo: Demo, tenant: Api) -> N
 def test_a_disabled_account_is_passed_over_until_it_is_enabled(demo: Demo, tenant: Api) -> None:
     account = add(demo, tenant)
     agent = tenant.new_device("aosp")
-    agent.register_all([{"provider": "pushy", "token": "3" * 30}, {"provider": "builtin"}])
+    agent.register(provider="pushy", token="3" * 30)
     tenant.setup("provider.update", id=account, disabled=True)
     assert tenant.setup("provider.test", id=account) == {"works": False, "detail": "the account is disabled"}
-    assert data_of(tenant.send("aosp", agent.device.id))["provider"] == "builtin"
+    assert tenant.send("aosp", agent.device.id).status_code == 404
     tenant.setup("provider.update", id=account, disabled=False)
     assert tenant.setup("provider.test", id=account)["works"] is True
     assert data_of(tenant.send("aosp", agent.device.id))["provider"] == "pushy"
@@ -79,8 +79,23 @@ def test_another_organizations_account_is_not_found(verb: str, demo: Demo, tenan
 def test_an_address_that_is_refused_is_used_no_more(demo: Demo, tenant: Api) -> None:
     add(demo, tenant)
     agent = tenant.new_device("aosp")
-    agent.register_all([{"provider": "pushy", "token": "0" * 30}, {"provider": "builtin"}])
+    agent.register(provider="pushy", token="0" * 30)
     first = data_of(tenant.send("aosp", agent.device.id))
-    assert first["provider"] == "pushy"
     until(lambda: tenant.push(first["id"])["status"], lambda status: status == "rejected")
-    assert data_of(tenant.send("aosp", agent.device.id))["provider"] == "builtin"
+    assert tenant.send("aosp", agent.device.id).status_code == 404
+    agent.register(provider="pushy", token="0" * 30)
+    assert data_of(tenant.send("aosp", agent.device.id))["provider"] == "pushy"
+
+
+def test_a_push_goes_the_next_way_when_nothing_is_heard(demo: Demo, tenant: Api) -> None:
+    """Our own line first, which nobody holds; then Pushy, which refuses the address."""
+    add(demo, tenant)
+    agent = tenant.new_device("aosp")
+    agent.register_all([{"provider": "pushy", "token": "0" * 30}, {"provider": "builtin"}])
+    record = data_of(tenant.send("aosp", agent.device.id))
+    assert record["provider"] == "builtin"
+    after = until(lambda: tenant.push(record["id"]), lambda push: push["status"] == "rejected")
+    assert (after["provider"], [entry["rung"] for entry in after["progress"]["history"]]) == (
+        "pushy",
+        ["queued", "accepted", "queued", "rejected"],
+    )

@@ -89,11 +89,10 @@ async def test_pushes_of_a_command_newest_first(world: World) -> None:
 async def test_offers(world: World) -> None:
     offered = [
         await world.added_push(rung=PushRung.ACCEPTED, created_at=NOW + 1),
-        await world.added_push(rung=PushRung.PROVIDER_DELIVERED, created_at=NOW),
+        await world.added_push(rung=PushRung.PROVIDER_DELIVERED, created_at=NOW, provider="pushy"),
     ]
     await world.added_push(rung=PushRung.ACCEPTED, expires_at=NOW)
     await world.added_push(rung=PushRung.ACCEPTED, app="kioskLauncher")
-    await world.added_push(rung=PushRung.ACCEPTED, provider="pushy")
     await world.added_push(rung=PushRung.QUEUED)
     await world.added_push(rung=PushRung.ACKNOWLEDGED)
     assert await world.work.pushes.offers(world.device.id, "mdmAgent", NOW, 9) == offered[::-1]
@@ -187,6 +186,38 @@ async def test_aliases_are_exact_and_ambiguity_is_seen(world: World) -> None:
     assert await find("aosp", "b") == await find("aosp", "C") == await find("aosp", "") == []
     await add(serial_number="A")
     assert len(await find("aosp", "A")) == 2
+
+
+async def test_an_address_is_given_up_and_taken_back(store: AnyStore, world: World) -> None:
+    devices, app = world.work.devices, "mdmAgent"
+    given = [PushTarget(world.device.id, app, "pushy", world.account.id, "t", NOW, "token")]
+    await devices.register(world.device.id, app, given, NOW)
+    await devices.quarantine(given[0], "gone", NOW - 1, NOW + 5)  # the word is older than the address
+    await devices.quarantine(replace(given[0], token="another"), "gone", NOW, NOW + 5)
+    other = await new_world(store)
+    await other.work.devices.quarantine(given[0], "gone", NOW, NOW + 5)
+    assert await devices.targets(world.device.id) == given
+    await devices.quarantine(given[0], "gone", NOW, NOW + 5)
+    await devices.quarantine(given[0], "once more", NOW, NOW + 6)
+    assert await devices.targets(world.device.id) == [replace(given[0], dead_at=NOW + 5, dead_reason="gone")]
+    await devices.revive(given[0])
+    assert await devices.targets(world.device.id) == given
+
+
+async def test_addresses_are_swept_when_long_dead_or_long_unused(store: AnyStore, world: World) -> None:
+    devices = world.work.devices
+    for app, registered_at, dead_at in (
+        ("mdmAgent", NOW, None),
+        ("kioskLauncher", NOW - 100, None),
+        ("remoteSupport", NOW, NOW + 5),
+        ("setupAssistant", NOW, NOW + 9),
+    ):
+        target = PushTarget(world.device.id, app, "pushy", None, "t", registered_at)
+        await devices.register(world.device.id, app, [target], NOW)
+        if dead_at is not None:
+            await devices.quarantine(target, "gone", NOW, dead_at)
+    assert await store.system.forget_targets(dead_before=NOW + 6, unused_before=NOW - 50) == 2
+    assert {t.app for t in await devices.targets(world.device.id)} == {"mdmAgent", "setupAssistant"}
 
 
 async def test_targets_are_replaced_per_app(world: World) -> None:

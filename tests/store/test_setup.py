@@ -91,6 +91,32 @@ async def test_a_default_account_replaces_the_default_of_its_kind(world: World) 
     assert await setup.account(new_id()) is None
 
 
+async def test_an_account_is_renewed_but_for_its_fault(store: AnyStore, world: World) -> None:
+    setup = world.work.setup
+    assert await setup.note_fault(world.account.id, "refused", NOW + 5)
+    assert not await setup.note_fault(world.account.id, "refused", NOW + 6)
+    renewed = replace(
+        world.account, name="n", config=b"new", updated_at=NOW + 1, disabled_at=NOW + 1, expires_at=NOW + 9
+    )
+    await setup.save_account(renewed)
+    assert await setup.account(world.account.id) == replace(renewed, fault="refused", fault_at=NOW + 5)
+    assert await setup.note_fault(world.account.id, None, NOW + 7)
+    assert not await setup.note_fault(world.account.id, None, NOW + 8)
+    assert await setup.account(world.account.id) == renewed
+    other = await new_world(store)
+    assert not await other.work.setup.note_fault(world.account.id, "theirs", NOW)
+    with pytest.raises(NotFound):
+        await other.work.setup.save_account(replace(renewed, organization_id=other.organization.id))
+
+
+async def test_a_renewed_default_replaces_the_default_of_its_kind(world: World) -> None:
+    setup = world.work.setup
+    other = replace(world.account, id=new_id(), is_default=False)
+    await setup.add_account(other)
+    await setup.save_account(replace(other, is_default=True))
+    assert {a.id: a.is_default for a in await setup.accounts()} == {world.account.id: False, other.id: True}
+
+
 async def test_devices(store: AnyStore, world: World) -> None:
     setup = world.work.setup
     device = replace(world.device, id=new_id())

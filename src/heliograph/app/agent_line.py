@@ -183,7 +183,9 @@ class _Conversation:
         for push_id in dict.fromkeys(ids):
             push = await self.work.pushes.find(push_id)
             if push is not None and push.device_id == self.device.id and push.app == self.app:
-                self.changes.move_push(push, PushAcknowledged(source=_SOURCE), self.s.clock.now())
+                after = self.changes.move_push(push, PushAcknowledged(source=_SOURCE), self.s.clock.now())
+                if after is not push and push.legs:
+                    self.changes.owe(self.s.debt(push.organization_id, "revoke", push.id))
 
     async def _command(self, live: dict[str, Command], command_id: str) -> Command | None:
         """A command of this device, live or over; never another device's."""

@@ -47,7 +47,7 @@ class PushStatusReader:
         if push is None:
             return DeliveryReport(None, is_final=bool(pushes) and all(p.is_over for p in pushes))
         if push.rung is not PushRung.ACCEPTED or push.reference is None:
-            return DeliveryReport(push_status(push), is_final=True)
+            return DeliveryReport(push_status(push), is_final=push.rung is not PushRung.QUEUED)
         answer = await self._ask(push)
         if isinstance(answer, Pending):
             push = await self._store(work, push, answer)

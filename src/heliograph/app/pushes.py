@@ -1,12 +1,12 @@
-"""Pushes: which address to use, how a push is made and owed, and `send_push` itself."""
+"""Pushes: how one is made and owed, and `send_push` itself."""
 
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from heliograph.app.routes import ChosenTarget, routes_to
 from heliograph.app.services import SECOND, Services
 from heliograph.domain.deliveries import Push, PushRequested
-from heliograph.domain.devices import APPS, PLATFORMS, Device, ProviderAccount, PushTarget
+from heliograph.domain.devices import APPS, PLATFORMS, Device
 from heliograph.domain.errors import InvalidInput, NotFound
 from heliograph.domain.fields import Fields
 from heliograph.ports.changes import ChangeSet
@@ -14,50 +14,6 @@ from heliograph.ports.push import PushMessage
 from heliograph.ports.store import UnitOfWork
 
 KINDS = ("notification", "silent")
-OUR_LINE = "builtin"
-_DEFAULT, _NO_ACCOUNT = 2, 3
-
-
-@dataclass(frozen=True, slots=True)
-class ChosenTarget:
-    """An address, with the account whose credentials reach it and the longest life its provider offers."""
-
-    provider: str
-    account_id: str | None
-    max_life_s: int
-
-
-async def choose_target(s: Services, work: UnitOfWork, device: Device, app: str) -> ChosenTarget | None:
-    """The address to use for an app; None when there is none that can be used.
-
-    The account decides (contract decision 29): the device's own, else the address's own, else the organization's
-    default of its kind, else an address that needs none. Of equals the newest.
-    """
-    ranked: list[tuple[int, ChosenTarget]] = []
-    accounts: list[ProviderAccount] | None = None
-    for target in await work.devices.targets(device.id, app):
-        plugin = s.providers.plugin(target.provider)
-        if plugin is None or target.dead_at is not None:
-            continue
-        if not plugin.needs_account:
-            ranked.append((_NO_ACCOUNT, ChosenTarget(target.provider, None, plugin.max_life_s)))
-            continue
-        accounts = await work.setup.accounts() if accounts is None else accounts
-        for level, account_id in _accounts_for(device, target, accounts):
-            ranked.append((level, ChosenTarget(target.provider, account_id, plugin.max_life_s)))
-    return min(ranked, key=lambda found: found[0])[1] if ranked else None
-
-
-def _accounts_for(device: Device, target: PushTarget, accounts: Sequence[ProviderAccount]) -> Iterator[tuple[int, str]]:
-    """The accounts that can reach an address, each with its level; 0 comes first."""
-    for account in accounts:
-        if account.provider != target.provider or account.disabled_at is not None:
-            continue
-        for level, chosen in enumerate((device.provider_account_id, target.account_id)):
-            if account.id == chosen:
-                yield level, account.id
-        if account.is_default:
-            yield _DEFAULT, account.id
 
 
 def new_push(s: Services, device: Device, app: str, target: ChosenTarget, message: PushMessage) -> Push:
@@ -125,8 +81,8 @@ async def send_push(s: Services, work: UnitOfWork, request: PushRequest, source:
     device = await work.devices.find(request.os, request.identifier)
     if device is None:
         raise NotFound
-    target = await choose_target(s, work, device, request.app)
-    if target is None:
+    routes = await routes_to(s, work, device, request.app)
+    if not routes:
         raise NotFound(f"Entity not found: {request.app} has no fbToken (push token) on this device")
     message = PushMessage(
         id=s.new_id(),
@@ -137,6 +93,6 @@ async def send_push(s: Services, work: UnitOfWork, request: PushRequest, source:
         data=request.data,
     )
     changes = ChangeSet(work.organization_id)
-    push = owe_push(s, changes, new_push(s, device, request.app, target, message), source)
+    push = owe_push(s, changes, new_push(s, device, request.app, routes[0], message), source)
     await work.commit(changes)
     return push

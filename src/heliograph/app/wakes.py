@@ -1,6 +1,7 @@
 """Making an agent look at what waits for it: for a new command, a cancel to answer, the end of a pause."""
 
-from heliograph.app.pushes import OUR_LINE, choose_target, new_push, owe_push
+from heliograph.app.pushes import new_push, owe_push
+from heliograph.app.routes import OUR_LINE, routes_to
 from heliograph.app.services import SECOND, Services
 from heliograph.domain.deliveries import Push, PushExpired, PushRung
 from heliograph.domain.devices import COMMAND_APP, Device
@@ -48,8 +49,9 @@ async def _owe_push(
     but_not: str | None = None,
 ) -> str | None:
     """The provider of the push that is owed; None where there is none to owe. It lives as long as the command."""
-    target = await choose_target(s, work, device, COMMAND_APP)
-    if target is None or target.provider == but_not:
+    routes = await routes_to(s, work, device, COMMAND_APP)
+    target = next((route for route in routes if route.provider != but_not), None)
+    if target is None:
         return None
     life_s = max(1, -((s.clock.now() - command.expires_at) // SECOND))  # rounded up: no gap at the end
     message = PushMessage(id=s.new_id(), kind="wake", life_s=life_s, command_id=command.id)

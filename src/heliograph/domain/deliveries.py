@@ -33,11 +33,23 @@ PUSH_FINAL = frozenset({P.ACKNOWLEDGED, P.EXECUTED, P.COLLAPSED, P.REVOKED, P.EX
 
 
 @dataclass(frozen=True, slots=True)
+class Leg:
+    """A provider that a push went to before the one it goes to now. `reference` None = it never took the push, or
+    never said so.
+    """
+
+    provider: str
+    account_id: str | None
+    reference: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class Push:
     """One message to one app on one device. `command_id` is set on a push that wakes the device for a command.
 
-    `reference` is the provider's id of the accepted push, `sent_at` our time of that acceptance (never changed),
-    `pending_devices` and `answer_at` the provider's last word, `attempts` the attempts to send it that failed.
+    `reference` is the provider's id of the accepted push, `sent_at` our time of the first acceptance (never changed),
+    `pending_devices` and `answer_at` the provider's last word, `attempts` the attempts to send it that failed. `legs`:
+    where it went before, when nothing was heard from there.
     """
 
     id: str
@@ -61,6 +73,7 @@ class Push:
     answer_at: int | None = None
     reason: str | None = None
     attempts: Attempts | None = None
+    legs: tuple[Leg, ...] | None = None
     entries: int = 0
     version: int = 1
 
@@ -113,6 +126,14 @@ class ProviderAnswered(PushEvent):
     expires_at: int | None = None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PushRerouted(PushEvent):
+    """Nothing was heard by the way it went: it goes another, under the same id. What was taken stays so, as a leg."""
+
+    provider: str
+    account_id: str | None
+
+
 class PushAcknowledged(PushEvent):
     """The agent has it in its journal."""
 
@@ -144,6 +165,7 @@ _OPEN = (P.QUEUED, P.ACCEPTED, P.PROVIDER_DELIVERED)
 PUSH_TRANSITIONS: dict[tuple[PushRung, type[PushEvent]], PushRung] = {
     (P.QUEUED, PushAccepted): P.ACCEPTED,
     (P.ACCEPTED, ProviderAnswered): P.PROVIDER_DELIVERED,
+    **{(r, PushRerouted): P.QUEUED for r in (P.QUEUED, P.ACCEPTED)},
     **{(r, PushAcknowledged): P.ACKNOWLEDGED for r in (*_OPEN, P.COLLAPSED, P.REVOKED, P.EXPIRED, P.REJECTED)},
     **{(r, PushExecuted): P.EXECUTED for r in (*_OPEN, P.ACKNOWLEDGED)},
     **{(r, PushRevoked): P.REVOKED for r in (P.QUEUED, P.ACCEPTED)},
@@ -195,7 +217,7 @@ def _learnt(push: Push, event: PushEvent, now: int) -> dict[str, Any]:
     if isinstance(event, PushAccepted) and push.reference is None:
         return {
             "reference": event.reference,
-            "sent_at": now,
+            "sent_at": push.sent_at or now,
             "provider_expires_at": event.expires_at or push.expires_at,
         }
     if isinstance(event, ProviderAnswered):
@@ -203,6 +225,14 @@ def _learnt(push: Push, event: PushEvent, now: int) -> dict[str, Any]:
         return {"pending_devices": event.pending_devices, "answer_at": now, "provider_expires_at": expires_at}
     if isinstance(event, PushRejected) and push.rung is P.QUEUED:
         return {"reason": event.reason}
+    if isinstance(event, PushRerouted) and push.rung in (P.QUEUED, P.ACCEPTED):
+        return {
+            "legs": (*(push.legs or ()), Leg(push.provider, push.account_id, push.reference)),
+            "provider": event.provider,
+            "account_id": event.account_id,
+            "reference": None,
+            "pending_devices": None,
+        }
     return {}
 
 
@@ -220,7 +250,7 @@ def push_status(push: Push) -> PushStatus | None:
     """The delivery of a push (contract decisions 18 and 19); None while nobody has taken it."""
     if push.rung in (P.ACKNOWLEDGED, P.EXECUTED):
         return PushStatus(True, 0, push.sent_at, push.provider_expires_at)
-    if push.reference is None:
+    if push.sent_at is None:
         return None
     pending = 1 if push.pending_devices is None else push.pending_devices
     delivered = push.rung is P.PROVIDER_DELIVERED and pending == 0

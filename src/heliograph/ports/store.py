@@ -82,7 +82,7 @@ class PushRepository(Protocol):
         ...
 
     async def offers(self, device_id: str, app: str, now: int, limit: int, behind: Push | None = None) -> list[Push]:
-        """Pushes that our own line accepted for an app, neither acknowledged nor expired, oldest first.
+        """Pushes of an app that some provider took, neither acknowledged nor expired, oldest first.
 
         `behind` = the last one of the page before.
         """

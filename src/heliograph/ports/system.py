@@ -61,6 +61,10 @@ class SystemWork(Protocol):
         """Pushes past `expires_at` that are not over."""
         ...
 
+    async def forget_targets(self, *, dead_before: int, unused_before: int) -> int:
+        """Drop addresses that were given up, or last registered, before these times; answers how many."""
+        ...
+
     async def dead_letters(self, limit: int) -> list[tuple[OutboxItem, str]]:
         """Effects that were given up, newest first, with the reason."""
         ...

@@ -14,7 +14,7 @@ from heliograph.store.records import COMMANDS, HISTORY, PUSHES
 # As in the partial indexes, to the letter: only then do the databases see that an index serves.
 LIVE = "rung IN ('queued', 'held', 'scheduled', 'issued', 'deferred', 'delivered', 'acknowledged', 'running')"
 OPEN_PUSH = "rung IN ('queued', 'accepted')"
-OFFERED = "provider = 'builtin' AND rung IN ('accepted', 'provider_delivered')"
+OFFERED = "rung IN ('accepted', 'provider_delivered')"
 
 _SORTS = ("created_at", "updated_at", "type", "rung")
 _OF_DEVICE = "FROM commands WHERE organization_id = $1 AND device_id = $2"
@@ -100,7 +100,7 @@ class Pushes:
         return [PUSHES.read(row) for row in rows]
 
     async def offers(self, device_id: str, app: str, now: int, limit: int, behind: Push | None = None) -> list[Push]:
-        """Pushes of our own line that an app has not acknowledged."""
+        """Pushes that an app has not acknowledged."""
         place = (-1, "") if behind is None else (behind.created_at, behind.id)
         rows = await self._reader.look_up(_OFFERS, self._organization_id, device_id, app, now, *place, limit)
         return [PUSHES.read(row) for row in rows]

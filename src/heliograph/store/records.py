@@ -13,7 +13,7 @@ from typing import Any, Generic, TypeVar
 import msgspec
 
 from heliograph.domain.attempts import Attempts
-from heliograph.domain.deliveries import Push, PushRung
+from heliograph.domain.deliveries import Leg, Push, PushRung
 from heliograph.domain.devices import (
     ApiKey,
     Device,
@@ -189,6 +189,7 @@ PUSHES = Table(
         "pending_devices": NUMBER,
         "answer_at": TIME,
         "attempts": _json(Attempts),
+        "legs": _json(tuple[Leg, ...]),
         "entries": NUMBER,
         "version": NUMBER,
     },
@@ -199,8 +200,6 @@ PUSHES = Table(
             "device_id",
             "app",
             "kind",
-            "provider",
-            "account_id",
             "message",
             "created_at",
             "command_id",

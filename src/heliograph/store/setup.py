@@ -37,7 +37,8 @@ _UPDATE_ACCOUNT = (
     + " WHERE organization_id = $1 AND id = $2 RETURNING id"
 )
 _NOTE_FAULT = """
-UPDATE provider_accounts SET fault = $3, fault_at = CASE WHEN CAST($3 AS TEXT) IS NULL THEN NULL ELSE $4 END
+UPDATE provider_accounts
+SET fault = $3, fault_at = CASE WHEN CAST($3 AS TEXT) IS NULL THEN NULL ELSE CAST($4 AS BIGINT) END
 WHERE organization_id = $1 AND id = $2 AND COALESCE(fault, '') <> COALESCE(CAST($3 AS TEXT), '') RETURNING id
 """
 _REVOKE = """

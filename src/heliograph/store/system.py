@@ -59,6 +59,10 @@ ORDER BY created_at, id LIMIT $1
 _EXPIRED_PUSHES = f"""
 SELECT {PUSHES.names} FROM pushes WHERE {OPEN_PUSH} AND expires_at <= $1 ORDER BY expires_at, id LIMIT $2
 """
+# Our own line is no address that can die: it stays with its device.
+_FORGET_TARGETS = """
+DELETE FROM push_targets WHERE dead_at < $1 OR (registered_at < $2 AND token <> '') RETURNING device_id
+"""
 _DEAD = f"SELECT {OUTBOX.names}, reason FROM dead_letters ORDER BY died_at DESC, id DESC LIMIT $1"
 _OWED = "SELECT count(*) FROM outbox WHERE kind = $1 AND priority <= $2"
 _COUNTS = f"""
@@ -163,6 +167,11 @@ class System:
     async def expired_pushes(self, now: int, limit: int) -> list[Push]:
         """Pushes past `expires_at` that are not over."""
         return [PUSHES.read(row) for row in await self._database.fetch(_EXPIRED_PUSHES, now, limit)]
+
+    async def forget_targets(self, *, dead_before: int, unused_before: int) -> int:
+        """Drop addresses that were given up, or last registered, before these times."""
+        [dropped] = await self._database.write(statement(_FORGET_TARGETS, dead_before, unused_before))
+        return len(dropped)
 
     async def dead_letters(self, limit: int) -> list[tuple[OutboxItem, str]]:
         """Effects that were given up, newest first, with the reason."""

@@ -1,11 +1,11 @@
-"""Hand a push to its provider, and take one back."""
+"""Hand a push to its provider."""
 
 from dataclasses import dataclass
 
 import structlog
 
 from heliograph.app.dispatch import backoff_s
-from heliograph.app.pushes import OUR_LINE
+from heliograph.app.routes import OUR_LINE, ChosenTarget, next_route, patience_s
 from heliograph.app.services import SECOND, Services, until_committed
 from heliograph.app.wakes import expire_push
 from heliograph.domain.deliveries import (
@@ -14,6 +14,7 @@ from heliograph.domain.deliveries import (
     PushAttempted,
     PushNoted,
     PushRejected,
+    PushRerouted,
     PushRevoked,
     PushRung,
 )
@@ -23,17 +24,15 @@ from heliograph.domain.ladder import Command, Issued
 from heliograph.ports.changes import ChangeSet, OutboxItem
 from heliograph.ports.push import (
     Accepted,
-    CannotWithdraw,
     Misconfigured,
     Outcome,
     PushMessage,
     Rejected,
     RetryLater,
-    Unavailable,
-    WithdrawAnswer,
-    Withdrawn,
 )
 from heliograph.ports.store import UnitOfWork
+
+_PATIENT_ATTEMPTS = 4  # a few seconds: so long a provider that cannot take a push now is waited for
 
 log = structlog.get_logger("heliograph.push")
 
@@ -46,19 +45,20 @@ async def deliver_push(s: Services, item: OutboxItem) -> None:
     if push is None or push.rung is not PushRung.QUEUED or _is_void(s, push, command):
         await until_committed(lambda: _leave_unsent(s, work, item))
         return
-    outcome = await _send(s, work, push)
-    await _Sent(s, work, item, outcome).record(push, command)
+    targets = [t for t in await work.devices.targets(push.device_id, push.app) if t.dead_at is None]
+    target = next((t for t in targets if t.provider == push.provider), None)
+    outcome = await _send(s, push, target)
+    is_only_way = {t.provider for t in targets} <= {push.provider}
+    await _Sent(s, work, item, outcome, is_only_way).record(push, command)
+    if push.account_id is not None and target is not None:
+        await _learn(s, work, push.account_id, target, outcome)
 
 
-async def _send(s: Services, work: UnitOfWork, push: Push) -> Outcome:
+async def _send(s: Services, push: Push, target: PushTarget | None) -> Outcome:
     provider = await s.providers.provider(push.organization_id, push.provider, push.account_id)
-    target = await _target_of(work, push)
     if provider is None or target is None:
         return Rejected("no usable address or provider account is left")
-    outcome = await provider.send(_message(s, push), target)
-    if push.account_id is not None:
-        await _learn(s, work, push.account_id, target, outcome)
-    return outcome
+    return await provider.send(_message(s, push), target)
 
 
 async def _learn(s: Services, work: UnitOfWork, account_id: str, target: PushTarget, outcome: Outcome) -> None:
@@ -103,16 +103,14 @@ def _give_up(s: Services, changes: ChangeSet, item: OutboxItem, push: Push) -> N
     refused = push.attempts.count - push.attempts.uncertain if push.attempts else 0
     unanswered = item.attempts - 1 - refused
     evidence: dict[str, object] = {"why": "command is over"}
-    if unanswered <= 0:
+    if push.legs:
+        changes.owe(s.debt(push.organization_id, "revoke", push.id))
+        changes.move_push(push, PushNoted(source="dispatcher", evidence=evidence), s.clock.now())
+    elif unanswered <= 0:
         changes.move_push(push, PushRevoked(source="dispatcher", evidence=evidence), s.clock.now())
     else:
         evidence["unansweredAttempts"] = unanswered
         changes.move_push(push, PushNoted(source="dispatcher", evidence=evidence), s.clock.now())
-
-
-async def _target_of(work: UnitOfWork, push: Push) -> PushTarget | None:
-    targets = await work.devices.targets(push.device_id, push.app)
-    return next((t for t in targets if t.provider == push.provider and t.dead_at is None), None)
 
 
 def _message(s: Services, push: Push) -> PushMessage:
@@ -127,6 +125,15 @@ def _message(s: Services, push: Push) -> PushMessage:
     )
 
 
+def reroute(
+    changes: ChangeSet, push: Push, route: ChosenTarget, source: str, evidence: dict[str, object], now: int
+) -> None:
+    """Let a push go another way from now on."""
+    evidence = evidence | {"next": route.provider}
+    event = PushRerouted(source=source, evidence=evidence, provider=route.provider, account_id=route.account_id)
+    changes.move_push(push, event, now)
+
+
 @dataclass(frozen=True, slots=True)
 class _Sent:
     """Records what a provider answered to a push."""
@@ -135,27 +142,37 @@ class _Sent:
     work: UnitOfWork
     item: OutboxItem
     outcome: Outcome
+    is_only_way: bool
 
     async def record(self, push: Push, command: Command | None) -> None:
         """From what was read before the provider was asked; read afresh only if somebody has changed it since."""
+        other_way = await self._other_way(push)
 
         async def afresh() -> None:
             current = await self.work.pushes.find(push.id) or push
-            await self._commit(current, await _command_of(self.work, push))
+            await self._commit(current, await _command_of(self.work, push), other_way)
 
         try:
-            await self._commit(push, command)
+            await self._commit(push, command, other_way)
         except Conflict:
             await until_committed(afresh)
         if isinstance(self.outcome, Rejected):
             log.warning("push.rejected", push=push.id, provider=push.provider, reason=self.outcome.reason)
 
-    async def _commit(self, push: Push, command: Command | None) -> None:
+    async def _other_way(self, push: Push) -> ChosenTarget | None:
+        """Another way, for a push that this one does not take, or takes and is not acknowledged (effects.fall_back)."""
+        is_patient = isinstance(self.outcome, RetryLater) and self.item.attempts < _PATIENT_ATTEMPTS
+        return None if self.is_only_way or is_patient else await next_route(self.s, self.work, push)
+
+    async def _commit(self, push: Push, command: Command | None, other_way: ChosenTarget | None) -> None:
         outcome, source, now = self.outcome, f"provider:{push.provider}", self.s.clock.now()
         changes = ChangeSet(self.item.organization_id)
         match outcome:
             case Accepted():
-                self._accept(changes, outcome, push, command)
+                self._accept(changes, outcome, push, command, other_way)
+            case _ if other_way is not None:
+                reroute(changes, push, other_way, source, outcome.evidence | {"reason": outcome.reason}, now)
+                changes.put_off(self.item, now)
             case Rejected():
                 rejected = PushRejected(source=source, evidence=outcome.evidence, reason=outcome.reason)
                 changes.move_push(push, rejected, now)
@@ -169,7 +186,14 @@ class _Sent:
                 changes.put_off(self.item, self.s.later(backoff_s(self.s, self.item.attempts, again.after_s)))
         await self.work.commit(changes)
 
-    def _accept(self, changes: ChangeSet, outcome: Accepted, push: Push, command: Command | None) -> None:
+    def _accept(
+        self,
+        changes: ChangeSet,
+        outcome: Accepted,
+        push: Push,
+        command: Command | None,
+        other_way: ChosenTarget | None,
+    ) -> None:
         source, now, reference = f"provider:{push.provider}", self.s.clock.now(), outcome.reference
         evidence = outcome.evidence | {"reference": reference}
         accepted = PushAccepted(source=source, evidence=evidence, reference=reference, expires_at=outcome.expires_at)
@@ -182,36 +206,7 @@ class _Sent:
                 changes.owe(self.s.debt(push.organization_id, "revoke", push.id, pool=push.account_id))
         if push.provider == OUR_LINE:
             changes.wake_device(push.device_id)
+        if other_way is not None:
+            wait_s = patience_s(self.s, push.provider)
+            changes.owe(self.s.debt(push.organization_id, "fall_back", push.id, after_s=wait_s))
         changes.settle(self.item)
-
-
-async def revoke_push(s: Services, item: OutboxItem) -> None:
-    """Withdraw a push whose command is over, where its provider can. No proof of anything: the lost claim is.
-
-    A push that no provider has named yet is left to `deliver_push`, which knows whether one can have it.
-    """
-    work = s.store.unit_of_work(item.organization_id)
-    push = await work.pushes.find(item.subject_id)
-    answer: WithdrawAnswer | None = None
-    # Also one that was given up as unsent, and turned out to have been taken after all.
-    if push is not None and push.reference is not None and push.rung in (PushRung.ACCEPTED, PushRung.REVOKED):
-        provider = await s.providers.provider(push.organization_id, push.provider, push.account_id)
-        answer = CannotWithdraw("account gone") if provider is None else await provider.withdraw(push.reference)
-    await until_committed(lambda: _record_withdrawal(s, work, item, answer))
-
-
-async def _record_withdrawal(s: Services, work: UnitOfWork, item: OutboxItem, answer: WithdrawAnswer | None) -> None:
-    push = await work.pushes.find(item.subject_id)
-    changes = ChangeSet(item.organization_id)
-    source, now = f"provider:{push.provider}" if push else "", s.clock.now()
-    if push is None or answer is None:
-        changes.settle(item)
-    elif isinstance(answer, Withdrawn):
-        changes.move_push(push, PushRevoked(source=source), now)
-        changes.settle(item)
-    elif isinstance(answer, CannotWithdraw):
-        changes.move_push(push, PushNoted(source=source, evidence={"notWithdrawn": answer.reason}), now)
-        changes.settle(item)
-    elif isinstance(answer, Unavailable):
-        changes.put_off(item, s.later(backoff_s(s, item.attempts, answer.after_s)))
-    await work.commit(changes)

@@ -1,0 +1,69 @@
+"""Take a push back: its command is over, or it was acknowledged by another way than it went before."""
+
+from dataclasses import dataclass
+
+from heliograph.app.dispatch import backoff_s
+from heliograph.app.services import Services, until_committed
+from heliograph.domain.deliveries import Leg, Push, PushNoted, PushRevoked, PushRung
+from heliograph.ports.changes import ChangeSet, OutboxItem
+from heliograph.ports.push import CannotWithdraw, Unavailable, WithdrawAnswer, Withdrawn
+from heliograph.ports.store import UnitOfWork
+
+
+async def revoke_push(s: Services, item: OutboxItem) -> None:
+    """Withdraw a push wherever it went, where its providers can. No proof of anything: the lost claim is.
+
+    A push that no provider has named yet is left to `deliver_push`, which knows whether one can have it.
+    """
+    work = s.store.unit_of_work(item.organization_id)
+    push = await work.pushes.find(item.subject_id)
+    answers = [] if push is None else [_Answer(leg, await _withdraw(s, push, leg)) for leg in _taken(push)]
+    await until_committed(lambda: _record(s, work, item, answers))
+
+
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    leg: Leg
+    said: WithdrawAnswer
+
+
+def _taken(push: Push) -> list[Leg]:
+    """The legs that some provider has taken; the current one as long as nothing was heard of it.
+
+    Also of one that was given up as unsent, and turned out to have been taken after all.
+    """
+    legs = list(push.legs or ())
+    if push.rung in (PushRung.ACCEPTED, PushRung.REVOKED):
+        legs.append(Leg(push.provider, push.account_id, push.reference))
+    return [leg for leg in legs if leg.reference is not None]
+
+
+async def _withdraw(s: Services, push: Push, leg: Leg) -> WithdrawAnswer:
+    provider = await s.providers.provider(push.organization_id, leg.provider, leg.account_id)
+    return CannotWithdraw("account gone") if provider is None else await provider.withdraw(leg.reference or "")
+
+
+async def _record(s: Services, work: UnitOfWork, item: OutboxItem, answers: list[_Answer]) -> None:
+    push = await work.pushes.find(item.subject_id)
+    changes = ChangeSet(item.organization_id)
+    silent = [a.said for a in answers if isinstance(a.said, Unavailable)]
+    if push is None or not answers:
+        changes.settle(item)
+    elif silent:
+        after_s = max((answer.after_s or 0 for answer in silent), default=0)
+        changes.put_off(item, s.later(backoff_s(s, item.attempts, after_s)))
+    else:
+        for answer in answers:
+            push = _note(changes, push, answer, s.clock.now())
+        changes.settle(item)
+    await work.commit(changes)
+
+
+def _note(changes: ChangeSet, push: Push, answer: _Answer, now: int) -> Push:
+    source = f"provider:{answer.leg.provider}"
+    is_current = answer.leg.reference == push.reference
+    if isinstance(answer.said, CannotWithdraw):
+        return changes.move_push(push, PushNoted(source=source, evidence={"notWithdrawn": answer.said.reason}), now)
+    if isinstance(answer.said, Withdrawn) and is_current:
+        return changes.move_push(push, PushRevoked(source=source), now)
+    return changes.move_push(push, PushNoted(source=source, evidence={"withdrawn": answer.leg.reference}), now)

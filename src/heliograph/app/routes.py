@@ -1,0 +1,82 @@
+"""Which way a push goes, and which one next when nothing is heard.
+
+Our own line comes first where the agent registered it: an agent that holds it answers within a second. Then the
+platform's push service, then what relays besides. What is left is the next check-in: an agent that comes to us is
+offered whatever it has not acknowledged. The agent drops what it has seen, so a push that went two ways shows once.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from heliograph.app.services import Services
+from heliograph.domain.deliveries import Push
+from heliograph.domain.devices import Device, ProviderAccount, PushTarget
+from heliograph.ports.push import Route
+from heliograph.ports.store import UnitOfWork
+
+OUR_LINE = "builtin"
+PATIENCE_S = {Route.LINE: 1.0, Route.VENDOR: 60.0, Route.RELAY: 60.0}
+"""How long an acknowledgement is waited for before the next way is tried."""
+_DEFAULT, _NO_ACCOUNT = 2, 3
+
+
+@dataclass(frozen=True, slots=True)
+class ChosenTarget:
+    """An address, with the account whose credentials reach it and the longest life its provider offers."""
+
+    provider: str
+    account_id: str | None
+    max_life_s: int
+
+
+async def routes_to(s: Services, work: UnitOfWork, device: Device, app: str) -> list[ChosenTarget]:
+    """The ways to an app, in the order in which they are tried; one for each provider.
+
+    Among the services of one rank the account decides (contract decision 29): the device's own, else the address's
+    own, else the organization's default of its kind. Of equals the newest address.
+    """
+    ranked: dict[str, tuple[tuple[int, int], ChosenTarget]] = {}
+    accounts: list[ProviderAccount] | None = None
+    for target in await work.devices.targets(device.id, app):
+        plugin = s.providers.plugin(target.provider)
+        if plugin is None or target.dead_at is not None:
+            continue
+        if not plugin.needs_account:
+            place = (plugin.route, _NO_ACCOUNT)
+            ranked[plugin.kind] = (place, ChosenTarget(target.provider, None, plugin.max_life_s))
+            continue
+        accounts = await work.setup.accounts() if accounts is None else accounts
+        levels = list(_accounts_for(device, target, accounts))
+        if levels:
+            level, account_id = min(levels)
+            place = (plugin.route, level)
+            ranked[plugin.kind] = (place, ChosenTarget(target.provider, account_id, plugin.max_life_s))
+    return [chosen for _, chosen in sorted(ranked.values(), key=lambda found: found[0])]
+
+
+async def next_route(s: Services, work: UnitOfWork, push: Push) -> ChosenTarget | None:
+    """The first way that a push has not gone yet."""
+    device = await work.devices.find(None, push.device_id)
+    if device is None:
+        return None
+    tried = {push.provider, *(leg.provider for leg in push.legs or ())}
+    routes = await routes_to(s, work, device, push.app)
+    return next((route for route in routes if route.provider not in tried), None)
+
+
+def patience_s(s: Services, provider: str) -> float:
+    """How long an acknowledgement is waited for on the way through a provider."""
+    plugin = s.providers.plugin(provider)
+    return PATIENCE_S[Route.RELAY if plugin is None else plugin.route]
+
+
+def _accounts_for(device: Device, target: PushTarget, accounts: Sequence[ProviderAccount]) -> Iterator[tuple[int, str]]:
+    """The accounts that can reach an address, each with its level; 0 comes first."""
+    for account in accounts:
+        if account.provider != target.provider or account.disabled_at is not None:
+            continue
+        for level, chosen in enumerate((device.provider_account_id, target.account_id)):
+            if account.id == chosen:
+                yield level, account.id
+        if account.is_default:
+            yield _DEFAULT, account.id
