@@ -4,6 +4,7 @@ import re
 import secrets
 import time
 from collections.abc import Awaitable, Callable
+from typing import Any
 from urllib.parse import unquote
 
 import msgspec
@@ -26,9 +27,18 @@ _DRY_RUN = "fake_message_id"  # what Google answers to validate_only
 _HEADERS = (("content-type", "application/json; charset=UTF-8"),)
 
 
+class _Data(msgspec.Struct):
+    data: Any = None
+
+
+class _Peek(msgspec.Struct):
+    message: _Data
+
+
 class FcmEmulator:
-    """`server` is complete: requests are recorded and faults applied. Bearer tokens are those of the AMAPI emulator's
-    token endpoint, which is Google's for every API.
+    """`server` is complete: requests are recorded, faults applied, requests counted by an id in their data.
+
+    Bearer tokens are those of the AMAPI emulator's token endpoint, which is Google's for every API.
 
     `sent` counts what became of accepted messages: delivered, stored, dropped.
     """
@@ -39,7 +49,9 @@ class FcmEmulator:
         self.sent = {"delivered": 0, "stored": 0, "dropped": 0}
         self._minute: dict[str, tuple[int, int]] = {}
         self._lines: Lines[Message] = Lines(self._taken)
-        self.server = Server(self._handle, authority.server_context(NAMES), script=Rules(kernel, "fcm", _fault))
+        self.server = Server(
+            self._handle, authority.server_context(NAMES), identify=self._identify, script=Rules(kernel, "fcm", _fault)
+        )
 
     async def stop(self) -> None:
         """End every connection, of senders and devices. What devices have not got waits for them, if it may."""
@@ -77,6 +89,14 @@ class FcmEmulator:
         return self._lines.is_online(address)
 
     # ------------------------------------------------------------ the senders' side
+
+    def _identify(self, request: Request) -> str | None:
+        try:
+            data = msgspec.json.decode(request.body, type=_Peek).message.data
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            return None  # no message of ours
+        found = data.get(self.settings.id_member) if isinstance(data, dict) else None
+        return found if isinstance(found, str) else None
 
     def _handle(self, request: Request) -> Outcome | Awaitable[Outcome]:
         try:

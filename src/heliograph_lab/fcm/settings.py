@@ -30,3 +30,7 @@ class FcmSettings(msgspec.Struct, kw_only=True, rename="camel", forbid_unknown_f
         Meta(ge=1),
         _says("collapse keys that may wait for a device; Google does not say which of more it keeps: here the newest"),
     ] = 4
+    id_member: Annotated[
+        str,
+        _says("the member of `data` by which repeated messages are counted: FCM's senders can give them no id"),
+    ] = "id"

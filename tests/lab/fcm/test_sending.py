@@ -148,3 +148,11 @@ async def test_faults_by_address(
     assert (code(answer), answer.headers["retry-after"]) == (expected, "3")
     assert (await sender.send(other)).status_code == 200
     assert [item.path for item in kernel.requests.items("fcm")] == [f"/v1/projects/{PROJECT}/messages:send"] * 2
+
+
+async def test_repeated_messages_are_counted(sender: Sender, phone: Phone) -> None:
+    for data in ({"id": "a"}, {"id": "b"}, {"id": "a"}, {"other": "c"}):
+        await sender.send(phone.address, data=data)
+    await sender.post(b"{")
+    counts = sender.fcm.server.counts
+    assert (counts.duplicates(), counts.processed_by_id, counts.processed) == ({"a": 2}, {"a": 2, "b": 1}, 5)
