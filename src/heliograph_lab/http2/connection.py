@@ -14,7 +14,7 @@ from heliograph_lab.http2.abort import abort
 from heliograph_lab.http2.answers import Answers
 from heliograph_lab.http2.counts import count
 from heliograph_lab.http2.goaway import Fate, Leaving
-from heliograph_lab.http2.model import Cut, Fault, GoAway, Outcome, Request, Reset, Silence
+from heliograph_lab.http2.model import Answer, Cut, Fault, GoAway, Outcome, Request, Reset, Silence
 from heliograph_lab.http2.protocol import Http2
 
 if TYPE_CHECKING:
@@ -177,7 +177,12 @@ class Connection(asyncio.Protocol):
         if fault is not None:
             self._server.spawn(self._misbehave(request, request_id, stream, fault))
             return
-        self._settle(request, stream, self._process(request, request_id))
+        made = self._process(request)
+        if isinstance(made, Awaitable):
+            self._server.spawn(self._settle_later(request, request_id, stream, made))
+        else:
+            self._note(request_id, made)
+            self._finish(request.stream_id, stream, made)
 
     def _on_reset(self, event: events.StreamReset) -> None:
         if self._streams.pop(event.stream_id, None) is not None:
@@ -204,29 +209,32 @@ class Connection(asyncio.Protocol):
             stream_id=stream_id,
         )
 
-    def _process(self, request: Request, request_id: str | None) -> Outcome | Awaitable[Outcome]:
+    def _process(self, request: Request) -> Outcome | Awaitable[Outcome]:
         self._counts.processed += 1
-        count(self._counts.processed_by_id, request_id)
         self._leaving.unanswered.discard(request.stream_id)
         try:
             return self._server.handler(request)
         except Exception:  # noqa: BLE001 - a provider that has crashed; the connection survives it
             return _crashed()
 
-    def _settle(self, request: Request, stream: _Stream, outcome: Outcome | Awaitable[Outcome]) -> None:
-        if isinstance(outcome, Awaitable):
-            self._server.spawn(self._settle_later(request, stream, outcome))
-        else:
-            self._finish(request.stream_id, stream, outcome)
+    def _note(self, request_id: str | None, outcome: Outcome) -> None:
+        """Count what was taken: a request that the handler has refused may come again."""
+        if not (isinstance(outcome, Answer) and outcome.status >= 400):
+            count(self._counts.processed_by_id, request_id)
 
-    async def _settle_later(self, request: Request, stream: _Stream, outcome: Awaitable[Outcome]) -> None:
-        self._finish(request.stream_id, stream, await _made(outcome))
+    async def _settle_later(
+        self, request: Request, request_id: str | None, stream: _Stream, making: Awaitable[Outcome]
+    ) -> None:
+        made = await _made(making)
+        self._note(request_id, made)
+        self._finish(request.stream_id, stream, made)
 
     async def _misbehave(self, request: Request, request_id: str | None, stream: _Stream, fault: Fault) -> None:
         outcome = fault.outcome
         if outcome is None or fault.processed:
-            made = self._process(request, request_id)
-            made = await _made(made) if isinstance(made, Awaitable) else made
+            making = self._process(request)
+            made = await _made(making) if isinstance(making, Awaitable) else making
+            self._note(request_id, made)
             outcome = outcome or made
         if fault.delay:
             await asyncio.sleep(fault.delay)

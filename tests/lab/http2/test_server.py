@@ -145,8 +145,13 @@ async def test_a_handler_that_fails_costs_its_stream_only(client: Client, server
 async def test_counts_by_id(client: Client, server: Server) -> None:
     for request_id in ("a", "b", "a", "a"):
         assert await client.answer(client.send(headers={"x-id": request_id})) == 200
+    server.handler = lambda _request: Answer(400)
+    assert await client.answer(client.send(headers={"x-id": "c"})) == 400
+    server.handler = lambda _request: Answer(200)
+    assert await client.answer(client.send(headers={"x-id": "c"})) == 200
     assert server.counts.duplicates() == {"a": 3}
-    assert server.counts.seen_by_id == server.counts.processed_by_id == {"a": 3, "b": 1}
+    assert server.counts.seen_by_id == {"a": 3, "b": 1, "c": 2}
+    assert server.counts.processed_by_id == {"a": 3, "b": 1, "c": 1}
     server.counts.clear()
     assert (server.counts.processed, server.counts.open, server.counts.duplicates()) == (0, 1, {})
 
