@@ -1,7 +1,6 @@
 """One connection: frames in, requests to the handler, outcomes back as frames."""
 
 import asyncio
-import contextlib
 import logging
 import ssl
 from collections.abc import Awaitable
@@ -12,6 +11,7 @@ from h2.exceptions import ProtocolError
 
 from heliograph_lab.http2 import model
 from heliograph_lab.http2.abort import abort
+from heliograph_lab.http2.answers import Answers
 from heliograph_lab.http2.counts import count
 from heliograph_lab.http2.goaway import Fate, Leaving
 from heliograph_lab.http2.model import Answer, Cut, Fault, GoAway, Outcome, Request, Reset, Silence
@@ -30,14 +30,13 @@ _log = logging.getLogger(__name__)
 class _Stream:
     """A request that is coming in, or is being answered."""
 
-    __slots__ = ("body", "fate", "headers", "rest", "size")
+    __slots__ = ("body", "fate", "headers", "size")
 
     def __init__(self, headers: Any, fate: Fate) -> None:
         self.headers = headers
         self.fate = fate
         self.body: list[bytes] = []
         self.size = 0
-        self.rest: tuple[bytes, bool] | None = None  # of the answer: what no window was open for; whether it ends so
 
 
 class Connection(asyncio.Protocol):
@@ -50,7 +49,7 @@ class Connection(asyncio.Protocol):
         self._most_streams = server.limits.max_concurrent_streams
         self._leaving = Leaving(plan)
         self._streams: dict[int, _Stream] = {}
-        self._blocked: dict[int, _Stream] = {}  # of these: what waits for the client's windows
+        self._answers = Answers(self._h2, self._gone)
         self._flush_due = False
         self._lingers = False
         self._patience: asyncio.TimerHandle | None = None
@@ -114,7 +113,6 @@ class Connection(asyncio.Protocol):
         """Whatever is being processed goes on; nobody gets the answer."""
         self._transport = None
         self._streams.clear()
-        self._blocked.clear()
         self._stop_waiting()
         self._server.left(self)
 
@@ -153,7 +151,7 @@ class Connection(asyncio.Protocol):
         elif len(self._streams) >= self._most_streams:
             self._counts.refused += 1
             self._leaving.unanswered.discard(event.stream_id)
-            self._reset(event.stream_id, model.REFUSED_STREAM)
+            self._answers.reset(event.stream_id, model.REFUSED_STREAM)
         else:
             self._streams[event.stream_id] = _Stream(event.headers, fate)
 
@@ -165,7 +163,7 @@ class Connection(asyncio.Protocol):
         stream.body.append(event.data)
         stream.size += len(event.data)
         if stream.size > MOST_BODY:
-            self._reset(event.stream_id, model.ENHANCE_YOUR_CALM)
+            self._answers.reset(event.stream_id, model.ENHANCE_YOUR_CALM)
 
     def _on_end(self, event: events.StreamEnded) -> None:
         stream = self._streams.get(event.stream_id)
@@ -179,11 +177,17 @@ class Connection(asyncio.Protocol):
         if fault is not None:
             self._server.spawn(self._misbehave(request, request_id, stream, fault))
             return
-        self._settle(request, stream, self._process(request, request_id))
+        made = self._process(request)
+        if isinstance(made, Awaitable):
+            self._server.spawn(self._settle_later(request, request_id, stream, made))
+        else:
+            self._note(request_id, made)
+            self._finish(request.stream_id, stream, made)
 
     def _on_reset(self, event: events.StreamReset) -> None:
         if self._streams.pop(event.stream_id, None) is not None:
             self._counts.cancelled += 1
+            self._answers.forget(event.stream_id)
             self._leaving.unanswered.discard(event.stream_id)
 
     def _request(self, stream_id: int, stream: _Stream) -> Request:
@@ -205,29 +209,32 @@ class Connection(asyncio.Protocol):
             stream_id=stream_id,
         )
 
-    def _process(self, request: Request, request_id: str | None) -> Outcome | Awaitable[Outcome]:
+    def _process(self, request: Request) -> Outcome | Awaitable[Outcome]:
         self._counts.processed += 1
-        count(self._counts.processed_by_id, request_id)
         self._leaving.unanswered.discard(request.stream_id)
         try:
             return self._server.handler(request)
         except Exception:  # noqa: BLE001 - a provider that has crashed; the connection survives it
             return _crashed()
 
-    def _settle(self, request: Request, stream: _Stream, outcome: Outcome | Awaitable[Outcome]) -> None:
-        if isinstance(outcome, Awaitable):
-            self._server.spawn(self._settle_later(request, stream, outcome))
-        else:
-            self._finish(request.stream_id, stream, outcome)
+    def _note(self, request_id: str | None, outcome: Outcome) -> None:
+        """Count what was taken: a request that the handler has refused may come again."""
+        if not (isinstance(outcome, Answer) and outcome.status >= 400):
+            count(self._counts.processed_by_id, request_id)
 
-    async def _settle_later(self, request: Request, stream: _Stream, outcome: Awaitable[Outcome]) -> None:
-        self._finish(request.stream_id, stream, await _made(outcome))
+    async def _settle_later(
+        self, request: Request, request_id: str | None, stream: _Stream, making: Awaitable[Outcome]
+    ) -> None:
+        made = await _made(making)
+        self._note(request_id, made)
+        self._finish(request.stream_id, stream, made)
 
     async def _misbehave(self, request: Request, request_id: str | None, stream: _Stream, fault: Fault) -> None:
         outcome = fault.outcome
         if outcome is None or fault.processed:
-            made = self._process(request, request_id)
-            made = await _made(made) if isinstance(made, Awaitable) else made
+            making = self._process(request)
+            made = await _made(making) if isinstance(making, Awaitable) else making
+            self._note(request_id, made)
             outcome = outcome or made
         if fault.delay:
             await asyncio.sleep(fault.delay)
@@ -243,53 +250,16 @@ class Connection(asyncio.Protocol):
         elif isinstance(outcome, Silence) or stream.fate is Fate.UNANSWERED:
             pass
         elif isinstance(outcome, Reset):
-            self._reset(stream_id, outcome.code)
+            self._answers.reset(stream_id, outcome.code)
         elif isinstance(outcome, GoAway):
             self._leave_before(stream_id, outcome)
-        else:
-            self._answer(stream_id, stream, outcome)
+        elif self._answers.send(stream_id, outcome):
+            self._counts.answered += 1
         self._leave_if_due()
         self._flush_soon()
 
-    def _answer(self, stream_id: int, stream: _Stream, answer: Answer) -> None:
-        headers = [(b":status", b"%d" % answer.status)]
-        headers += [(name.encode("latin-1"), value.encode("latin-1")) for name, value in answer.headers]
-        if answer.body:
-            headers.append((b"content-length", b"%d" % len(answer.body)))
-        try:
-            self._h2.send_headers(stream_id, headers, end_stream=not answer.body)
-        except ProtocolError:
-            return  # its RST_STREAM came in the same breath, and is the next event
-        self._counts.answered += 1
-        if answer.body:
-            stream.rest = (answer.body[: answer.reset_after], answer.reset_after is None)
-            self._send_rest(stream_id, stream)
-        else:
-            self._gone(stream_id)
-
-    def _send_rest(self, stream_id: int, stream: _Stream) -> None:
-        rest, ends = stream.rest or (b"", True)
-        while rest and (room := min(self._h2.local_flow_control_window(stream_id), self._h2.max_outbound_frame_size)):
-            part, rest = rest[:room], rest[room:]
-            self._h2.send_data(stream_id, part, end_stream=ends and not rest)
-        if rest:
-            stream.rest = (rest, ends)
-            self._blocked[stream_id] = stream
-        elif ends:
-            self._gone(stream_id)
-        else:
-            self._reset(stream_id, model.NO_ERROR)
-
     def _on_window(self, _event: events.Event) -> None:
-        blocked, self._blocked = self._blocked, {}
-        for stream_id, stream in blocked.items():
-            if stream_id in self._streams:
-                self._send_rest(stream_id, stream)
-
-    def _reset(self, stream_id: int, code: int) -> None:
-        with contextlib.suppress(ProtocolError):  # the client was faster
-            self._h2.reset_stream(stream_id, code)
-        self._gone(stream_id)
+        self._answers.go_on()
 
     def _gone(self, stream_id: int) -> None:
         self._streams.pop(stream_id, None)
@@ -301,7 +271,7 @@ class Connection(asyncio.Protocol):
         """GOAWAY in place of an answer: the stream is above the last id, or refused where a later one is not."""
         self._streams.pop(stream_id, None)
         if not self._leaving.give_back(stream_id):
-            self._reset(stream_id, model.REFUSED_STREAM)
+            self._answers.reset(stream_id, model.REFUSED_STREAM)
         self._leaving.plan = GoAway(code=plan.code, debug=plan.debug)
 
     def _leave_if_due(self) -> None:

@@ -22,7 +22,7 @@ class Counts(msgspec.Struct):
     cancelled: int = 0  # the client's RST_STREAM
     goaways: int = 0
     seen_by_id: dict[str, int] = {}
-    processed_by_id: dict[str, int] = {}
+    processed_by_id: dict[str, int] = {}  # without those that the handler has refused, with 400 or more
 
     def clear(self) -> None:
         """Begin again; connections that are open stay counted as such."""
@@ -32,7 +32,7 @@ class Counts(msgspec.Struct):
         self.open = still_open
 
     def duplicates(self) -> dict[str, int]:
-        """The ids that were processed more than once, and how often."""
+        """The ids that were processed more than once, and not refused, and how often."""
         return {request_id: times for request_id, times in self.processed_by_id.items() if times > 1}
 
 

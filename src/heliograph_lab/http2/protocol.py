@@ -16,15 +16,7 @@ class Http2(H2Connection):
     """One connection's protocol, server side. Bytes in by `receive_data`, bytes out by `data_to_send`."""
 
     def __init__(self, limits: Limits) -> None:
-        config = H2Configuration(
-            client_side=False,
-            header_encoding=None,
-            validate_inbound_headers=limits.check_headers,
-            normalize_inbound_headers=limits.check_headers,
-            validate_outbound_headers=False,
-            normalize_outbound_headers=False,
-        )
-        super().__init__(config)
+        super().__init__(H2Configuration(client_side=False, header_encoding=None, validate_outbound_headers=False))
         self._opened = 0
         self.initiate_connection()
         # h2 would take its first SETTINGS for acknowledged already, and a client that speaks before it has read them

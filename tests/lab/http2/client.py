@@ -40,6 +40,7 @@ class Client:
         self.body: dict[int, bytes] = {}
         self.resets: dict[int, int] = {}
         self.done: set[int] = set()
+        self.hungry = True  # whether it opens its windows again as data comes
         self.closed: Exception | str | None = "no"  # then how it ended
         self._news = asyncio.Event()
         self.flush()
@@ -115,7 +116,8 @@ class Client:
             self.status[event.stream_id] = int(headers[":status"])
         elif isinstance(event, events.DataReceived):
             self.body[event.stream_id] = self.body.get(event.stream_id, b"") + event.data
-            self.h2.acknowledge_received_data(event.flow_controlled_length, event.stream_id)
+            if self.hungry:
+                self.h2.acknowledge_received_data(event.flow_controlled_length, event.stream_id)
         elif isinstance(event, events.StreamReset):
             self.resets[event.stream_id] = int(event.error_code)
         elif isinstance(event, events.StreamEnded):

@@ -51,6 +51,23 @@ async def test_small_windows_in_both_directions(client: Client, server: Server) 
     assert client.body[stream] == body
 
 
+async def test_a_window_that_becomes_negative(client: Client, server: Server) -> None:
+    server.handler = lambda _request: Answer(200, body=b"x" * 60_000)
+    client.h2.update_settings({SettingCodes.INITIAL_WINDOW_SIZE: 50_000})
+    client.hungry = False
+    stream = client.send()
+    await client.until(lambda: len(client.body.get(stream, b"")) == 50_000)
+    client.h2.update_settings({SettingCodes.INITIAL_WINDOW_SIZE: 100})
+    client.h2.increment_flow_control_window(100_000)
+    client.flush()
+    await client.until(lambda: client.h2.local_settings.initial_window_size == 100)
+    assert len(client.body[stream]) == 50_000
+    client.h2.increment_flow_control_window(60_000, stream)
+    client.flush()
+    assert await client.answer(stream) == 200
+    assert len(client.body[stream]) == 60_000
+
+
 async def test_windows_announced_at_the_start_bind_once_the_client_knows(authority: Authority, server: Server) -> None:
     server.limits.initial_window_size = 100
     async with connected(server.port, authority.ca_path) as client:
@@ -128,8 +145,13 @@ async def test_a_handler_that_fails_costs_its_stream_only(client: Client, server
 async def test_counts_by_id(client: Client, server: Server) -> None:
     for request_id in ("a", "b", "a", "a"):
         assert await client.answer(client.send(headers={"x-id": request_id})) == 200
+    server.handler = lambda _request: Answer(400)
+    assert await client.answer(client.send(headers={"x-id": "c"})) == 400
+    server.handler = lambda _request: Answer(200)
+    assert await client.answer(client.send(headers={"x-id": "c"})) == 200
     assert server.counts.duplicates() == {"a": 3}
-    assert server.counts.seen_by_id == server.counts.processed_by_id == {"a": 3, "b": 1}
+    assert server.counts.seen_by_id == {"a": 3, "b": 1, "c": 2}
+    assert server.counts.processed_by_id == {"a": 3, "b": 1, "c": 1}
     server.counts.clear()
     assert (server.counts.processed, server.counts.open, server.counts.duplicates()) == (0, 1, {})
 
