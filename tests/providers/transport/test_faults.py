@@ -239,7 +239,9 @@ async def test_a_client_certificate_that_is_refused_without_a_word_is_never_an_a
     site = await make_site(certificate=Authority(tmp_path).client_certificate(uid="com.example"))
     site.server.tls.verify_mode = ssl.CERT_REQUIRED
     outcomes = await site.burst(SENT)
-    assert all(isinstance(outcome, Unknown) and outcome.cause is Cause.LOST for outcome in outcomes.values())
+    # How much of the refusal arrives before the connection ends is chance.
+    either = {f"Unknown: {Cause.LOST}", f"NotProcessed: {Cause.NO_ENTRY}", f"NotProcessed: {Cause.NO_CONNECTION}"}
+    assert seen(outcomes.values()).keys() <= either
     assert site.server.counts.seen == 0
 
 

@@ -51,6 +51,8 @@ def test_the_version_is_the_one_whose_texts_were_read() -> None:
         ([SENT, "connection error", "received fatal alert: InternalError"], Unknown(Cause.LOST)),
         ([SENT, "http2 error", "connection error detected: frame with invalid size"], Unknown(Cause.LOST)),
         ([SENT, "http2 error", "keep-alive timed out", "operation timed out"], Unknown(Cause.LOST)),
+        (["client error (Canceled)", "operation was canceled", "connection closed"], Unknown(Cause.LOST)),
+        ([SENT, "dispatch task is gone", "runtime dropped the dispatch task"], Unknown(Cause.LOST)),
         (["operation timed out"], Unknown(Cause.SILENT)),
         (["refused stream"], Unknown(Cause.UNEXPLAINED)),
         (["something new"], Unknown(Cause.UNEXPLAINED)),

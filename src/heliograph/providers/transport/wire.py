@@ -49,7 +49,7 @@ SURE: tuple[tuple[str, Cause], ...] = (
 )
 UNSURE: tuple[tuple[str, Cause], ...] = (
     (r"stream error received: ", Cause.RESET),
-    (r"keep-alive timed out|connection error|connection closed|broken pipe|connection reset", Cause.LOST),
+    (r"keep-alive timed out|connection error|connection closed|dispatch task is gone", Cause.LOST),
     (r"operation timed out", Cause.SILENT),
 )
 REASON = re.compile(r'\\?"reason\\?"\s*:\s*\\?"([A-Za-z]{1,64})\\?"')
