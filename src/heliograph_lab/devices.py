@@ -3,18 +3,18 @@
 import asyncio
 import contextlib
 import logging
+from collections.abc import Mapping
 from pathlib import Path
 from urllib.parse import quote
 
 import httpx2
-import msgspec
 
 from heliograph_agent import Agent, AgentConfig
 from heliograph_lab.effector import LabEffector
 from heliograph_lab.fleet import DeviceSpec, DeviceState, Fleet
 from heliograph_lab.kernel import Kernel
-from heliograph_lab.pushy import Push, PushyEmulator
-from heliograph_protocol.messages import PushOffer, Target
+from heliograph_lab.push_lines import PushLine
+from heliograph_protocol.messages import Target
 
 _log = logging.getLogger(__name__)
 _RETRY = 1.0
@@ -23,10 +23,10 @@ _RETRY = 1.0
 class Devices:
     """Follows the fleet: starts and stops agents as devices come, go, and change."""
 
-    def __init__(self, kernel: Kernel, fleet: Fleet, pushy: PushyEmulator) -> None:
+    def __init__(self, kernel: Kernel, fleet: Fleet, lines: Mapping[str, PushLine]) -> None:
         self._kernel = kernel
         self._fleet = fleet
-        self._pushy = pushy
+        self._lines = lines
         self._runners: dict[str, _Runner] = {}
         self._http: httpx2.AsyncClient | None = None
 
@@ -58,22 +58,22 @@ class Devices:
         device_id = device.spec.device_id
         runner = self._runners.get(device_id)
         if runner is None:
-            runner = self._runners[device_id] = _Runner(self._kernel, self._pushy, self._http)
+            runner = self._runners[device_id] = _Runner(self._kernel, self._lines, self._http)
         runner.apply(device)
 
 
 class _Runner:
     """One device. Changes are carried out one after another; only the last wish counts."""
 
-    def __init__(self, kernel: Kernel, pushy: PushyEmulator, http: httpx2.AsyncClient) -> None:
+    def __init__(self, kernel: Kernel, lines: Mapping[str, PushLine], http: httpx2.AsyncClient) -> None:
         self._kernel = kernel
-        self._pushy = pushy
+        self._lines = lines
         self._http = http
         self._wish: DeviceState | None = None
         self._running: DeviceSpec | None = None
         self._effectors: list[LabEffector] = []
         self._tasks: list[asyncio.Task[None]] = []
-        self._tokens: list[str] = []
+        self._addresses: list[Target] = []
         self._wished = asyncio.Event()
         self._at_rest = asyncio.Event()
         self._task = asyncio.create_task(self._work())
@@ -126,39 +126,35 @@ class _Runner:
 
     async def _up(self, spec: DeviceSpec) -> None:
         for app in spec.apps:
-            token = await self._pushy_token(spec, app)
+            line = self._lines.get(spec.provider)
+            address = None if line is None else await line.address(spec, app)
             # The wish may have changed again meanwhile; if it is another spec, the next round sees to that.
             if self._wish is None:
                 return
             effector = LabEffector(self._kernel, self._wish, app)
             self._effectors.append(effector)
-            agent = Agent(self._config(spec, app, token), effector, http=self._http)
+            agent = Agent(self._config(spec, app, address), effector, http=self._http)
             self._tasks.append(asyncio.create_task(_keep(agent, spec, app)))
-            if token is not None:
-                self._tokens.append(token)
-                await self._pushy.connect(token, _Receiver(self._kernel, agent))
+            if line is not None and address is not None:
+                self._addresses.append(address)
+                await line.connect(address.token, agent.receive)
 
     async def _down(self) -> None:
-        for token in self._tokens:
-            await self._pushy.disconnect(token)
+        for address in self._addresses:
+            await self._lines[address.provider].disconnect(address.token)
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        self._effectors, self._tasks, self._tokens, self._running = [], [], [], None
+        self._effectors, self._tasks, self._addresses, self._running = [], [], [], None
 
-    async def _pushy_token(self, spec: DeviceSpec, app: str) -> str | None:
-        if spec.provider != "pushy" or spec.pushy is None:
-            return None
-        return await self._pushy.register(spec.pushy.api_key, f"{spec.device_id}/{app}")
-
-    def _config(self, spec: DeviceSpec, app: str, token: str | None) -> AgentConfig:
+    def _config(self, spec: DeviceSpec, app: str, address: Target | None) -> AgentConfig:
         return AgentConfig(
             server_url=spec.server_url,
             secret=spec.secret,
             app=app,
             state_path=journal_path(self._kernel.state_dir, spec.device_id, app),
-            line="websocket" if token is None else "none",
-            targets=[Target(provider="builtin") if token is None else Target(provider="pushy", token=token)],
+            line="websocket" if address is None else "none",
+            targets=[address or Target(provider="builtin")],
             grace=0.2,  # a device that goes off line does so now
             backoff_cap=1.0,
             refused_cap=5.0,
@@ -177,20 +173,3 @@ async def _keep(agent: Agent, spec: DeviceSpec, app: str) -> None:
         except Exception:  # noqa: BLE001 - an agent that has fallen over is started again, as on a real device
             _log.exception("the agent %s of %s has ended; starting it again", app, spec.name)
         await asyncio.sleep(_RETRY)
-
-
-class _Receiver:
-    """The app's end of Pushy: hands what arrives to the agent, and returns once that has it on disk."""
-
-    def __init__(self, kernel: Kernel, agent: Agent) -> None:
-        self._clock = kernel.clock
-        self._agent = agent
-
-    async def __call__(self, push: Push) -> None:
-        left = push.expiration - self._clock.now().timestamp()
-        try:
-            offer = msgspec.convert({**push.payload, "expiresInMs": max(1, int(left * 1000))}, PushOffer)
-        except msgspec.ValidationError as error:
-            _log.warning("the app ignores push %s, which is none of Heliograph's: %s", push.id, error)
-            return
-        await self._agent.receive(offer)

@@ -37,6 +37,18 @@ class PushySpec(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     api_key: str
 
 
+class ApnsSpec(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """The app at Apple that the device's agents are, named by its bundle id."""
+
+    topic: str
+
+
+class FcmSpec(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """The Firebase project that the device's agents are registered with."""
+
+    project: str
+
+
 class Outcome(
     msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, rename="camel", forbid_unknown_fields=True
 ):
@@ -63,6 +75,8 @@ class DeviceSpec(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     server_url: str = ""
     amapi: AmapiSpec | None = None
     pushy: PushySpec | None = None
+    apns: ApnsSpec | None = None
+    fcm: FcmSpec | None = None
 
 
 class DeviceState(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):

@@ -29,6 +29,7 @@ from heliograph_lab.kernel import Kernel, StateDirInUseError
 from heliograph_lab.parent import NotOurParentError, end_with
 from heliograph_lab.ports import bind_all
 from heliograph_lab.pubsub import NotificationControl, Publisher, PubsubEmulator
+from heliograph_lab.push_lines import push_lines
 from heliograph_lab.pushy import PushyEmulator
 from heliograph_lab.service import ASGIApp
 from heliograph_lab.transport import Listener, ListenError, LoopbackNames, quiet_end, require_loopback
@@ -71,7 +72,8 @@ class Lab:
         self.authority = Authority(options.state_dir)
         self.apns = ApnsEmulator(self.kernel, self.authority)
         self.fcm = FcmEmulator(self.kernel, self.authority)
-        self.devices = Devices(self.kernel, self.fleet, self.pushy)
+        lines = push_lines(self.kernel.clock, self.pushy, self.apns, self.fcm)
+        self.devices = Devices(self.kernel, self.fleet, lines)
         self.urls: dict[str, str] = {}
         self._listeners: list[Listener] = []
 

@@ -7,9 +7,13 @@ from typing import Any
 
 import pytest
 
+from heliograph_lab.apns import ApnsEmulator
 from heliograph_lab.devices import Devices
+from heliograph_lab.fcm import FcmEmulator
 from heliograph_lab.fleet import DeviceSpec, Fleet, PushySpec
+from heliograph_lab.http2 import Authority
 from heliograph_lab.kernel import Kernel
+from heliograph_lab.push_lines import push_lines
 from heliograph_lab.pushy import PushyEmulator
 from heliograph_protocol.messages import ClaimedCommand, PushOffer
 from tests.lab.agent_server import AgentServer, agent_server
@@ -26,7 +30,11 @@ class Lab:
         self.kernel = Kernel(state_dir)
         self.fleet = Fleet(self.kernel)
         self.pushy = PushyEmulator(self.kernel)
-        self.devices = Devices(self.kernel, self.fleet, self.pushy)
+        authority = Authority(state_dir)
+        self.apns = ApnsEmulator(self.kernel, authority)
+        self.fcm = FcmEmulator(self.kernel, authority)
+        lines = push_lines(self.kernel.clock, self.pushy, self.apns, self.fcm)
+        self.devices = Devices(self.kernel, self.fleet, lines)
 
     async def patch(self, device_id: str, **patch: Any) -> None:
         await self.fleet.update(device_id, patch)
