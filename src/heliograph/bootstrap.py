@@ -21,7 +21,7 @@ from heliograph.app.access import KEYS_TOPIC, Access
 from heliograph.app.dispatch import Dispatcher
 from heliograph.app.effects import EFFECTS
 from heliograph.app.listening import listen_forever
-from heliograph.app.quota import Quota
+from heliograph.app.quota import AccountQuotas, Quota
 from heliograph.app.reconcile import reconcile_forever
 from heliograph.app.services import Limits, Services
 from heliograph.app.sweep import sweep_forever
@@ -92,7 +92,18 @@ async def open_node(settings: Settings) -> AsyncIterator[Node]:
         stack.push_async_callback(channels.close)
         minter = IdMinter(lambda: clock.now() / 1e6, secrets.token_bytes, not_before=high_water / 1e6)
         quota = Quota(store.system, clock, settings.amapi_requests_per_minute)
-        services = Services(store, clock, minter, hub, box, providers, channels, limits, quota=quota)
+        services = Services(
+            store,
+            clock,
+            minter,
+            hub,
+            box,
+            providers,
+            channels,
+            limits,
+            quota=quota,
+            account_quotas=AccountQuotas(store.system, clock),
+        )
         access = Access(services)
         yield Node(settings, services, access)
 

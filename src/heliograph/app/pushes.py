@@ -9,7 +9,7 @@ from heliograph.domain.deliveries import Push, PushRequested
 from heliograph.domain.devices import APPS, PLATFORMS, Device
 from heliograph.domain.errors import InvalidInput, NotFound
 from heliograph.domain.fields import Fields
-from heliograph.ports.changes import ChangeSet
+from heliograph.ports.changes import BACKGROUND, NORMAL, ChangeSet
 from heliograph.ports.push import PushMessage
 from heliograph.ports.store import UnitOfWork
 
@@ -41,9 +41,11 @@ def new_push(s: Services, device: Device, app: str, target: ChosenTarget, messag
 
 
 def owe_push(s: Services, changes: ChangeSet, push: Push, source: str) -> Push:
-    """Store a push together with the effect it owes."""
+    """Store a push together with the effect it owes. What a key sends in bulk lets the others go first."""
     push = changes.add_push(push, PushRequested(source=source), s.clock.now())
-    changes.owe(s.debt(push.organization_id, "push", push.id, pool=push.account_id))
+    is_bulk = source.startswith("key:") and s.pace.is_bulk(source, s.clock.now())
+    priority = BACKGROUND if is_bulk else NORMAL
+    changes.owe(s.debt(push.organization_id, "push", push.id, pool=push.account_id, priority=priority))
     return push
 
 

@@ -1,4 +1,4 @@
-"""The share of a Google project's quota: one token bucket for each project, for all processes on one database.
+"""The share of a quota: one token bucket for each Google project or push account, for all processes on one database.
 
 A request takes a token. The bucket holds a 25th of a minute's requests and is filled with the rest, so no minute
 has more. What is urgent may take the last token, what is normal leaves a quarter and what can wait a half: a fan-out
@@ -108,6 +108,23 @@ def _settle(line: _Line) -> bool:
     while line.waiting and line.waiting[0][2].done():
         heapq.heappop(line.waiting)
     return bool(line.waiting)
+
+
+class AccountQuotas:
+    """Tokens of the accounts at push providers, each with a rate of its own."""
+
+    def __init__(self, system: SystemWork, clock: Clock, patience_s: float = PATIENCE_S) -> None:
+        self._system, self._clock, self._patience_s = system, clock, patience_s
+        self._quotas: dict[str, Quota] = {}
+
+    async def take(self, account_id: str, per_minute: int, priority: int) -> bool:
+        """A token, or False when none came in time; `per_minute` 0 = no limit."""
+        if per_minute <= 0:
+            return True
+        quota = self._quotas.get(account_id)
+        if quota is None or quota.per_minute != per_minute:
+            quota = self._quotas[account_id] = Quota(self._system, self._clock, per_minute)
+        return await quota.take(f"push:{account_id}", priority, self._patience_s)
 
 
 class Pace:

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from heliograph.app.account_health import AccountHealth
-from heliograph.app.quota import Pace, Quota
+from heliograph.app.quota import AccountQuotas, Pace, Quota
 from heliograph.domain.errors import Conflict
 from heliograph.domain.ladder import Command, Failed, Reason
 from heliograph.ports.changes import NORMAL, Debt
@@ -52,9 +52,9 @@ class Limits:
     look_up_cap_s: float = 30.0
     # … and further, so that all devices together cost at most so many requests a minute.
     look_ups_per_minute: int = 120
-    dispatch_concurrency: int = 64
+    dispatch_concurrency: int = 128
     # How many of these places what can wait may take in one enterprise or account; what is urgent, twice as many.
-    pool_concurrency: int = 16
+    pool_concurrency: int = 32
     # Where an API key of an organization may let credentials be sent to (ADR 0027).
     addresses: frozenset[str] = frozenset()
     sweep_pause_s: float = 1.0
@@ -114,6 +114,7 @@ class Services:
     quota: Quota | None = None  # None = no limit
     pace: Pace = field(default_factory=Pace)
     health: AccountHealth = field(default_factory=AccountHealth)
+    account_quotas: AccountQuotas | None = None  # None = no limits
 
     def end_waits(self) -> None:
         """Let everybody who waits for a record answer with what is known now."""

@@ -47,17 +47,21 @@ async def deliver_push(s: Services, item: OutboxItem) -> None:
         return
     targets = [t for t in await work.devices.targets(push.device_id, push.app) if t.dead_at is None]
     target = next((t for t in targets if t.provider == push.provider), None)
-    outcome = await _send(s, push, target)
+    outcome = await _send(s, push, target, item.priority)
     is_only_way = {t.provider for t in targets} <= {push.provider}
     await _Sent(s, work, item, outcome, is_only_way).record(push, command)
     if push.account_id is not None and target is not None:
         await _learn(s, work, push.account_id, target, outcome)
 
 
-async def _send(s: Services, push: Push, target: PushTarget | None) -> Outcome:
+async def _send(s: Services, push: Push, target: PushTarget | None, priority: int) -> Outcome:
     provider = await s.providers.provider(push.organization_id, push.provider, push.account_id)
     if provider is None or target is None:
         return Rejected("no usable address or provider account is left")
+    if push.account_id is not None and s.account_quotas is not None:
+        per_minute = s.providers.per_minute(push.account_id)
+        if not await s.account_quotas.take(push.account_id, per_minute, priority):
+            return RetryLater("the account's requests of this minute are used up")
     return await provider.send(_message(s, push), target)
 
 
