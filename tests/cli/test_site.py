@@ -249,6 +249,14 @@ class TestPushes:
         assert push["status"] == "acknowledged"
         assert "acknowledged" in cli("push", "get", push["id"], *site.http).out
 
+    def test_a_test_shows_each_step(self, cli: Cli, site: Site) -> None:
+        result = cli("push", "test", "kiosk", *site.http)
+        assert result.code == 0
+        steps = [line.split()[2] for line in result.out.splitlines()[:-1]]
+        assert steps == ["queued", "accepted", "acknowledged"]
+        assert "It arrived" in result.out
+        assert cli("push", "test", "shelf", *site.http).code == 5  # no app is registered there
+
     def test_a_silent_one(self, cli: Cli, site: Site) -> None:
         made = cli.ok("push", "send", "kiosk", "--body", "x", "--silent", *site.http)
         assert cli.ok("push", "get", made["id"], "--wait", 30, *site.http)["status"] == "acknowledged"

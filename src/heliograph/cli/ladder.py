@@ -2,7 +2,7 @@
 
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from heliograph.cli.client import Api
@@ -94,8 +94,15 @@ def line_of(entry: Json) -> str:
     return f"{local_time(entry['at'])}  {clean(entry['rung']):<19}  {clean(entry['source'])}{evidence}"
 
 
-def follow(api: Api, path: str, what: str, timeout: float | None, is_quiet: bool) -> Json:
-    """Read a command until it is final, or the time is up, and show each rung as it comes."""
+def follow(
+    api: Api,
+    path: str,
+    what: str,
+    timeout: float | None,
+    is_quiet: bool,
+    is_final: Callable[[Json], bool] = is_over,
+) -> Json:
+    """Read a command or push until it is final, or the time is up, and show each rung as it comes."""
     deadline = None if timeout is None else time.monotonic() + timeout
     shown = 0
     turns = _Turns()
@@ -109,7 +116,7 @@ def follow(api: Api, path: str, what: str, timeout: float | None, is_quiet: bool
             sys.stdout.flush()
             turns.show(command["progress"])
         shown = len(history)
-        if is_over(command) or (deadline is not None and time.monotonic() >= deadline):
+        if is_final(command) or (deadline is not None and time.monotonic() >= deadline):
             return command
         if 0 < left < 1:
             time.sleep(left)

@@ -8,9 +8,9 @@ import typer
 from heliograph.cli.client import Api, open_api
 from heliograph.cli.exits import usage
 from heliograph.cli.finding import find_device
-from heliograph.cli.ladder import check, is_push_over, show_history
+from heliograph.cli.ladder import check, follow, is_push_over, show_history
 from heliograph.cli.options import Remote, Wait, literal_or_source, noun, spread
-from heliograph.cli.output import ago, busy, emit, note, pairs
+from heliograph.cli.output import Mode, ago, busy, emit, note, pairs, say
 from heliograph.cli.target import for_api
 
 app = noun("Push notifications: send, and see what became of them.")
@@ -60,6 +60,47 @@ def get(
     with open_api(for_api(where)) as api:
         push = _waited(api, push_id, wait or 0)
     _finish(push, wait)
+
+
+@app.command("test")
+@spread
+def try_push(
+    where: Remote,
+    device: Annotated[str, typer.Argument(metavar="DEVICE", help="Id, serial number, IMEI or name.")],
+    target: Annotated[
+        str, typer.Option("--app", help="mdmAgent, setupAssistant, remoteSupport or kioskLauncher.")
+    ] = "mdmAgent",
+    timeout: Annotated[float, typer.Option(metavar="SECONDS", min=1, max=3600, help="Give up after so long.")] = 30,
+) -> None:
+    """Send a silent push, and show each step on its way until the agent has acknowledged it."""
+    with open_api(for_api(where)) as api:
+        found = find_device(api, device)
+        request = {
+            "os": found.platform,
+            "identifier": found.all_platform_id,
+            "app": target,
+            "type": "silent",
+            "notification": {"body": "heliograph push test"},
+        }
+        push = api.post(api.mdm("push-notifications", "send"), request, f"{target} on {found}")
+        path = api.mdm("push-notifications", push["id"])
+        push = follow(api, path, f"push {push['id']}", timeout, Mode.as_json, is_push_over)
+    emit(push, lambda shown: say(_verdict(shown, timeout)))
+    check(push["status"], is_push_over(push), "", timeout)
+
+
+def _verdict(push: dict[str, Any], timeout: float) -> str:
+    """In a sentence, how far a test came."""
+    provider, status = push["provider"], push["status"]
+    if status == "acknowledged":
+        return f"It arrived: the agent has acknowledged it, by way of {provider}."
+    if status == "queued":
+        return f"{provider} did not take it within {timeout:g} s: heliograph provider list says whether it is in order."
+    if status == "accepted":
+        return f"{provider} took it, and nothing was heard of the agent within {timeout:g} s: is the device on line?"
+    if status == "provider_delivered":
+        return f"{provider} says that it delivered it, but the agent did not acknowledge: does the app run?"
+    return f"It ended as {status}."
 
 
 def _waited(api: Api, push_id: str, seconds: float) -> dict[str, Any]:
