@@ -32,7 +32,7 @@ from heliograph.ports.push import (
 from heliograph.providers import mqtt
 from heliograph.providers.mqtt import Mqtt, Verdict, link
 from heliograph_protocol.messages import PushOffer
-from tests.providers.samples import MESSAGES, NOTIFICATION, TOOLS, WAKE, Contract
+from tests.providers.samples import MESSAGES, NOTIFICATION, WAKE, Contract, tools
 from tests.support.mosquitto import PREFIX, SERVER, Mosquitto, mosquitto
 from tests.support.mqtt_wire import CONNECTED, acknowledged, as_broker, connected_with, refused
 from tests.support.wire import Action, Hang, Raw, Seen, Wire
@@ -65,7 +65,7 @@ def contract(url: str) -> Contract:
 
 
 def build(config: dict[str, Any], timeout_s: float = 30) -> Mqtt:
-    provider = mqtt.PLUGIN.build(mqtt.PLUGIN.read_config(Fields(config)), TOOLS)
+    provider = mqtt.PLUGIN.build(mqtt.PLUGIN.read_config(Fields(config)), tools())
     assert isinstance(provider, Mqtt)
     provider._timeout_s = timeout_s
     return provider

@@ -61,7 +61,7 @@ class Mosquitto:
         passwords.write_text("".join(f"{user}:{hashed(word)}\n" for user, word in self.passwords.items()))
         acl.write_text(ACL)
         durable = DURABLE.format(home=self.folder)
-        listener = f"listener {self.port} 127.0.0.1\n{self.listener}allow_anonymous false\n"
+        listener = f"listener {self.port} 127.0.0.1\n{self.listener}allow_anonymous false\nlog_type all\n"
         rules = f"{listener}password_file {passwords}\nacl_file {acl}\n"
         user = "user root\n" if os.geteuid() == 0 else ""
         (self.folder / "broker.conf").write_text(f"{rules}{user}{durable}{self.settings}\n")
@@ -97,6 +97,12 @@ class Mosquitto:
                     if text in (self.folder / "mosquitto.db").read_bytes():
                         return
                 await asyncio.sleep(0.05)
+
+    async def until_logged(self, text: str, count: int = 1) -> None:
+        """Wait until its log says so."""
+        async with asyncio.timeout(30):
+            while self.log().count(text) < count:  # noqa: ASYNC110 - a file offers no event
+                await asyncio.sleep(0.02)
 
     def _listens(self) -> bool:
         deadline = time.monotonic() + START_S
