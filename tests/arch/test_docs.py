@@ -17,6 +17,7 @@ from heliograph.http.metrics import REGISTRY
 from heliograph.settings import Settings
 from tests.arch.files import ROOT
 from tests.live.target import OPTIONAL, REQUIRED
+from tests.support.mosquitto import ACL
 
 DOCS = ROOT / "docs"
 SCRIPT = ROOT / "scripts/generate_docs.py"
@@ -84,6 +85,10 @@ def test_permission_is_documented(permission: str) -> None:
 @pytest.mark.parametrize("feature", FEATURES)
 def test_feature_is_documented(feature: str) -> None:
     assert f"`{feature}`" in page("concepts.md")
+
+
+def test_the_brokers_list_is_the_one_that_the_tests_use() -> None:
+    assert f"```text\n{ACL}```" in page("operations.md")
 
 
 def broken_links(path: Path) -> Iterator[str]:

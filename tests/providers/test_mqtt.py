@@ -145,6 +145,19 @@ async def test_what_the_broker_took_can_be_neither_asked_for_nor_taken_back(prov
     )
 
 
+async def test_what_a_full_queue_drops_was_accepted_all_the_same(tmp_path: Path) -> None:
+    """Why an acknowledgement of the broker proves nothing: mosquitto says nothing of what it drops."""
+    with mosquitto(tmp_path, [DEVICE], settings="max_queued_messages 3") as broker:
+        await broker.subscribe(DEVICE, TOPIC)
+        provider = build(broker.account())
+        outcomes = [await send(provider, replace(WAKE, id=f"{number:024}")) for number in range(10)]
+        assert {type(outcome) for outcome in outcomes} == {Accepted}
+        await provider.close()
+        async with broker.device(DEVICE) as client:
+            await client.subscribe(TOPIC, qos=1)  # its answer comes after all that waited
+            assert len(client.messages) == 3
+
+
 async def test_a_push_whose_life_is_over_is_not_delivered(broker: Mosquitto, provider: Mqtt) -> None:
     await broker.subscribe(DEVICE, TOPIC)
     await send(provider, replace(WAKE, id="1" * 24, life_s=1))
