@@ -430,6 +430,27 @@ async def test_silence_after_a_publish_is_uncertain_and_ends_the_connection(wire
     await app.close()
 
 
+async def test_brokers_that_do_not_answer_leave_threads_to_others(wire: Wire) -> None:
+    """A connection in the making holds one of the few that also look up names."""
+    wire.handler = lambda _: Hang()
+    shared = tools()
+    config = mqtt.PLUGIN.read_config(Fields(contract(wire.url).config))
+    apps = [mqtt.PLUGIN.build(config, shared) for _ in range(6)]
+    probes = [asyncio.create_task(app.probe()) for app in apps]
+    async with asyncio.timeout(30):
+        while len(wire.seen) < link.MOST_ATTEMPTS:  # noqa: ASYNC110 - a list offers no event
+            await asyncio.sleep(0.01)
+    await asyncio.sleep(0.3)  # more would come now
+    assert len(wire.seen) == link.MOST_ATTEMPTS
+    for probe in probes:
+        probe.cancel()
+    await asyncio.gather(*probes, return_exceptions=True)
+    for app in apps:
+        keeper = app._link._keeper  # type: ignore[attr-defined]
+        keeper.cancel()
+        await asyncio.gather(keeper, return_exceptions=True)
+
+
 async def test_a_cut_after_a_publish_is_uncertain(wire: Wire, app: Mqtt) -> None:
     wire.otherwise = Raw(b"")
     assert await send(app) == RetryLater("the connection was lost before the broker acknowledged it", uncertain=True)

@@ -15,6 +15,7 @@ import subprocess
 from pathlib import Path
 
 CACHE = Path(__file__).parent.parent.parent / ".cache/debian"
+PLACES = ("/usr/sbin", "/sbin")  # besides PATH, which holds them for root alone
 FOLDERS = ("usr/sbin", "usr/bin", "sbin", "bin")
 # A program unpacked here finds its libraries here, too; `exec` keeps it the same process, so that signals reach it.
 STARTER = """#!/bin/sh
@@ -26,7 +27,7 @@ exec "{program}" "$@"
 @functools.cache
 def ensure(package: str, program: str) -> str:
     """The path of a program. RuntimeError says what to install where neither way works."""
-    installed = shutil.which(program, path=os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/sbin", "/sbin"]))
+    installed = shutil.which(program, path=os.pathsep.join([os.environ.get("PATH", os.defpath), *PLACES]))
     if installed:
         return installed
     CACHE.mkdir(parents=True, exist_ok=True)

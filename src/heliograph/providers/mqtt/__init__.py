@@ -15,6 +15,8 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import msgspec
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
 from heliograph.domain.devices import PushTarget
@@ -36,7 +38,7 @@ from heliograph.ports.push import (
     Works,
 )
 from heliograph.providers import OneWay, encoded_size, offer_of
-from heliograph.providers.mqtt.link import Broker, Connection, Fault, Link, message_properties, packet_size
+from heliograph.providers.mqtt.link import Attempts, Broker, Connection, Fault, Link
 from heliograph_protocol.messages import MAX_MESSAGE_BYTES
 
 MAX_DATA_BYTES = MAX_MESSAGE_BYTES - 1024  # what agents read on any line, less the topic and the properties
@@ -87,9 +89,9 @@ NOT_TAKEN: Mapping[int, Verdict] = {
 class Mqtt(OneWay):
     """One account at one broker. Implements `ports.push.PushProvider`."""
 
-    def __init__(self, broker: Broker, prefix: str = PREFIX, *, timeout_s: float = 10.0) -> None:
+    def __init__(self, broker: Broker, attempts: Attempts, prefix: str = PREFIX, *, timeout_s: float = 10.0) -> None:
         self._prefix, self._timeout_s = prefix, timeout_s
-        self._link = Link(broker)
+        self._link = Link(broker, attempts)
 
     async def send(self, message: PushMessage, target: PushTarget) -> Outcome:
         """Publish one push; the broker drops it when its life is over. Our own id names it."""
@@ -119,7 +121,7 @@ class Mqtt(OneWay):
         await self._link.close()
 
     async def _publish(self, topic: str, payload: bytes, id_: str, life_s: int, *, afresh: bool = False) -> Outcome:
-        properties = message_properties(life_s, id_)
+        properties = _properties(life_s, id_)
         sent: Connection | None = None
         async with self._link:
             try:
@@ -127,7 +129,7 @@ class Mqtt(OneWay):
                     connection = await self._link.connection(afresh=afresh)
                     if isinstance(connection, Fault):
                         return _unreachable(connection)
-                    most, size = connection.max_packet_size, packet_size(topic, payload, properties)
+                    most, size = connection.max_packet_size, _packet_size(topic, payload, properties)
                     if most is not None and size > most:
                         return Rejected(f"{Verdict.TOO_LARGE}: {size} bytes, at most {most}")
                     answer = await connection.send(topic, payload, properties)
@@ -141,6 +143,23 @@ class Mqtt(OneWay):
                 # A message must not be repeated on its connection (4.4), and the broker may have lost this one.
                 sent.end()
                 return RetryLater("the broker did not acknowledge it in time", uncertain=True)
+
+
+def _packet_size(topic: str, payload: bytes, properties: Properties) -> int:
+    """The bytes of a PUBLISH with QoS 1 on the wire (MQTT 5, 3.3)."""
+    packed: bytes = properties.pack()  # type: ignore[no-untyped-call]
+    rest = 2 + len(topic.encode()) + 2 + len(packed) + len(payload)
+    return 1 + max(1, -(-rest.bit_length() // 7)) + rest
+
+
+def _properties(life_s: int, push_id: str) -> Properties:
+    """What a message tells the broker and its reader about itself."""
+    properties = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]
+    properties.MessageExpiryInterval = life_s
+    properties.CorrelationData = push_id.encode()
+    properties.ContentType = "application/json"
+    properties.PayloadFormatIndicator = 1
+    return properties
 
 
 def _outcome(reason: ReasonCode | None, id_: str) -> Outcome:
@@ -218,7 +237,6 @@ def _tls(ca: str | None) -> ssl.SSLContext:
 
 
 def _build(config: Mapping[str, Any], tools: Tools) -> Mqtt:
-    del tools
     parts = urlsplit(config["url"])
     broker = Broker(
         host=parts.hostname or "",
@@ -228,7 +246,7 @@ def _build(config: Mapping[str, Any], tools: Tools) -> Mqtt:
         password=config.get("password"),
         client_id=config.get("clientId") or "heliograph",
     )
-    return Mqtt(broker, config.get("topicPrefix") or PREFIX)
+    return Mqtt(broker, tools.shared(Attempts, Attempts), config.get("topicPrefix") or PREFIX)
 
 
 def _check(message: PushMessage) -> str | None:

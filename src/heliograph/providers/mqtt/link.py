@@ -9,18 +9,19 @@ import logging
 import random
 import secrets
 import ssl
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from typing import Any
 
 import aiomqtt
 from paho.mqtt.enums import MQTTErrorCode
-from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
 KEEPALIVE_S = 20
 ANSWER_S = 5.0  # each for the TCP connection, each step of a TLS handshake, and CONNACK
 MOST_IN_FLIGHT = 200  # fewer where the broker says so (Receive Maximum, 20 at mosquitto)
+MOST_ATTEMPTS = 3
 BACKOFF_BASE_S, BACKOFF_CAP_S = 0.1, 30.0
 # What a broker, or whatever answers in its place, can cause while a connection is made or held.
 _FAULTS = (aiomqtt.MqttError, OSError, ValueError, RuntimeError, LookupError, TypeError, AttributeError)
@@ -28,6 +29,17 @@ _FAULTS = (aiomqtt.MqttError, OSError, ValueError, RuntimeError, LookupError, Ty
 # At DEBUG the library writes topics and client ids; at WARNING what goes on anyway.
 _wire_log = logging.getLogger("heliograph.providers.mqtt.wire")
 _wire_log.setLevel(logging.CRITICAL)
+
+
+class Attempts(asyncio.Semaphore):
+    """How many connections the accounts of a process make at a time.
+
+    Each one in the making holds a thread of the loop's pool, which is small and also looks up the names of all others'
+    services: brokers that do not answer must not take them all.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(MOST_ATTEMPTS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,8 +175,8 @@ def _retrieve(future: "asyncio.Future[None]") -> None:
 class Link:
     """Has a connection whenever the broker lets it; comes back after back-off with jitter."""
 
-    def __init__(self, broker: Broker) -> None:
-        self._broker = broker
+    def __init__(self, broker: Broker, attempts: Attempts) -> None:
+        self._broker, self._attempts = broker, attempts
         self._live: Connection | None = None
         self._fault: Fault | None = None
         self._changed = asyncio.Condition()
@@ -231,7 +243,9 @@ class Link:
         """Have one connection for as long as it lasts; says why there was none."""
         connection, worked = Connection(self._broker), False
         try:
-            async with connection:
+            async with AsyncExitStack() as stack:
+                async with self._attempts:
+                    await stack.enter_async_context(connection)
                 worked = True
                 try:
                     await self._tell(connection, None)
@@ -259,23 +273,6 @@ class Link:
             return
         if not self._closing:
             self._hurry.clear()
-
-
-def packet_size(topic: str, payload: bytes, properties: Properties) -> int:
-    """The bytes of a PUBLISH with QoS 1 on the wire (MQTT 5, 3.3)."""
-    packed: bytes = properties.pack()  # type: ignore[no-untyped-call]
-    rest = 2 + len(topic.encode()) + 2 + len(packed) + len(payload)
-    return 1 + max(1, -(-rest.bit_length() // 7)) + rest
-
-
-def message_properties(life_s: int, push_id: str) -> Properties:
-    """What a message tells the broker and its reader about itself."""
-    properties = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]
-    properties.MessageExpiryInterval = life_s
-    properties.CorrelationData = push_id.encode()
-    properties.ContentType = "application/json"
-    properties.PayloadFormatIndicator = 1
-    return properties
 
 
 def _code(error: BaseException) -> int | None:
