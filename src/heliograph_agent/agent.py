@@ -24,6 +24,7 @@ from heliograph_agent.lines import (
     race,
     register,
 )
+from heliograph_agent.mqtt import keep_subscribed
 from heliograph_agent.outbox import Signal
 from heliograph_agent.runner import Runner
 from heliograph_agent.talk import LineError, Talk
@@ -51,6 +52,7 @@ class Agent:
         self._talk: Talk | None = None
         self._journal_failed = False
         self._met = False
+        self._device_id = ""  # once registered
 
     async def run(self) -> None:
         """Register, then live until cancelled.
@@ -132,7 +134,8 @@ class Agent:
                 talk.reconnect()
                 try:
                     if not registered:
-                        talk.interval = max(1.0, (await register(self._config, http)).check_in_seconds)
+                        answer = await register(self._config, http)
+                        talk.interval, self._device_id = max(1.0, answer.check_in_seconds), answer.device_id
                         registered = ever_registered = True
                     await self._hold(talk, http)
                 except _LINE_FAULTS as error:
@@ -149,6 +152,9 @@ class Agent:
             await hold_websocket(self._config, talk)
         elif self._config.line == "poll":
             await hold_poll(self._config, talk, http)
+        elif self._config.line == "mqtt":
+            check_ins = check_in_when_due(self._config, talk, http)
+            await race(check_ins, keep_subscribed(self._config, self._device_id, talk))
         else:
             await check_in_when_due(self._config, talk, http)
 

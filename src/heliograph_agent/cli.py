@@ -8,13 +8,15 @@ import signal
 import ssl
 import sys
 from pathlib import Path
+from urllib.parse import urlsplit, urlunsplit
 
 from heliograph_agent.agent import Agent
-from heliograph_agent.config import AgentConfig, LineKind
+from heliograph_agent.config import AgentConfig, Broker, LineKind
 from heliograph_agent.effector import SimulatedEffector
 from heliograph_agent.journal import JournalError
 from heliograph_agent.lines import Misconfigured
 
+BROKER_PASSWORD_VARIABLE = "HELIOGRAPH_AGENT_BROKER_PASSWORD"  # noqa: S105 - a name
 SECRET_VARIABLE = "HELIOGRAPH_AGENT_SECRET"  # noqa: S105 - a name
 
 _NO_DEVICE = (
@@ -39,6 +41,7 @@ def run(
     *,
     simulate: bool,
     ca_file: Path | None = None,
+    broker: str | None = None,
 ) -> int:
     """Run one agent until SIGINT or SIGTERM; returns the exit code. Without `secret_file` the environment has it."""
     if not simulate:
@@ -51,6 +54,7 @@ def run(
             state_path=state_dir / f"{_file_name(app)}.journal",
             app=app,
             line=line,
+            broker=_broker(broker) if broker else None,
             use_proxy=True,
             ssl_context=ssl.create_default_context(cafile=str(ca_file)) if ca_file else None,
         )
@@ -75,7 +79,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--secret-file", type=Path, help=f"file with the device's secret; otherwise ${SECRET_VARIABLE}")
     parser.add_argument("--app", default="mdmAgent", help="the app that this agent speaks for (default: mdmAgent)")
     parser.add_argument("--state-dir", type=Path, default=Path("agent-state"), help="where the journal is kept")
-    parser.add_argument("--line", choices=["websocket", "poll", "none"], default="websocket")
+    parser.add_argument("--line", choices=["websocket", "poll", "mqtt", "none"], default="websocket")
+    broker_help = f"with --line mqtt: mqtts://host/TOPIC-PREFIX; ${BROKER_PASSWORD_VARIABLE} has the device's password"
+    parser.add_argument("--broker", help=broker_help)
     parser.add_argument("--ca-file", type=Path, help="certificate authorities to trust instead of the system's (PEM)")
     parser.add_argument("--simulate", action="store_true", help="print and note commands instead of acting on a device")
     given = parser.parse_args(arguments)
@@ -89,6 +95,7 @@ def main(arguments: list[str] | None = None) -> int:
         given.line,
         simulate=given.simulate,
         ca_file=given.ca_file,
+        broker=given.broker,
     )
 
 
@@ -100,6 +107,13 @@ async def _until_signal(agent: Agent) -> None:
     await asyncio.wait({running})
     if not running.cancelled():
         running.result()
+
+
+def _broker(url: str) -> Broker:
+    parts = urlsplit(url)
+    password = os.environ.get(BROKER_PASSWORD_VARIABLE)
+    prefix = parts.path.strip("/") or "heliograph"
+    return Broker(url=urlunsplit((parts.scheme, parts.netloc, "", "", "")), password=password, topic_prefix=prefix)
 
 
 def _secret(path: Path | None) -> str:

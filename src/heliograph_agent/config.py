@@ -7,8 +7,29 @@ from typing import Literal
 
 from heliograph_protocol.messages import MAX_ITEMS, Target
 
-LineKind = Literal["websocket", "poll", "none"]
+LineKind = Literal["websocket", "poll", "mqtt", "none"]
 VERSION = "0.1.0"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Broker:
+    """An MQTT 5 broker at which pushes wait, and how this device is known there. Times are in seconds.
+
+    `url`: mqtt://host:port, or mqtts:// with TLS. `username` None = the device's id. `topic_prefix` is that of the
+    server's account. `session_s`: how long the broker shall keep what comes for a device that is away.
+    """
+
+    url: str
+    username: str | None = None
+    password: str | None = field(default=None, repr=False)
+    topic_prefix: str = "heliograph"
+    session_s: int = 30 * 86400
+    keepalive_s: int = 60
+
+    def __post_init__(self) -> None:
+        """Raise ValueError for a URL that is none of a broker."""
+        if not self.url.startswith(("mqtt://", "mqtts://")):
+            raise ValueError("the broker's URL must begin with mqtt:// or mqtts://")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -16,7 +37,8 @@ class AgentConfig:
     """One agent: one app on one device. Times are in seconds.
 
     `line` is how the server reaches it: `websocket` holds a connection, `poll` holds a long poll, `none` checks in
-    only when woken (by a push of another provider), when it has something to report, and at the server's interval.
+    only when woken (by a push of another provider), when it has something to report, and at the server's interval;
+    `mqtt` does the same, and is woken by `broker`.
     `state_path` is the journal, one file, which one agent at a time may hold.
     """
 
@@ -25,6 +47,7 @@ class AgentConfig:
     state_path: Path
     app: str = "mdmAgent"
     line: LineKind = "websocket"
+    broker: Broker | None = None
     targets: list[Target] = field(default_factory=list)
     agent_version: str = VERSION
     durable: bool = True  # fsync each commit; without it the journal survives the process, but not a power cut
@@ -43,8 +66,10 @@ class AgentConfig:
     ssl_context: ssl.SSLContext | None = None  # None = the system's authorities
 
     def __post_init__(self) -> None:
-        """Raise ValueError for a URL or a claim that cannot work."""
+        """Raise ValueError for what cannot work."""
         if not self.server_url.startswith(("http://", "https://")):
             raise ValueError("server_url must begin with http:// or https://")
+        if self.line == "mqtt" and self.broker is None:
+            raise ValueError("the line mqtt needs a broker")
         if not 1 <= self.claim <= MAX_ITEMS:
             raise ValueError(f"claim must be between 1 and {MAX_ITEMS}")

@@ -75,7 +75,7 @@ def http_client(config: AgentConfig) -> httpx2.AsyncClient:
 async def register(config: AgentConfig, http: httpx2.AsyncClient) -> Registered:
     """Tell the server what is installed here. LineError, Refused, Misconfigured, httpx2.HTTPError."""
     # A line that is held is an address by itself; without one the app is reached as the caller says.
-    held = [] if config.line == "none" else [Target(provider="builtin")]
+    held = {"none": [], "mqtt": [Target(provider="mqtt")]}.get(config.line, [Target(provider="builtin")])
     message = Register(app=config.app, agent_version=config.agent_version, targets=config.targets or held)
     # With a WebSocket to follow, an idle HTTP connection would only cost both sides.
     headers = {"Connection": "close"} if config.line == "websocket" else {}

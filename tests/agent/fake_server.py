@@ -32,6 +32,7 @@ from heliograph_protocol.messages import (
 )
 
 SECRET = "device-secret-7d1c"
+DEVICE_ID = "d1"
 Scope = dict[str, Any]
 
 
@@ -240,7 +241,7 @@ class FakeServer:
             await self._websocket(receive, send)
         elif scope["path"] == REGISTER_PATH:
             self.registered.append(msgspec.json.decode(await _body(receive), type=Register))
-            shape = Registered(device_id="d1", platform="aosp", check_in_seconds=self.check_in_seconds)
+            shape = Registered(device_id=DEVICE_ID, platform="aosp", check_in_seconds=self.check_in_seconds)
             await _reply(send, 200, msgspec.json.encode(shape))
         elif scope["path"] == CHECK_IN_PATH:
             await self._check_in(receive, send)

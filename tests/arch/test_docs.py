@@ -17,6 +17,7 @@ from heliograph.http.metrics import REGISTRY
 from heliograph.settings import Settings
 from tests.arch.files import ROOT
 from tests.live.target import OPTIONAL, REQUIRED
+from tests.support.mosquitto import ACL
 
 DOCS = ROOT / "docs"
 SCRIPT = ROOT / "scripts/generate_docs.py"
@@ -53,7 +54,8 @@ def test_no_setting_is_documented_that_does_not_exist() -> None:
     settings = {f"HELIOGRAPH_{name.upper()}" for name in Settings.model_fields}
     for_commands = {"HELIOGRAPH_URL", "HELIOGRAPH_API_KEY", "HELIOGRAPH_ORG", "HELIOGRAPH_LAB_URL"}
     texts = "".join(path.read_text() for path in (ROOT / "README.md", *DOCS.glob("*.md")))
-    named = set(re.findall(r"HELIOGRAPH_[A-Z_]+", texts)) - {"HELIOGRAPH_AGENT_SECRET"}
+    of_agents = {"HELIOGRAPH_AGENT_SECRET", "HELIOGRAPH_AGENT_BROKER_PASSWORD"}
+    named = set(re.findall(r"HELIOGRAPH_[A-Z_]+", texts)) - of_agents
     assert named - settings - for_commands - REQUIRED.keys() - OPTIONAL.keys() == set()
 
 
@@ -83,6 +85,10 @@ def test_permission_is_documented(permission: str) -> None:
 @pytest.mark.parametrize("feature", FEATURES)
 def test_feature_is_documented(feature: str) -> None:
     assert f"`{feature}`" in page("concepts.md")
+
+
+def test_the_brokers_list_is_the_one_that_the_tests_use() -> None:
+    assert f"```text\n{ACL}```" in page("operations.md")
 
 
 def broken_links(path: Path) -> Iterator[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -9,6 +10,7 @@ from heliograph.domain.devices import PushTarget
 from heliograph.ports.push import PushMessage, Tools
 from heliograph.providers.transport import Connections
 from heliograph.system import SystemClock
+from tests.support.wire import Wire
 
 
 def tools() -> Tools:
@@ -32,7 +34,8 @@ class Contract:
     `config`: settings as an operator writes them, leading to the server at `url`. `secrets`: whatever of it, or of
     `token`, must never be shown. `is_remote`: it speaks to a server. `wrong`: settings that must be refused.
     `bad_tokens`: what is no address of one device of `token_kind` (empty = the usual kind).
-    `probes_nobody`: no service can be asked whether the account works.
+    `probes_nobody`: no service can be asked whether the account works. `speak` has the server speak the provider's
+    protocol, where that is not HTTP, up to where an answer to a push counts.
     """
 
     config: dict[str, Any]
@@ -43,6 +46,7 @@ class Contract:
     bad_tokens: list[str] = field(default_factory=list)
     token_kind: str = ""
     probes_nobody: bool = False
+    speak: Callable[[Wire], None] = lambda wire: None
 
 
 def target(kind: str, token: str) -> PushTarget:

@@ -6,10 +6,7 @@ It is the machine's own, else Debian's package unpacked into .cache, which chang
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import functools
-import os
-import shutil
 import signal
 import subprocess
 import time
@@ -19,10 +16,10 @@ from pathlib import Path
 
 import trustme
 
+from tests.support.debian import ensure
 from tests.support.postgres import end_with_parent, free_port
 
-CACHE = Path(__file__).parents[2] / ".cache/nginx"
-PLACES = ("/usr/sbin/nginx", "/usr/local/sbin/nginx", "/usr/local/nginx/sbin/nginx")
+PLACES = ("/usr/local/sbin/nginx", "/usr/local/nginx/sbin/nginx")  # where those who build it put it
 HELP = "found no nginx that runs; as root: apt-get install nginx"
 START_SECONDS = 20
 
@@ -125,19 +122,13 @@ def _is_ready(process: subprocess.Popen[bytes], pid: Path) -> bool:
 @functools.cache
 def find() -> str:
     """The path of an nginx that runs here. Raises `RuntimeError` that says what to install."""
-    for place in (shutil.which("nginx"), *PLACES):
-        if place is not None and _runs(place):
+    for place in PLACES:
+        if _runs(place):
             return place
-    CACHE.mkdir(parents=True, exist_ok=True)
-    # Test processes may run side by side; only one unpacks.
-    with (CACHE / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        unpacked = str(CACHE / "root/usr/sbin/nginx")
-        if not _runs(unpacked):
-            _unpack()
-        if not _runs(unpacked):
-            raise RuntimeError(HELP)
-    return unpacked
+    found = ensure("nginx", "nginx")
+    if not _runs(found):
+        raise RuntimeError(HELP)
+    return found
 
 
 def _runs(program: str) -> bool:
@@ -146,26 +137,3 @@ def _runs(program: str) -> bool:
     except (OSError, subprocess.CalledProcessError):
         return False
     return "http_v2_module" in shown
-
-
-def _unpack() -> None:
-    """Not `apt-get install`: that would start a server for all the world on port 80."""
-    if shutil.which("apt-get") is None or shutil.which("dpkg") is None:
-        raise RuntimeError(HELP)
-    if os.geteuid() == 0 and not _apt("show-candidate"):
-        _apt("update")
-    if not _apt("download"):
-        raise RuntimeError(HELP)
-    for package in CACHE.glob("nginx_*.deb"):
-        subprocess.run(["dpkg", "-x", str(package), str(CACHE / "root")], check=True)
-        package.unlink()
-
-
-def _apt(step: str) -> bool:
-    commands = {
-        "show-candidate": ["apt-get", "download", "--print-uris", "nginx"],
-        "update": ["apt-get", "update", "-qq"],
-        "download": ["apt-get", "download", "-qq", "nginx"],
-    }
-    done = subprocess.run(commands[step], cwd=CACHE, capture_output=True, check=False)
-    return done.returncode == 0

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support import nginx
+from tests.support import debian, nginx
 
 
 def test_one_that_speaks_http2_is_found() -> None:
@@ -17,7 +17,9 @@ def test_one_that_speaks_http2_is_found() -> None:
 
 def test_without_one_the_message_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(nginx, "PLACES", ())
-    monkeypatch.setattr(nginx, "CACHE", tmp_path / "cache")
+    monkeypatch.setattr(nginx, "ensure", debian.ensure.__wrapped__)
+    monkeypatch.setattr(debian, "PLACES", ())
+    monkeypatch.setattr(debian, "CACHE", tmp_path / "cache")
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(RuntimeError, match="apt-get install nginx"):
         nginx.find.__wrapped__()

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import json as jsonlib
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
@@ -53,9 +53,10 @@ class Answer:
 
 @dataclass(frozen=True)
 class Raw:
-    """Bytes, then the end of the connection. Empty = the connection is cut without an answer."""
+    """Bytes, then the end of the connection, unless `keep`. Empty = the connection is cut without an answer."""
 
     data: bytes = b""
+    keep: bool = False
 
 
 class Hang:
@@ -70,7 +71,10 @@ def json_answer(body: Any, status: int = 200, **headers: str) -> Answer:
 
 
 class Wire:
-    """`answers` are used up one after the other; then `handler` (or `otherwise`) answers."""
+    """`answers` are used up one after the other; then `handler` (or `otherwise`) answers.
+
+    `read` takes one request off a connection; None at its end. It is HTTP's, unless a test speaks something else.
+    """
 
     def __init__(self) -> None:
         self.url = ""
@@ -78,6 +82,7 @@ class Wire:
         self.answers: deque[Action] = deque()
         self.otherwise: Action = Answer()
         self.handler: Callable[[Seen], Action] | None = None
+        self.read: Callable[[asyncio.StreamReader], Awaitable[Seen | None]] = read_http
         self.got_one = asyncio.Event()
         self.may_answer = asyncio.Event()
         self.may_answer.set()
@@ -93,7 +98,7 @@ class Wire:
         assert task is not None
         self._connections.add(task)
         try:
-            while (seen := await _read(reader)) is not None:
+            while (seen := await self.read(reader)) is not None:
                 self.seen.append(seen)
                 self.got_one.set()
                 await self.may_answer.wait()
@@ -103,7 +108,7 @@ class Wire:
                     break
                 writer.write(action.wire() if isinstance(action, Answer) else action.data)
                 await writer.drain()
-                if not (isinstance(action, Answer) and action.keep):
+                if not action.keep:
                     break
         except (ConnectionError, asyncio.IncompleteReadError):
             pass
@@ -127,7 +132,8 @@ class Wire:
             await server.wait_closed()
 
 
-async def _read(reader: asyncio.StreamReader) -> Seen | None:
+async def read_http(reader: asyncio.StreamReader) -> Seen | None:
+    """One HTTP request."""
     try:
         head = (await reader.readuntil(b"\r\n\r\n")).decode()
     except asyncio.IncompleteReadError:

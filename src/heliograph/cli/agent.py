@@ -19,8 +19,12 @@ def run(
     name: Annotated[str, typer.Option("--app", help="The app that this agent speaks for.")] = "mdmAgent",
     state_dir: Annotated[Path, typer.Option(help="Where the journal is kept.")] = Path("agent-state"),
     line: Annotated[
-        Literal["websocket", "poll", "none"], typer.Option(help="How the server reaches it.")
+        Literal["websocket", "poll", "mqtt", "none"], typer.Option(help="How the server reaches it.")
     ] = "websocket",
+    broker: Annotated[
+        str | None,
+        typer.Option(help="With --line mqtt: mqtts://host/TOPIC-PREFIX; $HELIOGRAPH_AGENT_BROKER_PASSWORD with it."),
+    ] = None,
     ca_file: Annotated[Path | None, typer.Option(help="Authorities to trust instead of the system's (PEM).")] = None,
     simulate: Annotated[
         bool, typer.Option("--simulate", help="Print and note commands instead of acting on a device.")
@@ -31,6 +35,7 @@ def run(
 
     arguments = ["--server", server, "--app", name, "--state-dir", str(state_dir), "--line", line]
     arguments += ["--secret-file", str(secret_file)] if secret_file else []
+    arguments += ["--broker", broker] if broker else []
     arguments += ["--ca-file", str(ca_file)] if ca_file else []
     arguments += ["--simulate"] if simulate else []
     raise typer.Exit(main(arguments))

@@ -1,0 +1,293 @@
+"""The connection to a broker: one for each account, kept by a task of its own for as long as the account is used.
+
+aiomqtt 2.5 hides what a push depends on: with which reason a message was acknowledged (a refused one looks like a
+taken one), and what the broker grants at the start. paho, below it, tells both; `Connection` listens there.
+"""
+
+import asyncio
+import logging
+import random
+import secrets
+import ssl
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from typing import Any
+
+import aiomqtt
+from paho.mqtt.enums import MQTTErrorCode
+from paho.mqtt.properties import Properties
+from paho.mqtt.reasoncodes import ReasonCode
+
+KEEPALIVE_S = 20
+ANSWER_S = 5.0  # each for the TCP connection, each step of a TLS handshake, and CONNACK
+MOST_IN_FLIGHT = 200  # fewer where the broker says so (Receive Maximum, 20 at mosquitto)
+MOST_ATTEMPTS = 3
+BACKOFF_BASE_S, BACKOFF_CAP_S = 0.1, 30.0
+# What a broker, or whatever answers in its place, can cause while a connection is made or held.
+_FAULTS = (aiomqtt.MqttError, OSError, ValueError, RuntimeError, LookupError, TypeError, AttributeError)
+
+# At DEBUG the library writes topics and client ids; at WARNING what goes on anyway.
+_wire_log = logging.getLogger("heliograph.providers.mqtt.wire")
+_wire_log.setLevel(logging.CRITICAL)
+
+
+class Attempts(asyncio.Semaphore):
+    """How many connections the accounts of a process make at a time.
+
+    Each one in the making holds a thread of the loop's pool, which is small and also looks up the names of all others'
+    services: brokers that do not answer must not take them all.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(MOST_ATTEMPTS)
+
+
+@dataclass(frozen=True, slots=True)
+class Broker:
+    """Where a broker is, and who we are to it. `client_id` is a beginning: each connection adds a random end."""
+
+    host: str
+    port: int
+    tls: ssl.SSLContext | None
+    username: str | None
+    password: str | None
+    client_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """There is no connection. `code`: CONNACK's reason, where the broker gave one; `again_at`: by the loop's clock."""
+
+    reason: str
+    code: int | None = None
+    again_at: float = 0.0
+
+
+class Connection(aiomqtt.Client):
+    """One connection. What was published on it and is not acknowledged when it ends may or may not have arrived."""
+
+    def __init__(self, broker: Broker) -> None:
+        super().__init__(
+            broker.host,
+            broker.port,
+            username=broker.username,
+            password=broker.password,
+            identifier=f"{broker.client_id}-{secrets.token_hex(4)}",
+            protocol=aiomqtt.ProtocolVersion.V5,
+            tls_context=broker.tls,
+            keepalive=KEEPALIVE_S,
+            timeout=ANSWER_S,
+            max_inflight_messages=0,  # paho would queue without a word; `_slots` bounds them
+            logger=_wire_log,
+        )
+        self.over = False
+        self.max_packet_size: int | None = None
+        self._ending = asyncio.Event()
+        self._slots = asyncio.Semaphore(MOST_IN_FLIGHT)
+        self._unanswered: dict[int, asyncio.Future[ReasonCode | None]] = {}
+        self._client.connect_timeout = ANSWER_S
+        self._client.on_connect = self._met
+        self._client.on_publish = self._answered
+        self._client.on_disconnect = self._lost
+
+    async def send(
+        self, topic: str, payload: bytes, properties: Properties
+    ) -> "asyncio.Future[ReasonCode | None] | None":
+        """Publish with QoS 1 once there is room. The future holds the broker's reason, None when the connection ended
+        without one. Answers None where nothing was sent."""
+        await self._slots.acquire()
+        if self.over:
+            self._slots.release()
+            return None
+        info = self._client.publish(topic, payload, 1, False, properties)
+        if info.rc is not MQTTErrorCode.MQTT_ERR_SUCCESS:
+            self._slots.release()
+            return None
+        answer: asyncio.Future[ReasonCode | None] = asyncio.get_running_loop().create_future()
+        self._unanswered[info.mid] = answer
+        return answer
+
+    async def hold(self) -> None:
+        """Return once `end` was called, or the connection is lost."""
+        # `over` alone is not enough: where reading fails, aiomqtt ends its messages and paho says nothing. Nor are the
+        # messages: of a connection that was lost before the first look at them, aiomqtt never says that it is.
+        tasks = [asyncio.ensure_future(self._listen()), asyncio.ensure_future(self._ending.wait())]
+        try:
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    def end(self) -> None:
+        """Let go of it."""
+        self._ending.set()
+
+    def give_up(self) -> None:
+        """It is over: whoever waits is told."""
+        self.over = True
+        self._ending.set()
+        answers, self._unanswered = self._unanswered, {}
+        for answer in answers.values():
+            if not answer.done():
+                answer.set_result(None)
+        self._slots.release()  # who waits for room sees `over`, and passes it on
+
+    def discard(self) -> None:
+        """Close the socket, whatever state it was left in: after an answer that never came, or was none."""
+        self.give_up()
+        self._client._sock_close()  # noqa: SLF001 - paho closes it by itself only in the course of an exchange
+        _retrieve(self._connected)
+        _retrieve(self._disconnected)
+
+    async def _listen(self) -> None:
+        async for _ in self.messages:
+            pass  # we subscribe to nothing
+
+    def _met(self, client: Any, userdata: Any, flags: Any, reason: ReasonCode, granted: Properties | None) -> None:
+        # Nobody waits for room yet: the connection is handed out after this.
+        self._slots = asyncio.Semaphore(min(MOST_IN_FLIGHT, getattr(granted, "ReceiveMaximum", MOST_IN_FLIGHT)))
+        self.max_packet_size = getattr(granted, "MaximumPacketSize", None)
+        self._on_connect(client, userdata, flags, reason, granted)
+
+    def _answered(self, _: Any, __: Any, mid: int, reason: ReasonCode, ___: Any) -> None:
+        answer = self._unanswered.pop(mid, None)
+        if answer is None:
+            return
+        self._slots.release()
+        if not answer.done():
+            answer.set_result(reason)
+
+    def _lost(self, client: Any, userdata: Any, flags: Any, reason: ReasonCode, properties: Any) -> None:
+        if not self._connected.done():  # aiomqtt would wait for CONNACK until its timeout
+            self._connected.set_exception(aiomqtt.MqttError("closed before CONNACK"))
+        self._on_disconnect(client, userdata, flags, reason, properties)
+        _retrieve(self._disconnected)
+        self.give_up()
+
+
+def _retrieve(future: "asyncio.Future[None]") -> None:
+    """Else its exception is logged as one that nobody asked for."""
+    if future.done() and not future.cancelled():
+        future.exception()
+
+
+class Link:
+    """Has a connection whenever the broker lets it; comes back after back-off with jitter."""
+
+    def __init__(self, broker: Broker, attempts: Attempts) -> None:
+        self._broker, self._attempts = broker, attempts
+        self._live: Connection | None = None
+        self._fault: Fault | None = None
+        self._changed = asyncio.Condition()
+        self._hurry = asyncio.Event()
+        self._keeper: asyncio.Task[None] | None = None
+        self._users = 0
+        self._closing = False
+
+    async def __aenter__(self) -> "Link":
+        """Somebody uses it: until he is done, `close` keeps the connection."""
+        self._users += 1
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._users -= 1
+        self._end_if_idle()
+
+    async def connection(self, *, afresh: bool = False) -> Connection | Fault:
+        """The connection; waits for an attempt that is under way. `afresh`: make one now instead of the last fault."""
+        if self._closing:
+            return Fault("the client was closed")
+        if self._keeper is None:
+            self._keeper = asyncio.create_task(self._keep())
+        async with self._changed:
+            if afresh:
+                self._fault = None
+                self._hurry.set()
+            await self._changed.wait_for(lambda: self._known() is not None)
+        return self._known() or Fault("the connection to the broker was lost")
+
+    async def close(self) -> None:
+        """Let go of the connection, once what is under way has been answered."""
+        self._closing = True
+        self._hurry.set()
+        self._end_if_idle()
+        if self._keeper is not None and not self._users:
+            await asyncio.wait({self._keeper}, timeout=1.0)  # one that is just connecting ends by itself
+
+    def _known(self) -> Connection | Fault | None:
+        """None while an attempt is under way, or due at once."""
+        return self._live if self._live is not None and not self._live.over else self._fault
+
+    def _end_if_idle(self) -> None:
+        if self._closing and not self._users and self._live is not None:
+            self._live.end()
+
+    async def _keep(self) -> None:
+        loop = asyncio.get_running_loop()
+        failures = 0
+        while not self._closing:
+            began = loop.time()
+            fault = await self._connect()
+            failures = 0 if fault is None and loop.time() - began >= BACKOFF_CAP_S else failures + 1
+            if fault is None and failures > 1:
+                fault = Fault("the broker ends the connection as soon as it is made")
+            ceiling = BACKOFF_BASE_S if fault is None else min(BACKOFF_CAP_S, BACKOFF_BASE_S * 2 ** min(failures, 10))
+            pause = random.uniform(0.0 if fault is None else ceiling / 2, ceiling)  # noqa: S311 - spreads load
+            if fault is not None:
+                await self._tell(None, Fault(fault.reason, fault.code, loop.time() + pause))
+            await self._pause(pause)
+        await self._tell(None, Fault("the client was closed"))
+
+    async def _connect(self) -> Fault | None:
+        """Have one connection for as long as it lasts; says why there was none."""
+        connection, worked = Connection(self._broker), False
+        try:
+            async with AsyncExitStack() as stack:
+                async with self._attempts:
+                    await stack.enter_async_context(connection)
+                worked = True
+                try:
+                    await self._tell(connection, None)
+                    self._end_if_idle()
+                    await connection.hold()
+                finally:
+                    await self._tell(None, None)
+                    connection.give_up()
+        except _FAULTS as error:
+            return None if worked else Fault(_reason(error), _code(error))
+        finally:
+            connection.discard()
+        return None
+
+    async def _tell(self, live: Connection | None, fault: Fault | None) -> None:
+        async with self._changed:
+            self._live, self._fault = live, fault
+            self._changed.notify_all()
+
+    async def _pause(self, seconds: float) -> None:
+        try:
+            async with asyncio.timeout(seconds):
+                await self._hurry.wait()
+        except TimeoutError:
+            return
+        if not self._closing:
+            self._hurry.clear()
+
+
+def _code(error: BaseException) -> int | None:
+    """The broker's own reason for a refusal."""
+    code = error.rc if isinstance(error, aiomqtt.MqttCodeError) else None
+    return code.value if isinstance(code, ReasonCode) else code
+
+
+def _reason(error: BaseException) -> str:
+    """Why no connection was made, without the library's words, which may hold addresses."""
+    text = str(error)
+    if "CERTIFICATE_VERIFY_FAILED" in text:
+        return "the broker's certificate is not trusted"
+    if "timed out" in text:
+        return "the broker does not answer in time"
+    if "before CONNACK" in text:
+        return "whoever answers there is no MQTT 5 broker"
+    return "no connection to the broker"

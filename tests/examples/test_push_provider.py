@@ -1,0 +1,49 @@
+"""examples/push-provider: found through its entry point, and held to the suite that every provider is held to.
+
+It is installed into a folder of the test alone, so the environment stays as it is.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from importlib.metadata import entry_points
+from pathlib import Path
+
+from heliograph.providers import GROUP
+from tests.arch.files import ROOT
+
+EXAMPLE = ROOT / "examples/push-provider"
+SUITE = "tests/providers/test_every_provider.py"
+
+
+def run(*command: str | Path, **env: str) -> str:
+    done = subprocess.run(
+        command, cwd=ROOT, env={**os.environ, **env}, capture_output=True, text=True, check=False, timeout=300
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def installed(folder: Path) -> Path:
+    """The plug-in as an installer unpacks it, with what names its entry points."""
+    build = ("pip", "install", "--quiet", "--offline", "--no-deps", "--no-build-isolation")
+    run(sys.executable, "-m", "uv", *build, "--target", folder / "site", EXAMPLE, UV_CACHE_DIR=str(folder / "cache"))
+    return folder / "site"
+
+
+def test_it_is_found_and_passes_the_contract_suite(tmp_path: Path) -> None:
+    path = os.pathsep.join([str(installed(tmp_path)), str(EXAMPLE)])
+    quiet = ("-q", "-p", "no:cacheprovider", "-k", "webhook")
+    said = run(sys.executable, "-m", "pytest", *quiet, SUITE, EXAMPLE / "test_webhook.py", PYTHONPATH=path)
+    passed = re.search(r"^(\d+) passed", said, re.MULTILINE)
+    suite = re.findall(r"^(?:async )?def test_", (ROOT / SUITE).read_text(), re.MULTILINE)
+    own = 8  # in test_webhook.py
+    assert passed, said
+    assert int(passed[1]) == len(suite) + own, said
+
+
+def test_it_has_left_nothing_behind() -> None:
+    assert "webhook" not in {entry.name for entry in entry_points(group=GROUP)}
