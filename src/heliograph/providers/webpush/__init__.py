@@ -38,10 +38,11 @@ from heliograph.ports.push import (
     Works,
 )
 from heliograph.providers import OneWay, encoded_size, offer_of, whole_number
-from heliograph.providers.webpush.subscription import MAX_ENDPOINT, encrypt, read_subscription
+from heliograph.providers.webpush.subscription import encrypt, read_subscription
 from heliograph.providers.webpush.vapid import Vapid, private_key_of
 
 MAX_TEXT_BYTES = 3993  # RFC 8291, 4: a record of 4,096 bytes, less its header, delimiter and tag
+MAX_REFERENCE = 256  # a command's `pushId` is no longer; Mozilla's have about 250
 MAX_LIFE_S = 28 * 24 * 3600
 _SECOND = 1_000_000
 _URGENCY = {"wake": "high"}  # RFC 8030, 5.3: also on a low battery
@@ -141,13 +142,13 @@ class WebPush(OneWay):
 
 
 def _message_url(location: str, endpoint: str) -> str | None:
-    """The push's own URL; None where what the service names is elsewhere, or the subscription itself."""
+    """The push's own URL; None where what the service names is elsewhere, or the subscription itself, or too long."""
     try:
         url = urljoin(endpoint, location.strip())
     except ValueError:
         return None
     path = endpoint.partition("?")[0]
-    same = url_fault(url, MAX_ENDPOINT) is None and origin_of(url) == origin_of(endpoint)
+    same = url_fault(url, MAX_REFERENCE) is None and origin_of(url) == origin_of(endpoint)
     return url if location and same and url.partition("?")[0].rstrip("/") != path.rstrip("/") else None
 
 
