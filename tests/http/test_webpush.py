@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 
+from heliograph.providers.webpush.vapid import Vapid
+from heliograph.system import SystemClock
 from tests.providers.test_webpush import VAPID
 from tests.support.client import Lab, data_of, until
 from tests.support.demo import Demo
@@ -23,7 +25,10 @@ def control(lab: Lab, method: str, path: str, body: Any = None) -> Any:
 def test_a_wake_is_sent_and_withdrawn(demo: Demo, lab: Lab) -> None:
     url = control(lab, "GET", "/addresses")["webpushUrl"]
     config = {"vapidPrivateKey": VAPID, "subject": "mailto:a@b.example", "allowedOrigins": url}
-    demo.api.setup("provider.add", provider="webpush", config=config)
+    account = demo.api.setup("provider.add", provider="webpush", config=config)
+    tested = demo.api.setup("provider.test", id=account["id"])
+    assert tested["works"]
+    assert tested["detail"].endswith(Vapid(VAPID, "", SystemClock()).public_key)
     agent = demo.api.new_device("aosp")
     made = control(lab, "POST", "/webpush/subscriptions", {"owner": f"test {agent.device.id}"})
 
@@ -55,7 +60,9 @@ def test_an_endpoint_inside_is_refused_and_given_up(demo: Demo, lab: Lab) -> Non
 
 def test_what_is_no_subscription_is_not_registered(demo: Demo) -> None:
     agent = demo.api.new_device("aosp")
-    targets = [{"provider": "webpush", "token": '{"endpoint":"https://a.example/x","keys":{"p256dh":"AA","auth":"AA"}}'}]
+    targets = [
+        {"provider": "webpush", "token": '{"endpoint":"https://a.example/x","keys":{"p256dh":"AA","auth":"AA"}}'}
+    ]
     answer = agent.post("/agent/v1/register", {"app": "mdmAgent", "agentVersion": "0", "targets": targets})
     assert answer.status_code == 400
     assert "auth secret" in answer.text

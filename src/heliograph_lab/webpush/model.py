@@ -5,7 +5,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from jwt.utils import base64url_decode, base64url_encode
 
-MOST_BYTES = 4096  # RFC 8030, 7.2: what every service has to take
+MOST_BYTES = 4096  # RFC 8030: what every service has to take
 LONGEST_LIFE = 28 * 86_400
 URGENCIES = ("very-low", "low", "normal", "high")
 

@@ -115,7 +115,7 @@ class WebPush(OneWay):
         return Rejected("the push service will not take this push", evidence=evidence)
 
     async def withdraw(self, reference: str) -> WithdrawAnswer:
-        """DELETE the message, where the service has named it (RFC 8030, 6.2 leaves it to the service)."""
+        """DELETE the message, where the service has named it. Not every service does it."""
         if origin_of(reference) is None:
             return CannotWithdraw("this push service gives a push no name to take it back by")
         headers = {"Authorization": self._vapid.authorization(reference)}
