@@ -6,7 +6,7 @@ from typing import Any, Literal, NamedTuple
 import msgspec
 from h2.errors import ErrorCodes
 
-SERVICES = ("amapi", "pushy", "pubsub", "apns", "fcm", "wns")
+SERVICES = ("amapi", "pushy", "pubsub", "apns", "fcm", "wns", "webpush")
 OVER_HTTP2 = ("apns", "fcm")
 ERROR_CODES = {code.name: int(code) for code in ErrorCodes}  # RFC 9113, 7
 

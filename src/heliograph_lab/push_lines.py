@@ -17,6 +17,8 @@ from heliograph_lab.fcm import Message as FcmMessage
 from heliograph_lab.fleet import DeviceSpec
 from heliograph_lab.pushy import Push as PushyPush
 from heliograph_lab.pushy import PushyEmulator
+from heliograph_lab.webpush import Delivery as WebPushDelivery
+from heliograph_lab.webpush import WebPushEmulator
 from heliograph_protocol.messages import PushOffer, Target
 
 _log = logging.getLogger(__name__)
@@ -127,6 +129,28 @@ class _Fcm:
         await self._fcm.disconnect(token)
 
 
+class _WebPush:
+    def __init__(self, webpush: WebPushEmulator, clock: LabClock) -> None:
+        self._webpush, self._clock = webpush, clock
+
+    async def address(self, spec: DeviceSpec, app: str) -> Target | None:
+        if spec.webpush is None:
+            return None
+        token = await self._webpush.subscribe(f"{spec.device_id}/{app}", spec.webpush.vapid_key)
+        return Target(provider="webpush", token=token)
+
+    async def connect(self, token: str, take: Take) -> None:
+        async def deliver(push: WebPushDelivery) -> None:
+            offer = offer_of(push.payload, push.expiration, self._clock.now().timestamp())
+            if offer is not None:
+                await take(offer)
+
+        await self._webpush.connect(token, deliver)
+
+    async def disconnect(self, token: str) -> None:
+        await self._webpush.disconnect(token)
+
+
 def _decoded(text: str | None) -> Any:
     try:
         return msgspec.json.decode(text or "")
@@ -134,6 +158,13 @@ def _decoded(text: str | None) -> Any:
         return None
 
 
-def push_lines(clock: LabClock, pushy: PushyEmulator, apns: ApnsEmulator, fcm: FcmEmulator) -> dict[str, PushLine]:
+def push_lines(
+    clock: LabClock, pushy: PushyEmulator, apns: ApnsEmulator, fcm: FcmEmulator, webpush: WebPushEmulator
+) -> dict[str, PushLine]:
     """The services of this lab, by the names that devices give them."""
-    return {"pushy": _Pushy(pushy, clock), "apns": _Apns(apns, clock), "fcm": _Fcm(fcm, clock)}
+    return {
+        "pushy": _Pushy(pushy, clock),
+        "apns": _Apns(apns, clock),
+        "fcm": _Fcm(fcm, clock),
+        "webpush": _WebPush(webpush, clock),
+    }

@@ -8,6 +8,7 @@ import pytest
 
 from heliograph.channels.google_auth import TOKEN_ADDRESSES
 from tests.channels.google import account_file
+from tests.providers.test_webpush import VAPID
 from tests.support.client import Api, data_of, fields_of
 from tests.support.demo import Demo
 
@@ -47,6 +48,17 @@ def test_a_key_names_no_address_of_its_own(tenant: Api, credentials: str) -> Non
     assert fields_of(tenant.post("setup/enterprise.connect", {"credentials": elsewhere})) == ["credentials.token_uri"]
     config = {"apiKey": "a1", "baseUrl": ELSEWHERE}
     assert fields_of(tenant.post("setup/provider.add", {"provider": "pushy", "config": config})) == ["config.baseUrl"]
+
+
+def test_a_key_opens_no_private_push_server(demo: Demo, tenant: Api) -> None:
+    said = {"vapidPrivateKey": VAPID, "subject": "mailto:a@b.example"}
+    for allowed in (ELSEWHERE, [ELSEWHERE], ["https://push.example", ELSEWHERE], f"https://push.example, {ELSEWHERE}"):
+        body = {"provider": "webpush", "config": {**said, "allowedOrigins": allowed}}
+        assert set(fields_of(tenant.post("setup/provider.add", body))) == {"config.allowedOrigins"}
+    trusted = demo.key("*", "operator.addresses", organization=tenant)
+    config = {**said, "allowedOrigins": ["https://push.example", ELSEWHERE]}
+    assert trusted.setup("provider.add", provider="webpush", config=config)["provider"] == "webpush"
+    assert tenant.setup("provider.add", provider="webpush", config=said)["provider"] == "webpush"
 
 
 def test_the_usual_addresses_may_be_named(tenant: Api, credentials: str) -> None:

@@ -5,16 +5,21 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+import http_ece  # type: ignore[import-untyped]
+import msgspec
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
+from jwt.utils import base64url_decode
 
 from heliograph_lab.apns import ApnsEmulator
 from heliograph_lab.devices import Devices
 from heliograph_lab.fcm import FcmEmulator
-from heliograph_lab.fleet import DeviceSpec, Fleet, PushySpec
+from heliograph_lab.fleet import DeviceSpec, Fleet, PushySpec, WebPushSpec
 from heliograph_lab.http2 import Authority
 from heliograph_lab.kernel import Kernel
 from heliograph_lab.push_lines import push_lines
 from heliograph_lab.pushy import PushyEmulator
+from heliograph_lab.webpush import WebPushEmulator
 from heliograph_protocol.messages import ClaimedCommand, PushOffer
 from tests.lab.agent_server import AgentServer, agent_server
 from tests.lab.serving import client_of, until
@@ -33,7 +38,8 @@ class Lab:
         authority = Authority(state_dir)
         self.apns = ApnsEmulator(self.kernel, authority)
         self.fcm = FcmEmulator(self.kernel, authority)
-        lines = push_lines(self.kernel.clock, self.pushy, self.apns, self.fcm)
+        self.webpush = WebPushEmulator(self.kernel)
+        lines = push_lines(self.kernel.clock, self.pushy, self.apns, self.fcm, self.webpush)
         self.devices = Devices(self.kernel, self.fleet, lines)
 
     async def patch(self, device_id: str, **patch: Any) -> None:
@@ -54,6 +60,7 @@ async def running(state_dir: Path) -> AsyncIterator[Lab]:
     finally:
         await lab.devices.stop()
         await lab.pushy.stop()
+        await lab.webpush.stop()
         lab.kernel.close()
 
 
@@ -185,6 +192,33 @@ async def test_pushy_wakes_and_the_command_is_claimed_over_http(server: AgentSer
         await lab.patch("d1", online=True)
         await until(lambda: server.rungs("c1")[-1:] == ["succeeded"] and server.acknowledged == ["p1"])
         assert ("received", "p1") in {(i.event, i.push_id) for i in lab.kernel.journal.items("d1")}
+        assert server.lines == set()
+        assert server.registered[AGENT].targets == [target]
+
+
+async def test_web_push_wakes_and_the_command_is_claimed_over_http(server: AgentServer, lab: Lab) -> None:
+    async with client_of(lab.webpush.app) as api:
+        lab.webpush.url = str(api.base_url).rstrip("/")
+        await lab.fleet.put_all([spec(server, provider="webpush", webpush=WebPushSpec())])
+        await until(lambda: AGENT in server.registered)
+        (target,) = server.registered[AGENT].targets
+        assert target.provider == "webpush"
+        await lab.patch("d1", online=False)
+        server.commands[AGENT] = [command()]
+        for text in (b'{"message":"hello"}', b'{"id":"p1","kind":"wake","expiresInMs":1,"commandId":"c1"}'):
+            subscription = msgspec.json.decode(target.token)
+            body = http_ece.encrypt(
+                text,
+                private_key=ec.generate_private_key(ec.SECP256R1()),
+                dh=base64url_decode(subscription["keys"]["p256dh"]),
+                auth_secret=base64url_decode(subscription["keys"]["auth"]),
+            )
+            headers = {"TTL": "60", "Content-Encoding": "aes128gcm"}
+            sent = await api.post(subscription["endpoint"], content=body, headers=headers)
+            assert sent.status_code == 201
+        assert lab.events("d1") == []
+        await lab.patch("d1", online=True)
+        await until(lambda: server.rungs("c1")[-1:] == ["succeeded"] and server.acknowledged == ["p1"])
         assert server.lines == set()
         assert server.registered[AGENT].targets == [target]
 

@@ -97,6 +97,8 @@ async def test_ends_cleanly(lab: Process, number: signal.Signals) -> None:
             _, writer = await asyncio.open_connection("127.0.0.1", port, ssl=trusted)
             writer.close()
             assert (await client.get(f"{ready['controlUrl']}/connections/{service}")).json()["connections"] == 1
+        assert (await client.post(f"{ready['webpushUrl']}/push/x")).status_code == 404
+        assert (await client.get(f"{ready['controlUrl']}/webpush/subscriptions")).json() == {"items": []}
         (recorded,) = (await client.get(f"{ready['controlUrl']}/requests?service=pubsub")).json()["items"]
         assert recorded["path"] == "/v1/projects/p1/topics"
         (recorded,) = (await client.get(f"{ready['controlUrl']}/requests?service=amapi")).json()["items"]

@@ -148,7 +148,7 @@ AOS_DEVICE = closed(
 PUSH_SENT = closed(
     {
         "id": _ID,
-        "provider": {"enum": ["builtin", "pushy"]},
+        "provider": {"enum": ["builtin", "pushy", "webpush"]},
         "status": {"const": "queued"},
         "createdAt": _TIME,
         "expiresAt": _TIME,

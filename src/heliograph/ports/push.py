@@ -199,7 +199,8 @@ class ProviderPlugin:
 
     `tells_delivery`: `status` can say what still waits. `per_minute`: requests that the service gives an account
     (0 = no limit known); a setting `requestsPerMinute` overrides it. `expires_at(config)`: when credentials end
-    (microseconds). `addresses`: the settings that say where credentials are sent to, each with its usual value.
+    (microseconds). `addresses`: the settings that say where credentials are sent to, each with its usual value;
+    one that is a list holds several.
     """
 
     kind: str

@@ -1,0 +1,234 @@
+"""Web Push (RFC 8030, 8291, 8292): browsers, and UnifiedPush on Android without Google, which speaks the same.
+
+The address of a device is a subscription, with an endpoint of the device's own choice; `heliograph.guard` says where a
+request may go. What a push says is encrypted for the device; the service sees its size, life, urgency and topic.
+
+The topic is the push's own id, so that a repeated attempt takes the place of its first. It is none that wakes share: a
+wake that lives shorter, or is withdrawn, would take an older one away that somebody still needs.
+"""
+
+import re
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import urljoin
+
+import msgspec
+from jwt.utils import base64url_encode
+
+from heliograph.domain.devices import PushTarget
+from heliograph.domain.fields import Fields
+from heliograph.guard import Guard, origin_of, url_fault
+from heliograph.outbound import NotSent, Outbound, Reply
+from heliograph.ports.clock import Clock
+from heliograph.ports.push import (
+    Accepted,
+    CannotWithdraw,
+    Misconfigured,
+    Outcome,
+    ProbeAnswer,
+    ProviderPlugin,
+    PushMessage,
+    Rejected,
+    RetryLater,
+    Route,
+    Tools,
+    Unavailable,
+    WithdrawAnswer,
+    Withdrawn,
+    Works,
+)
+from heliograph.providers import OneWay, encoded_size, offer_of, whole_number
+from heliograph.providers.webpush.subscription import encrypt, read_subscription
+from heliograph.providers.webpush.vapid import Vapid, private_key_of
+
+MAX_TEXT_BYTES = 3993  # RFC 8291, 4: a record of 4,096 bytes, less its header, delimiter and tag
+MAX_REFERENCE = 256  # a command's `pushId` is no longer; Mozilla's have about 250
+MAX_LIFE_S = 28 * 24 * 3600
+_SECOND = 1_000_000
+_URGENCY = {"wake": "high"}  # RFC 8030, 5.3: also on a low battery
+_TOPIC = r"[A-Za-z0-9_-]{1,32}"  # RFC 8030, 5.4
+_KEY_REFUSED = "the push service does not accept the account's VAPID key"
+
+
+class WebPush(OneWay):
+    """One VAPID key, at whatever services the devices have subscribed with. Implements `ports.push.PushProvider`."""
+
+    def __init__(self, vapid: Vapid, guard: Guard, clock: Clock, *, timeout_s: float = 10.0) -> None:
+        self._vapid, self._clock, self._timeout_s = vapid, clock, timeout_s
+        self._http = Outbound("", transport=guard.transport())
+        self._key_works = False
+
+    async def send(self, message: PushMessage, target: PushTarget) -> Outcome:
+        """POST to the endpoint."""
+        subscription = read_subscription(target.token)
+        if isinstance(subscription, str):
+            return Rejected(f"the address {subscription}", token_gone=True)
+        text, life_s = msgspec.json.encode(offer_of(message)), min(max(1, message.life_s), MAX_LIFE_S)
+        if len(text) > MAX_TEXT_BYTES:
+            return Rejected("the push is too large")
+        headers = {
+            "Authorization": self._vapid.authorization(subscription.endpoint),
+            "Content-Encoding": "aes128gcm",
+            "Content-Type": "application/octet-stream",
+            "TTL": str(life_s),
+            "Urgency": _URGENCY.get(message.kind, "normal"),
+        }
+        if re.fullmatch(_TOPIC, message.id):
+            headers["Topic"] = message.id
+        body = encrypt(text, subscription)
+        reply = await self._http.exchange(
+            "POST", subscription.endpoint, headers=headers, content=body, deadline_s=self._timeout_s
+        )
+        if isinstance(reply, NotSent) and reply.forbidden:
+            return Rejected(f"nothing may be sent to this endpoint: {reply.reason}", token_gone=True)
+        if not isinstance(reply, Reply):
+            return RetryLater(reply.reason, uncertain=not isinstance(reply, NotSent))
+        if 200 <= reply.status < 300:
+            return self._accepted(reply, subscription.endpoint, message.id, life_s)
+        return self._refused(reply)
+
+    def _accepted(self, reply: Reply, endpoint: str, push_id: str, life_s: int) -> Accepted:
+        self._key_works = True
+        said = reply.headers.get("ttl", "").strip()
+        kept_s = min(int(said), life_s) if re.fullmatch(r"[0-9]{1,10}", said) else None
+        expires_at = None if kept_s is None else self._clock.now() + kept_s * _SECOND
+        message_url = _message_url(reply.headers.get("location", ""), endpoint)
+        return Accepted(message_url or push_id, expires_at, {"status": reply.status})
+
+    def _refused(self, reply: Reply) -> Outcome:
+        status, evidence = reply.status, _evidence(reply)
+        match status:
+            case 404 | 410:
+                return Rejected("the push service knows no such subscription", token_gone=True, evidence=evidence)
+            case 401 | 403 if self._key_works:
+                # The key is good; this subscription was made for another, or its service is a strange one. A single
+                # device must not bring the account to a halt.
+                return Rejected(f"{_KEY_REFUSED} for this subscription", token_gone=True, evidence=evidence)
+            case 401 | 403:
+                return Misconfigured(_KEY_REFUSED, evidence)
+            case 413:
+                return Rejected("the push is too large for this push service", evidence=evidence)
+            case 408 | 425 | 429 | 503 | 507:
+                return RetryLater("the push service cannot take it now", reply.after_s, evidence=evidence)
+            case _ if status >= 500:
+                return RetryLater("the push service failed", reply.after_s, uncertain=True, evidence=evidence)
+        return Rejected("the push service will not take this push", evidence=evidence)
+
+    async def withdraw(self, reference: str) -> WithdrawAnswer:
+        """DELETE the message, where the service has named it. Not every service does it."""
+        if origin_of(reference) is None:
+            return CannotWithdraw("this push service gives a push no name to take it back by")
+        headers = {"Authorization": self._vapid.authorization(reference)}
+        reply = await self._http.exchange("DELETE", reference, headers=headers, deadline_s=self._timeout_s)
+        if isinstance(reply, NotSent) and reply.forbidden:
+            return CannotWithdraw(reply.reason)
+        if not isinstance(reply, Reply):
+            return Unavailable(reply.reason)
+        if 200 <= reply.status < 300:
+            return Withdrawn()
+        if reply.status in (404, 410):
+            return CannotWithdraw("the push service knows no such push: it expired, was delivered, or was withdrawn")
+        if reply.status in (408, 425, 429) or (reply.status >= 500 and reply.status != 501):
+            return Unavailable("the push service cannot do it now", reply.after_s)
+        return CannotWithdraw("this push service takes no push back")
+
+    async def probe(self) -> ProbeAnswer:
+        """Nobody to ask: the devices name the services. Says which key their apps subscribe with."""
+        return Works(f"the key is in order; apps subscribe with applicationServerKey {self._vapid.public_key}")
+
+    async def close(self) -> None:
+        """Let go of connections."""
+        await self._http.close()
+
+
+def _message_url(location: str, endpoint: str) -> str | None:
+    """The push's own URL; None where what the service names is elsewhere, or the subscription itself, or too long."""
+    try:
+        url = urljoin(endpoint, location.strip())
+    except ValueError:
+        return None
+    path = endpoint.partition("?")[0]
+    same = url_fault(url, MAX_REFERENCE) is None and origin_of(url) == origin_of(endpoint)
+    return url if location and same and url.partition("?")[0].rstrip("/") != path.rstrip("/") else None
+
+
+def _evidence(reply: Reply) -> dict[str, Any]:
+    """Status, and the service's own code: Mozilla's `errno`, Apple's `reason`. Nothing that may repeat a secret."""
+    evidence: dict[str, Any] = {"status": reply.status}
+    answer = reply.json() or {}
+    errno, reason = answer.get("errno"), answer.get("reason")
+    if isinstance(errno, int) and 0 <= errno < 10_000:
+        evidence["errno"] = errno
+    if isinstance(reason, str) and re.fullmatch(r"[A-Za-z]{1,40}", reason):
+        evidence["reason"] = reason
+    return evidence
+
+
+def _read_config(fields: Fields) -> dict[str, Any]:
+    fields.only(("vapidPrivateKey", "subject", "allowedOrigins", "requestsPerMinute"))
+    private_key = fields.text("vapidPrivateKey", required=True, max_length=2048)
+    meaning = "must be a mailto: or https: address, at which push services reach you"
+    subject = fields.text("subject", required=True, pattern=r"mailto:[^\s@]+@[^\s@]+|https://[^\s@]+", meaning=meaning)
+    allowed = _origins(fields)
+    per_minute = whole_number(fields, "requestsPerMinute", 0, 1_000_000)
+    if private_key is not None:
+        try:
+            number = private_key_of(private_key).private_numbers().private_value
+            private_key = base64url_encode(number.to_bytes(32)).decode()
+        except ValueError:
+            fields.wrong("vapidPrivateKey", "must be a private key of P-256: PEM, or its 32 bytes as base64url")
+    fields.raise_if_wrong()
+    return {
+        "vapidPrivateKey": private_key,
+        "subject": subject,
+        "allowedOrigins": allowed,
+        "requestsPerMinute": per_minute,
+    }
+
+
+def _origins(fields: Fields) -> list[str]:
+    """The origins as a list, also where they come as text from a command line."""
+    text = fields.raw.get("allowedOrigins")
+    if isinstance(text, str):
+        fields = Fields({"allowedOrigins": [url.strip() for url in text.split(",")]}, fields.path, fields.errors)
+    said = fields.texts("allowedOrigins")
+    if not all(url_fault(url) is None and re.fullmatch(r"https?://[^/?]+/?", url) for url in said):
+        fields.wrong("allowedOrigins", "must be origins, such as http://push.example:8080")
+    return said
+
+
+def _build(config: Mapping[str, Any], tools: Tools) -> WebPush:
+    vapid = Vapid(config["vapidPrivateKey"], config["subject"], tools.clock)
+    return WebPush(vapid, Guard(config["allowedOrigins"]), tools.clock)
+
+
+def _check(message: PushMessage) -> str | None:
+    size = encoded_size(offer_of(message))
+    if size is None:
+        return "cannot be written as JSON"
+    return f"is too large for Web Push: {size} bytes, at most {MAX_TEXT_BYTES}" if size > MAX_TEXT_BYTES else None
+
+
+def _check_token(kind: str, token: str) -> str | None:
+    del kind
+    said = read_subscription(token)
+    return f"holds an address that {said}" if isinstance(said, str) else None
+
+
+PLUGIN = ProviderPlugin(
+    kind="webpush",
+    read_config=_read_config,
+    build=_build,
+    check=_check,
+    max_life_s=MAX_LIFE_S,
+    route=Route.RELAY,
+    tokens={"subscription": r"(?s)\{.{1,4000}\}"},
+    check_token=_check_token,
+    addresses={"allowedOrigins": ""},
+    config_help={
+        "vapidPrivateKey": "Private key of P-256 that names you to push services: PEM, or 32 bytes as base64url",
+        "subject": "Where push services reach you: mailto: or https:",
+        "allowedOrigins": "Push servers of your own that are at no public address or without https, such as http://push.example:8080",
+        "requestsPerMinute": "Limit of your own (default 0 = none)",
+    },
+)
