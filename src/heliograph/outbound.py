@@ -12,7 +12,7 @@ import asyncio
 import logging
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from functools import cache
@@ -54,7 +54,8 @@ logging.getLogger("httpx2").addFilter(_quiet)
 class Reply:
     """An HTTP answer. `body` is empty where it could not be read as a whole, `too_long` where there was too much of it.
 
-    `at_s`: when the service says that it is, in seconds since the epoch (its Date header, to the second).
+    `at_s`: when the service says that it is, in seconds since the epoch (its Date header, to the second). `headers`: by
+    name in lower case, no part of what makes two answers equal.
     """
 
     status: int
@@ -62,6 +63,7 @@ class Reply:
     after_s: float | None = None
     at_s: float | None = None
     too_long: bool = False
+    headers: Mapping[str, str] = field(default_factory=dict, compare=False, repr=False)
 
     def json(self) -> dict[str, Any] | None:
         """The body as a JSON object; None where it is anything else."""
@@ -137,6 +139,7 @@ class _Progress:
         self.status: int | None = None
         self.after_s: float | None = None
         self.at_s: float | None = None
+        self.headers: dict[str, str] = {}
 
     async def trace(self, event: str, _: Mapping[str, Any]) -> None:
         """httpcore2's trace extension: the events are named `http11.send_request_headers.started` and so on."""
@@ -147,10 +150,11 @@ class _Progress:
         self.status = response.status_code
         self.after_s = retry_after_s(response.headers.get("retry-after"), datetime.now(UTC))
         self.at_s = _date_s(response.headers.get("date"))
+        self.headers = {name.lower(): value for name, value in response.headers.items()}
 
     def reply(self) -> Reply | None:
         """The answer as far as it came: without a body."""
-        return None if self.status is None else Reply(self.status, b"", self.after_s, self.at_s)
+        return None if self.status is None else Reply(self.status, b"", self.after_s, self.at_s, headers=self.headers)
 
 
 class Outbound:
@@ -185,8 +189,12 @@ class Outbound:
         headers: Mapping[str, str] | None = None,
         json: Any = None,
         form: Mapping[str, str] | None = None,
+        content: bytes | None = None,
     ) -> Exchange:
-        """One request, ended after `deadline_s` seconds at the latest. Raises nothing but cancellation."""
+        """One request, ended after `deadline_s` seconds at the latest. Raises nothing but cancellation.
+
+        One of `json`, `form` and `content` is its body; the last is sent as it is, its type is among the `headers`.
+        """
         if self._closing:
             return NotSent("the client was closed")
         if deadline_s <= 0:
@@ -198,7 +206,7 @@ class Outbound:
                 self._base_url + path,
                 params=params,
                 headers=dict(headers or {}) | ({} if json is None else {"Content-Type": "application/json"}),
-                content=None if json is None else msgspec.json.encode(json),
+                content=content if json is None else msgspec.json.encode(json),
                 data=form,
                 extensions={"trace": progress.trace},
             )
@@ -222,16 +230,16 @@ class Outbound:
             self._busy -= 1
             await self._close_if_idle()
 
-    async def _send(self, request: httpx2.Request, progress: _Progress) -> Reply:
+    async def _send(self, request: httpx2.Request, p: _Progress) -> Reply:
         response = await self._client.send(request, stream=True)
         try:
-            progress.answered(response)
+            p.answered(response)
             body = bytearray()
             async for chunk in response.aiter_raw():
                 body += chunk
                 if len(body) > self._max_body_bytes:
-                    return Reply(response.status_code, b"", progress.after_s, progress.at_s, too_long=True)
-            return Reply(response.status_code, bytes(body), progress.after_s, progress.at_s)
+                    return Reply(response.status_code, b"", p.after_s, p.at_s, too_long=True, headers=p.headers)
+            return Reply(response.status_code, bytes(body), p.after_s, p.at_s, headers=p.headers)
         finally:
             await response.aclose()
 
