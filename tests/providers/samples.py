@@ -32,7 +32,8 @@ class Contract:
     `config`: settings as an operator writes them, leading to the server at `url`. `secrets`: whatever of it, or of
     `token`, must never be shown. `is_remote`: it speaks to a server. `wrong`: settings that must be refused.
     `bad_tokens`: what is no address of one device of `token_kind` (empty = the usual kind).
-    `probes_nobody`: no service can be asked whether the account works.
+    `probes_nobody`: no service can be asked whether the account works. `grants`: what the server answers to requests
+    for an access token, by path; whatever is tested with them is tested without them as well.
     """
 
     config: dict[str, Any]
@@ -43,6 +44,7 @@ class Contract:
     bad_tokens: list[str] = field(default_factory=list)
     token_kind: str = ""
     probes_nobody: bool = False
+    grants: dict[str, bytes] = field(default_factory=dict)
 
 
 def target(kind: str, token: str) -> PushTarget:
