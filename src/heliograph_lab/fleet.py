@@ -49,6 +49,12 @@ class FcmSpec(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     project: str
 
 
+class WnsSpec(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """The app at WNS that the device's agents have channels of, named by its package SID or client id."""
+
+    app: str
+
+
 class Outcome(
     msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, rename="camel", forbid_unknown_fields=True
 ):
@@ -77,6 +83,7 @@ class DeviceSpec(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     pushy: PushySpec | None = None
     apns: ApnsSpec | None = None
     fcm: FcmSpec | None = None
+    wns: WnsSpec | None = None
 
 
 class DeviceState(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
@@ -215,6 +222,8 @@ def _check(specs: list[DeviceSpec]) -> None:
         seen.add(spec.device_id)
         if spec.provider == "pushy" and spec.pushy is None:
             raise FleetError(f"device {spec.device_id}: provider pushy needs pushy.apiKey")
+        if spec.provider == "wns" and spec.wns is None:
+            raise FleetError(f"device {spec.device_id}: provider wns needs wns.app")
         if spec.amapi is not None and spec.amapi.name in names:
             raise FleetError(f"device {spec.device_id}: amapi.name {spec.amapi.name!r} is taken")
         if spec.amapi is not None:

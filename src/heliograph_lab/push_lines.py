@@ -17,6 +17,8 @@ from heliograph_lab.fcm import Message as FcmMessage
 from heliograph_lab.fleet import DeviceSpec
 from heliograph_lab.pushy import Push as PushyPush
 from heliograph_lab.pushy import PushyEmulator
+from heliograph_lab.wns import Notification as WnsNotification
+from heliograph_lab.wns import WnsEmulator
 from heliograph_protocol.messages import PushOffer, Target
 
 _log = logging.getLogger(__name__)
@@ -134,6 +136,30 @@ def _decoded(text: str | None) -> Any:
         return None
 
 
-def push_lines(clock: LabClock, pushy: PushyEmulator, apns: ApnsEmulator, fcm: FcmEmulator) -> dict[str, PushLine]:
+class _Wns:
+    def __init__(self, wns: WnsEmulator, clock: LabClock) -> None:
+        self._wns, self._clock = wns, clock
+
+    async def address(self, spec: DeviceSpec, app: str) -> Target | None:
+        if spec.wns is None:
+            return None
+        uri = await self._wns.register(spec.wns.app, f"{spec.device_id}/{app}")
+        return Target(provider="wns", token=uri)
+
+    async def connect(self, token: str, take: Take) -> None:
+        async def deliver(push: WnsNotification) -> None:
+            offer = offer_of(push.payload, push.expiration, self._clock.now().timestamp())
+            if offer is not None:
+                await take(offer)
+
+        await self._wns.connect(token, deliver)
+
+    async def disconnect(self, token: str) -> None:
+        await self._wns.disconnect(token)
+
+
+def push_lines(
+    clock: LabClock, pushy: PushyEmulator, apns: ApnsEmulator, fcm: FcmEmulator, wns: WnsEmulator
+) -> dict[str, PushLine]:
     """The services of this lab, by the names that devices give them."""
-    return {"pushy": _Pushy(pushy, clock), "apns": _Apns(apns, clock), "fcm": _Fcm(fcm, clock)}
+    return {"pushy": _Pushy(pushy, clock), "apns": _Apns(apns, clock), "fcm": _Fcm(fcm, clock), "wns": _Wns(wns, clock)}

@@ -1,4 +1,4 @@
-"""One process with everything: control API, AMAPI, Pushy, Pub/Sub, APNs, FCM and the simulated devices."""
+"""One process with everything: control API, AMAPI, Pushy, Pub/Sub, APNs, FCM, WNS and the simulated devices."""
 
 import argparse
 import asyncio
@@ -34,8 +34,10 @@ from heliograph_lab.pushy import PushyEmulator
 from heliograph_lab.service import ASGIApp
 from heliograph_lab.transport import Listener, ListenError, LoopbackNames, quiet_end, require_loopback
 from heliograph_lab.web import Reply, Request
+from heliograph_lab.wns import WnsEmulator
+from heliograph_lab.wns.control import WnsControl
 
-_SERVICES = ("control", "amapi", "pushy", "pubsub", "apns", "fcm")
+_SERVICES = ("control", "amapi", "pushy", "pubsub", "apns", "fcm", "wns")
 _IN_USE = 6  # as `heliograph --help` has it
 _HANDOVER = 2.0  # seconds that a lab whose parent was killed may take to let go of the directory
 
@@ -52,6 +54,7 @@ class LabOptions:
     pubsub_port: int = 0
     apns_port: int = 0
     fcm_port: int = 0
+    wns_port: int = 0
     ready_file: Path | None = None
     with_parent: int | None = None
     announce: bool = False
@@ -72,7 +75,8 @@ class Lab:
         self.authority = Authority(options.state_dir)
         self.apns = ApnsEmulator(self.kernel, self.authority)
         self.fcm = FcmEmulator(self.kernel, self.authority)
-        lines = push_lines(self.kernel.clock, self.pushy, self.apns, self.fcm)
+        self.wns = WnsEmulator(self.kernel)
+        lines = push_lines(self.kernel.clock, self.pushy, self.apns, self.fcm, self.wns)
         self.devices = Devices(self.kernel, self.fleet, lines)
         self.urls: dict[str, str] = {}
         self._listeners: list[Listener] = []
@@ -92,12 +96,14 @@ class Lab:
         NotificationControl(self.pubsub, self.publisher, self.amapi).add_to(control)
         ApnsControl(self.apns, self.authority).add_to(control)
         FcmControl(self.fcm).add_to(control)
+        WnsControl(self.wns).add_to(control)
         ConnectionControl({"apns": self.apns.server, "fcm": self.fcm.server}).add_to(control)
         apps: dict[str, ASGIApp] = {
             "control": LoopbackNames(control),
             "amapi": self.amapi.app,
             "pushy": self.pushy.app,
             "pubsub": self.pubsub.app,
+            "wns": self.wns.app,
         }
         await self.pushy.start()
         await self.pubsub.start()
@@ -112,6 +118,7 @@ class Lab:
             await server.start(sockets[service])
             self.urls[f"{service}Url"] = server.url
         self.urls["caPath"] = str(self.authority.ca_path.absolute())
+        self.wns.base_url = self.urls["wnsUrl"]
         await self.devices.start()
 
     async def _addresses(self, _request: Request) -> Reply:
@@ -123,6 +130,7 @@ class Lab:
         await self.devices.stop()
         await self.apns.stop()
         await self.fcm.stop()
+        await self.wns.stop()
         await self.amapi.stop()
         await self.publisher.stop()
         await self.pubsub.stop()
@@ -160,6 +168,7 @@ def announce(urls: dict[str, str]) -> None:
         "APNs": "apnsUrl",
         "FCM": "fcmUrl",
         "their CA certificate": "caPath",
+        "WNS": "wnsUrl",
         "control API": "controlUrl",
     }
     lines = [f"  {name:24}{urls[key]}" for name, key in named.items()]

@@ -59,7 +59,7 @@ class Router:
         """Serve one request."""
         if scope["type"] != "http":
             raise RuntimeError(f"the lab speaks HTTP only, not {scope['type']}")
-        reply = await self._answer(scope, await _body(receive))
+        reply = await self._answer(scope, await body_of(receive))
         content = msgspec.json.encode(reply.content)
         headers = [("content-type", JSON), ("content-length", str(len(content))), *reply.headers]
         raw = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers]
@@ -82,7 +82,8 @@ class Router:
         return self._no_route(request, path_exists)
 
 
-async def _body(receive: Receive) -> bytes:
+async def body_of(receive: Receive) -> bytes:
+    """The whole body of a request; what came of it, if the client went away."""
     parts: list[bytes] = []
     while True:
         message = await receive()

@@ -15,6 +15,7 @@ from heliograph_lab.http2 import Authority
 from heliograph_lab.kernel import Kernel
 from heliograph_lab.push_lines import push_lines
 from heliograph_lab.pushy import PushyEmulator
+from heliograph_lab.wns import WnsEmulator
 from heliograph_protocol.messages import ClaimedCommand, PushOffer
 from tests.lab.agent_server import AgentServer, agent_server
 from tests.lab.serving import client_of, until
@@ -33,7 +34,7 @@ class Lab:
         authority = Authority(state_dir)
         self.apns = ApnsEmulator(self.kernel, authority)
         self.fcm = FcmEmulator(self.kernel, authority)
-        lines = push_lines(self.kernel.clock, self.pushy, self.apns, self.fcm)
+        lines = push_lines(self.kernel.clock, self.pushy, self.apns, self.fcm, WnsEmulator(self.kernel))
         self.devices = Devices(self.kernel, self.fleet, lines)
 
     async def patch(self, device_id: str, **patch: Any) -> None:
