@@ -32,6 +32,7 @@ from heliograph_lab.apns.settings import ApnsSettings
 from heliograph_lab.fcm.settings import FcmSettings
 from heliograph_lab.pubsub import PublisherSettings
 from heliograph_lab.settings import described
+from heliograph_lab.wns.settings import WnsSettings
 
 DOCS = Path(__file__).parents[1] / "docs"
 PANEL = "Where it goes"
@@ -192,6 +193,7 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "pubsub-settings": lambda: lab_settings(PublisherSettings),
     "apns-settings": lambda: lab_settings(ApnsSettings),
     "fcm-settings": lambda: lab_settings(FcmSettings),
+    "wns-settings": lambda: lab_settings(WnsSettings),
     "exit-codes": exit_codes,
     "command-line": command_line,
 }

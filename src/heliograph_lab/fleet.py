@@ -55,6 +55,12 @@ class WebPushSpec(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     vapid_key: str = ""
 
 
+class WnsSpec(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """The app at WNS that the device's agents have channels of, named by its package SID or client id."""
+
+    app: str
+
+
 class Outcome(
     msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, rename="camel", forbid_unknown_fields=True
 ):
@@ -84,6 +90,7 @@ class DeviceSpec(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     apns: ApnsSpec | None = None
     fcm: FcmSpec | None = None
     webpush: WebPushSpec | None = None
+    wns: WnsSpec | None = None
 
 
 class DeviceState(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
@@ -224,6 +231,8 @@ def _check(specs: list[DeviceSpec]) -> None:
             raise FleetError(f"device {spec.device_id}: provider pushy needs pushy.apiKey")
         if spec.provider == "webpush" and spec.webpush is None:
             raise FleetError(f"device {spec.device_id}: provider webpush needs webpush, which may be {{}}")
+        if spec.provider == "wns" and spec.wns is None:
+            raise FleetError(f"device {spec.device_id}: provider wns needs wns.app")
         if spec.amapi is not None and spec.amapi.name in names:
             raise FleetError(f"device {spec.device_id}: amapi.name {spec.amapi.name!r} is taken")
         if spec.amapi is not None:

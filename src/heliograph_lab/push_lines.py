@@ -19,6 +19,8 @@ from heliograph_lab.pushy import Push as PushyPush
 from heliograph_lab.pushy import PushyEmulator
 from heliograph_lab.webpush import Delivery as WebPushDelivery
 from heliograph_lab.webpush import WebPushEmulator
+from heliograph_lab.wns import Notification as WnsNotification
+from heliograph_lab.wns import WnsEmulator
 from heliograph_protocol.messages import PushOffer, Target
 
 _log = logging.getLogger(__name__)
@@ -158,13 +160,43 @@ def _decoded(text: str | None) -> Any:
         return None
 
 
+class _Wns:
+    def __init__(self, wns: WnsEmulator, clock: LabClock) -> None:
+        self._wns, self._clock = wns, clock
+
+    async def address(self, spec: DeviceSpec, app: str) -> Target | None:
+        if spec.wns is None:
+            return None
+        uri = await self._wns.register(spec.wns.app, f"{spec.device_id}/{app}")
+        return Target(provider="wns", token=uri)
+
+    async def connect(self, token: str, take: Take) -> None:
+        async def deliver(push: WnsNotification) -> None:
+            offer = offer_of(push.payload, push.expiration, self._clock.now().timestamp())
+            if offer is not None:
+                await take(offer)
+
+        await self._wns.connect(token, deliver)
+
+    async def disconnect(self, token: str) -> None:
+        await self._wns.disconnect(token)
+
+
 def push_lines(
-    clock: LabClock, pushy: PushyEmulator, apns: ApnsEmulator, fcm: FcmEmulator, webpush: WebPushEmulator
+    clock: LabClock,
+    *,
+    pushy: PushyEmulator | None = None,
+    apns: ApnsEmulator | None = None,
+    fcm: FcmEmulator | None = None,
+    wns: WnsEmulator | None = None,
+    webpush: WebPushEmulator | None = None,
 ) -> dict[str, PushLine]:
-    """The services of this lab, by the names that devices give them."""
-    return {
-        "pushy": _Pushy(pushy, clock),
-        "apns": _Apns(apns, clock),
-        "fcm": _Fcm(fcm, clock),
-        "webpush": _WebPush(webpush, clock),
+    """The services that there are, by the names that devices give them."""
+    lines: dict[str, PushLine | None] = {
+        "pushy": pushy and _Pushy(pushy, clock),
+        "apns": apns and _Apns(apns, clock),
+        "fcm": fcm and _Fcm(fcm, clock),
+        "wns": wns and _Wns(wns, clock),
+        "webpush": webpush and _WebPush(webpush, clock),
     }
+    return {name: line for name, line in lines.items() if line is not None}

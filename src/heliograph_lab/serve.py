@@ -1,4 +1,4 @@
-"""One process with everything: control API, AMAPI, Pushy, Pub/Sub, APNs, FCM, Web Push and the simulated devices."""
+"""One process with everything: control API, Google, Pushy, APNs, FCM, WNS, Web Push and the simulated devices."""
 
 import argparse
 import asyncio
@@ -36,8 +36,10 @@ from heliograph_lab.transport import Listener, ListenError, LoopbackNames, quiet
 from heliograph_lab.web import Reply, Request
 from heliograph_lab.webpush import WebPushEmulator
 from heliograph_lab.webpush.control import WebPushControl
+from heliograph_lab.wns import WnsEmulator
+from heliograph_lab.wns.control import WnsControl
 
-_SERVICES = ("control", "amapi", "pushy", "pubsub", "apns", "fcm", "webpush")
+_SERVICES = ("control", "amapi", "pushy", "pubsub", "apns", "fcm", "wns", "webpush")
 _IN_USE = 6  # as `heliograph --help` has it
 _HANDOVER = 2.0  # seconds that a lab whose parent was killed may take to let go of the directory
 
@@ -55,6 +57,7 @@ class LabOptions:
     apns_port: int = 0
     fcm_port: int = 0
     webpush_port: int = 0
+    wns_port: int = 0
     ready_file: Path | None = None
     with_parent: int | None = None
     announce: bool = False
@@ -75,8 +78,11 @@ class Lab:
         self.authority = Authority(options.state_dir)
         self.apns = ApnsEmulator(self.kernel, self.authority)
         self.fcm = FcmEmulator(self.kernel, self.authority)
+        self.wns = WnsEmulator(self.kernel)
         self.webpush = WebPushEmulator(self.kernel)
-        lines = push_lines(self.kernel.clock, self.pushy, self.apns, self.fcm, self.webpush)
+        lines = push_lines(
+            self.kernel.clock, pushy=self.pushy, apns=self.apns, fcm=self.fcm, wns=self.wns, webpush=self.webpush
+        )
         self.devices = Devices(self.kernel, self.fleet, lines)
         self.urls: dict[str, str] = {}
         self._listeners: list[Listener] = []
@@ -96,6 +102,7 @@ class Lab:
         NotificationControl(self.pubsub, self.publisher, self.amapi).add_to(control)
         ApnsControl(self.apns, self.authority).add_to(control)
         FcmControl(self.fcm).add_to(control)
+        WnsControl(self.wns).add_to(control)
         ConnectionControl({"apns": self.apns.server, "fcm": self.fcm.server}).add_to(control)
         WebPushControl(self.webpush).add_to(control)
         apps: dict[str, ASGIApp] = {
@@ -104,6 +111,7 @@ class Lab:
             "pushy": self.pushy.app,
             "pubsub": self.pubsub.app,
             "webpush": self.webpush.app,
+            "wns": self.wns.app,
         }
         await self.pushy.start()
         await self.pubsub.start()
@@ -119,6 +127,7 @@ class Lab:
             self.urls[f"{service}Url"] = server.url
         self.urls["caPath"] = str(self.authority.ca_path.absolute())
         self.webpush.url = self.urls["webpushUrl"]
+        self.wns.base_url = self.urls["wnsUrl"]
         await self.devices.start()
 
     async def _addresses(self, _request: Request) -> Reply:
@@ -130,6 +139,7 @@ class Lab:
         await self.devices.stop()
         await self.apns.stop()
         await self.fcm.stop()
+        await self.wns.stop()
         await self.amapi.stop()
         await self.publisher.stop()
         await self.pubsub.stop()
@@ -169,6 +179,7 @@ def announce(urls: dict[str, str]) -> None:
         "FCM": "fcmUrl",
         "Web Push": "webpushUrl",
         "their CA certificate": "caPath",
+        "WNS": "wnsUrl",
         "control API": "controlUrl",
     }
     lines = [f"  {name:24}{urls[key]}" for name, key in named.items()]

@@ -48,6 +48,11 @@ def test_a_key_names_no_address_of_its_own(tenant: Api, credentials: str) -> Non
     assert fields_of(tenant.post("setup/enterprise.connect", {"credentials": elsewhere})) == ["credentials.token_uri"]
     config = {"apiKey": "a1", "baseUrl": ELSEWHERE}
     assert fields_of(tenant.post("setup/provider.add", {"provider": "pushy", "config": config})) == ["config.baseUrl"]
+    app = {"packageSid": "ms-app://s-1-15-2-1", "clientSecret": "s1", "loginUrl": ELSEWHERE}
+    for hosts in ("127.0.0.1:80", ["127.0.0.1:80"]):
+        body = {"provider": "wns", "config": {**app, "channelHosts": hosts}}
+        wrong = fields_of(tenant.post("setup/provider.add", body))
+        assert wrong == ["config.loginUrl", "config.channelHosts"]
 
 
 def test_a_key_opens_no_private_push_server(demo: Demo, tenant: Api) -> None:

@@ -11,11 +11,8 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 from jwt.utils import base64url_decode
 
-from heliograph_lab.apns import ApnsEmulator
 from heliograph_lab.devices import Devices
-from heliograph_lab.fcm import FcmEmulator
 from heliograph_lab.fleet import DeviceSpec, Fleet, PushySpec, WebPushSpec
-from heliograph_lab.http2 import Authority
 from heliograph_lab.kernel import Kernel
 from heliograph_lab.push_lines import push_lines
 from heliograph_lab.pushy import PushyEmulator
@@ -35,11 +32,8 @@ class Lab:
         self.kernel = Kernel(state_dir)
         self.fleet = Fleet(self.kernel)
         self.pushy = PushyEmulator(self.kernel)
-        authority = Authority(state_dir)
-        self.apns = ApnsEmulator(self.kernel, authority)
-        self.fcm = FcmEmulator(self.kernel, authority)
         self.webpush = WebPushEmulator(self.kernel)
-        lines = push_lines(self.kernel.clock, self.pushy, self.apns, self.fcm, self.webpush)
+        lines = push_lines(self.kernel.clock, pushy=self.pushy, webpush=self.webpush)
         self.devices = Devices(self.kernel, self.fleet, lines)
 
     async def patch(self, device_id: str, **patch: Any) -> None:

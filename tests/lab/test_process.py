@@ -99,6 +99,9 @@ async def test_ends_cleanly(lab: Process, number: signal.Signals) -> None:
             assert (await client.get(f"{ready['controlUrl']}/connections/{service}")).json()["connections"] == 1
         assert (await client.post(f"{ready['webpushUrl']}/push/x")).status_code == 404
         assert (await client.get(f"{ready['controlUrl']}/webpush/subscriptions")).json() == {"items": []}
+        assert (await client.post(f"{ready['wnsUrl']}/?token=none")).status_code == 401
+        opened = await client.post(f"{ready['controlUrl']}/wns/channels", json={"app": "some-app"})
+        assert opened.json()["uri"].startswith(f"{ready['wnsUrl']}/?token=")
         (recorded,) = (await client.get(f"{ready['controlUrl']}/requests?service=pubsub")).json()["items"]
         assert recorded["path"] == "/v1/projects/p1/topics"
         (recorded,) = (await client.get(f"{ready['controlUrl']}/requests?service=amapi")).json()["items"]

@@ -35,7 +35,8 @@ class Contract:
     `token`, must never be shown. `is_remote`: it speaks to a server. `wrong`: settings that must be refused.
     `bad_tokens`: what is no address of one device of `token_kind` (empty = the usual kind).
     `probes_nobody`: no service can be asked whether the account works. `speak` has the server speak the provider's
-    protocol, where that is not HTTP, up to where an answer to a push counts.
+    protocol, where that is not HTTP, up to where an answer to a push counts. `grants`: what the server answers to
+    requests for an access token, by path; whatever is tested with them is tested without them as well.
     """
 
     config: dict[str, Any]
@@ -47,6 +48,7 @@ class Contract:
     token_kind: str = ""
     probes_nobody: bool = False
     speak: Callable[[Wire], None] = lambda wire: None
+    grants: dict[str, bytes] = field(default_factory=dict)
 
 
 def target(kind: str, token: str) -> PushTarget:

@@ -46,6 +46,7 @@ def up(
     amapi_port: Annotated[int, typer.Option(help="0 = that of the last start, or any.")] = 0,
     pushy_port: Annotated[int, typer.Option(help="0 = that of the last start, or any.")] = 0,
     pubsub_port: Annotated[int, typer.Option(help="0 = that of the last start, or any.")] = 0,
+    wns_port: Annotated[int, typer.Option(help="0 = that of the last start, or any.")] = 0,
     ready_file: Annotated[Path | None, typer.Option(help="Written, as JSON, once it listens.")] = None,
 ) -> None:
     """Start the emulators without a server, for code of your own. Ctrl-C ends it."""
@@ -59,7 +60,7 @@ def up(
     if not os.access(state, os.W_OK | os.X_OK):
         raise usage(f"--data-dir: {state} cannot be written by you")
     arguments = ["--announce", "--state-dir", str(state), "--ready-file", str(ready_file or state / _READY)]
-    ports = {"control": control_port, "amapi": amapi_port, "pushy": pushy_port, "pubsub": pubsub_port}
+    ports = {"control": control_port, "amapi": amapi_port, "pushy": pushy_port, "pubsub": pubsub_port, "wns": wns_port}
     for name, port in ports.items():
         arguments += [f"--{name}-port", str(port)]
     sys.stdout.flush()

@@ -27,6 +27,7 @@ class Lab:
     amapi_url: str
     pushy_url: str
     pubsub_url: str
+    wns_url: str
     pid: int
     process: asyncio.subprocess.Process
 
@@ -57,8 +58,10 @@ async def run_lab(state_dir: Path) -> AsyncIterator[Lab]:
     reading = asyncio.create_task(_pass_on(process, tail))
     try:
         urls = await _wait_ready(process, ready, tail)
-        control, amapi, pushy, pubsub = (urls[f"{name}Url"] for name in ("control", "amapi", "pushy", "pubsub"))
-        yield Lab(control, amapi, pushy, pubsub, process.pid, process)
+        control, amapi, pushy, pubsub, wns = (
+            urls[f"{name}Url"] for name in ("control", "amapi", "pushy", "pubsub", "wns")
+        )
+        yield Lab(control, amapi, pushy, pubsub, wns, process.pid, process)
     finally:
         await _stop(process)
         await reading
