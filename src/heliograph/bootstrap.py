@@ -26,6 +26,7 @@ from heliograph.app.reconcile import reconcile_forever
 from heliograph.app.services import Limits, Services
 from heliograph.app.sweep import sweep_forever
 from heliograph.channels import AmapiChannels, AmapiSettings
+from heliograph.channels.amapi import BASE_URL
 from heliograph.channels.google_auth import TOKEN_ADDRESSES
 from heliograph.domain.errors import StoreUnavailable
 from heliograph.domain.ids import IdMinter
@@ -195,7 +196,7 @@ def _limits(settings: Settings) -> Limits:
 
 def _tenant_addresses(settings: Settings) -> frozenset[str]:
     named = [address.strip().rstrip("/") for address in settings.tenant_addresses.split(",")]
-    return frozenset([settings.amapi_url.rstrip("/"), *TOKEN_ADDRESSES, *filter(None, named)])
+    return frozenset([BASE_URL, settings.amapi_url.rstrip("/"), *TOKEN_ADDRESSES, *filter(None, named)])
 
 
 @asynccontextmanager

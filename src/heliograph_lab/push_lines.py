@@ -192,11 +192,15 @@ def push_lines(
     webpush: WebPushEmulator | None = None,
 ) -> dict[str, PushLine]:
     """The services that there are, by the names that devices give them."""
-    lines: dict[str, PushLine | None] = {
-        "pushy": pushy and _Pushy(pushy, clock),
-        "apns": apns and _Apns(apns, clock),
-        "fcm": fcm and _Fcm(fcm, clock),
-        "wns": wns and _Wns(wns, clock),
-        "webpush": webpush and _WebPush(webpush, clock),
-    }
-    return {name: line for name, line in lines.items() if line is not None}
+    lines: dict[str, PushLine] = {}
+    if pushy is not None:
+        lines["pushy"] = _Pushy(pushy, clock)
+    if apns is not None:
+        lines["apns"] = _Apns(apns, clock)
+    if fcm is not None:
+        lines["fcm"] = _Fcm(fcm, clock)
+    if wns is not None:
+        lines["wns"] = _Wns(wns, clock)
+    if webpush is not None:
+        lines["webpush"] = _WebPush(webpush, clock)
+    return lines
