@@ -43,7 +43,15 @@ from heliograph.settings import Settings
 from heliograph.store import PostgresStore, SqliteStore, migrate
 from heliograph.store.postgres_hub import PostgresHub
 from heliograph.store.wakeups import Hub
-from heliograph.system import KEY_FILE, AesGcmBox, SystemClock, fingerprint_of, load_secret_key, make_secret_key
+from heliograph.system import (
+    KEY_FILE,
+    AesGcmBox,
+    SystemClock,
+    adopt_next_key,
+    fingerprint_of,
+    load_secret_key,
+    make_secret_key,
+)
 from heliograph_protocol.messages import MAX_MESSAGE_BYTES
 
 log = structlog.get_logger("heliograph")
@@ -156,6 +164,9 @@ def _given_key(settings: Settings) -> bytes | None:
 async def _key_of(store: SqliteStore | PostgresStore, settings: Settings, given: bytes | None) -> bytes:
     """The key that the database's secrets are sealed with; made where nothing was sealed yet. Refuses any other."""
     path = settings.data_dir / KEY_FILE
+    if settings.secret_key is None:
+        adopt_next_key(path, await store.known_fingerprint())
+        given = _given_key(settings)
     if given is None and await store.known_fingerprint() is not None:
         raise StartRefused(
             f"{KEY_FILE} is missing in {settings.data_dir}: put back the file that this database's secrets are "

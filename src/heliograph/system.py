@@ -86,6 +86,22 @@ def make_secret_key(path: Path) -> bytes:
     return decode_key(path.read_text(encoding="ascii", errors="replace"), str(path))
 
 
+def next_key_file(path: Path) -> Path:
+    """Where the next key lies while the key in `path` is being replaced."""
+    return path.with_suffix(".key.next")
+
+
+def adopt_next_key(path: Path, fingerprint: str | None) -> None:
+    """Finish a replacement of the key that was interrupted after the database had the new one (its `fingerprint`)."""
+    following = next_key_file(path)
+    try:
+        key = decode_key(following.read_text(encoding="ascii", errors="replace"), str(following))
+    except (OSError, ValueError):
+        return
+    if fingerprint_of(key).hex() == fingerprint:
+        following.replace(path)
+
+
 def decode_key(text: str, where: str) -> bytes:
     """A key from base64 or hex; raises ValueError that says `where` it came from."""
     text = text.strip()

@@ -236,6 +236,73 @@ class TestLostKey:
         assert (result.code, "canary-short" in result.err) == (2, False)
 
 
+class TestRotatedKey:
+    """The secret key is replaced while the server is down."""
+
+    @pytest.fixture
+    def account(self, cli: Cli, acme: dict[str, Any]) -> str:
+        made = cli.ok("provider", "add", "pushy", "--config", '{"apiKey":"abc123"}', "--name", "ours", *HERE)
+        return str(made["id"])
+
+    def settings(self, cli: Cli, account: str) -> list[str]:
+        """Known only to who can open what is stored."""
+        return list(cli.ok("provider", "get", account, *HERE)["settings"])
+
+    def test_everything_is_sealed_again(self, cli: Cli, account: str) -> None:
+        before, old = self.settings(cli, account), Path("data/secret.key").read_bytes()
+        answer = cli.ok("db", "rotate-key", "--yes", *HERE)
+        assert (answer["sealedAgain"], answer["unreadable"]) == (1, 0)
+        assert Path("data/secret.key").read_bytes() != old
+        assert Path("data/secret.key").stat().st_mode & 0o777 == 0o600
+        assert not Path("data/secret.key.next").exists()
+        assert self.settings(cli, account) == before
+        Path("data/secret.key").write_bytes(old)
+        assert cli("org", "list", *HERE).code == 1
+
+    def test_it_has_to_be_confirmed(self, cli: Cli, account: str) -> None:
+        old = Path("data/secret.key").read_bytes()
+        assert cli("db", "rotate-key", *HERE).code == 1
+        assert Path("data/secret.key").read_bytes() == old
+
+    @pytest.mark.parametrize("again", [("db", "rotate-key", "--yes"), ("org", "list")])
+    def test_killed_behind_the_database_it_is_finished_later(
+        self, again: tuple[str, ...], cli: Cli, account: str
+    ) -> None:
+        old = Path("data/secret.key").read_bytes()
+        cli.ok("db", "rotate-key", "--yes", *HERE)
+        Path("data/secret.key").rename("data/secret.key.next")
+        Path("data/secret.key").write_bytes(old)
+        assert cli(*again, *HERE).code == 0
+        assert "apiKey" in self.settings(cli, account)
+        assert Path("data/secret.key").read_bytes() != old
+
+    def test_killed_before_the_database_nothing_has_happened(self, cli: Cli, account: str) -> None:
+        following = base64.b64encode(b"n" * 32)
+        Path("data/secret.key.next").write_bytes(following)
+        assert "apiKey" in self.settings(cli, account)
+        cli.ok("db", "rotate-key", "--yes", *HERE)
+        assert Path("data/secret.key").read_bytes() == following
+        assert "apiKey" in self.settings(cli, account)
+
+    def test_a_key_in_the_environment_is_replaced_by_one_from_there(
+        self, cli: Cli, account: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("HELIOGRAPH_SECRET_KEY", Path("data/secret.key").read_text())
+        assert cli("db", "rotate-key", "--yes", *HERE).code == 2
+        fresh = base64.b64encode(b"f" * 32).decode()
+        monkeypatch.setenv("HELIOGRAPH_NEW_SECRET_KEY", fresh)
+        cli.ok("db", "rotate-key", "--yes", *HERE)
+        assert cli("org", "list", *HERE).code == 1
+        monkeypatch.setenv("HELIOGRAPH_SECRET_KEY", fresh)
+        assert "apiKey" in self.settings(cli, account)
+
+    def test_another_key_rotates_nothing(self, cli: Cli, account: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("HELIOGRAPH_SECRET_KEY", base64.b64encode(b"x" * 32).decode())
+        monkeypatch.setenv("HELIOGRAPH_NEW_SECRET_KEY", base64.b64encode(b"f" * 32).decode())
+        result = cli("db", "rotate-key", "--yes", *HERE)
+        assert (result.code, "not the one that belongs" in result.err) == (1, True)
+
+
 @pytest.mark.parametrize(
     ("name", "value"),
     [

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from heliograph.store import AnyStore, MigrationStatus
     from heliograph.store.migrator import Applied, Migration
 
-app = noun("The database: migrations, and a lost secret key.")
+app = noun("The database: migrations, and its secret key.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +67,19 @@ def forget_secrets(where: Place, yes: Yes = False) -> None:
     settings = _settings(where)
     confirm("This erases all stored provider and enterprise credentials for good.", yes)
     emit(asyncio.run(_forget(settings)), _show_forgotten)
+
+
+@app.command("rotate-key")
+@spread
+def rotate_key(where: Place, yes: Yes = False) -> None:
+    """Seal every stored secret with a new key, in one step. The server must not run, on any machine.
+
+    The new key takes the place of secret.key. Whoever keeps the key in HELIOGRAPH_SECRET_KEY gives the new one in
+    HELIOGRAPH_NEW_SECRET_KEY. What was interrupted is finished by the next try, or by the next start.
+    """
+    settings = _settings(where)
+    confirm("No server may run on this database, on any machine; copies of the old key open nothing new.", yes)
+    emit(asyncio.run(_rotate(settings)), _show_rotated)
 
 
 def _settings(where: Place) -> "Settings":
@@ -158,6 +171,26 @@ async def _erase(store: "AnyStore") -> list[dict[str, Any]]:
         accounts = await setup.accounts()
         lost += [{"organization": organization.slug, "kind": a.provider, "name": a.name} for a in accounts]
     return lost
+
+
+async def _rotate(settings: "Settings") -> dict[str, Any]:
+    from heliograph.cli.rotate_key import rotate
+    from heliograph.store import migrate as bring_up_to_date
+
+    async with _opened(settings) as store:
+        await bring_up_to_date(store)
+        return await rotate(settings, store)
+
+
+def _show_rotated(answer: dict[str, Any]) -> None:
+    say(f"Sealed again with the new key: {answer['sealedAgain']}.")
+    if answer["unreadable"]:
+        note(f"{answer['unreadable']} could not be opened before either, and stay as they are")
+    note(
+        f"Back up {answer['keyFile']} now: older backups of the database need the old key."
+        if answer["keyFile"]
+        else "Start the server with the new key in HELIOGRAPH_SECRET_KEY."
+    )
 
 
 def _show_applied(answer: dict[str, Any]) -> None:

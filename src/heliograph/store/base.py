@@ -3,6 +3,7 @@
 # ruff: noqa: S608 - made of our own conditions
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from typing import Any
 
 from heliograph.domain.ids import id_seconds
@@ -28,6 +29,8 @@ _LAST_CHANGES = f"""
 SELECT max(updated_at) FROM commands WHERE {LIVE} UNION ALL SELECT max(updated_at) FROM pushes WHERE {OPEN_PUSH}
 """
 
+# Every column that holds what the secret key has sealed.
+SEALED = (("enterprises", "credentials"), ("provider_accounts", "config"), ("commands", "secret"))
 _KEEP_FINGERPRINT = "INSERT INTO secret_key (id, fingerprint) VALUES (1, $1) ON CONFLICT (id) DO NOTHING"
 
 
@@ -69,6 +72,25 @@ class SqlStore(ABC):
     async def replace_fingerprint(self, mine: str) -> None:
         """From now on secrets are sealed with another key. What was sealed before cannot be opened any more."""
         await self.write(statement("UPDATE secret_key SET fingerprint = $1 WHERE id = 1", mine))
+
+    async def reseal(self, again: Callable[[bytes], bytes | None], mine: str) -> int:
+        """Seal every secret again, in one transaction with the new key's fingerprint; answers how many.
+
+        `again` gives the new form of a sealed secret, None for one that cannot be opened, which stays. Nothing else may
+        write secrets meanwhile.
+        """
+        statements = [statement("UPDATE secret_key SET fingerprint = $1 WHERE id = 1", mine)]
+        for table, column in SEALED:
+            found = await self.fetch(f"SELECT organization_id, id, {column} FROM {table} WHERE {column} IS NOT NULL")
+            renew = f"""
+                UPDATE {table} SET {column} = $3 WHERE organization_id = $1 AND id = $2 AND {column} = $4
+            """
+            for organization_id, id_, sealed in found:
+                fresh = again(bytes(sealed))
+                if fresh is not None:
+                    statements.append(statement(renew, organization_id, id_, fresh, bytes(sealed)))
+        await self.write(*statements)
+        return len(statements) - 1
 
     async def clamp_outbox(self, now: int, cap_us: int) -> None:
         """Bring forward what a wall clock that jumped back would leave due, or leased, in a far future."""

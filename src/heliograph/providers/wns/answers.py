@@ -95,9 +95,10 @@ def outcome_of(reply: Reply, evidence: dict[str, Any], own_id: str) -> Outcome:
         case Verdict.TAKEN:
             named = re.fullmatch(REFERENCE, evidence.get("messageId", ""))
             return Accepted(named[0] if named else own_id, evidence=evidence)
-        case Verdict.GONE | Verdict.REJECTED:
-            return Rejected(verdict, token_gone=verdict is Verdict.GONE, evidence=evidence)
-        case Verdict.KEY | Verdict.OTHER_APP | Verdict.BLOCKED:
+        case Verdict.GONE | Verdict.OTHER_APP | Verdict.REJECTED:
+            # A channel of another app may be one device's doing: where it is the account's, many of them say so.
+            return Rejected(verdict, token_gone=verdict is not Verdict.REJECTED, evidence=evidence)
+        case Verdict.KEY | Verdict.BLOCKED:
             return Misconfigured(verdict, evidence)
     uncertain, account_wide = verdict is Verdict.UNCLEAR, verdict is Verdict.LIMIT
     return RetryLater(verdict, reply.after_s, uncertain, account_wide, evidence)
