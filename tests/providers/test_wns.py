@@ -507,7 +507,7 @@ def why(status: int, **members: str) -> dict[str, Any]:
         (Answer(202, b""), RetryLater(Verdict.UNCLEAR, uncertain=True, evidence=why(202))),
         (answer(302), RetryLater(Verdict.UNCLEAR, uncertain=True, evidence=why(302))),
         (answer(400, Error_Description="bad"), Rejected(Verdict.REJECTED, evidence=why(400, error="bad"))),
-        (answer(403), Misconfigured(Verdict.OTHER_APP, why(403))),
+        (answer(403), Rejected(Verdict.OTHER_APP, token_gone=True, evidence=why(403))),
         (answer(404), Rejected(Verdict.GONE, token_gone=True, evidence=why(404))),
         (answer(405), Rejected(Verdict.REJECTED, evidence=why(405))),
         (

@@ -168,8 +168,8 @@ async def test_credentials_of_another_app(world: World) -> None:
     uri = await world.emulator.register(OTHER_SID, "d1")
     for app in (world.store, world.sdk):
         outcome = await send(app, uri)
-        assert isinstance(outcome, Misconfigured)
-        assert outcome.reason == Verdict.OTHER_APP
+        assert isinstance(outcome, Rejected)
+        assert (outcome.reason, outcome.token_gone) == (Verdict.OTHER_APP, True)
 
 
 async def test_a_wrong_secret(world: World) -> None:
