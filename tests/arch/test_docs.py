@@ -52,7 +52,13 @@ def test_setting_is_documented_with_its_default(name: str) -> None:
 
 def test_no_setting_is_documented_that_does_not_exist() -> None:
     settings = {f"HELIOGRAPH_{name.upper()}" for name in Settings.model_fields}
-    for_commands = {"HELIOGRAPH_URL", "HELIOGRAPH_API_KEY", "HELIOGRAPH_ORG", "HELIOGRAPH_LAB_URL"}
+    for_commands = {
+        "HELIOGRAPH_URL",
+        "HELIOGRAPH_API_KEY",
+        "HELIOGRAPH_ORG",
+        "HELIOGRAPH_LAB_URL",
+        "HELIOGRAPH_NEW_SECRET_KEY",
+    }
     texts = "".join(path.read_text() for path in (ROOT / "README.md", *DOCS.glob("*.md")))
     of_agents = {"HELIOGRAPH_AGENT_SECRET", "HELIOGRAPH_AGENT_BROKER_PASSWORD"}
     named = set(re.findall(r"HELIOGRAPH_[A-Z_]+", texts)) - of_agents

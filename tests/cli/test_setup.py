@@ -6,6 +6,8 @@ import base64
 import json
 import sqlite3
 import stat
+import time
+from contextlib import closing
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -234,6 +236,35 @@ class TestLostKey:
         monkeypatch.setenv("HELIOGRAPH_SECRET_KEY", "canary-short")
         result = cli("db", "forget-secrets", "--yes", *HERE)
         assert (result.code, "canary-short" in result.err) == (2, False)
+
+
+class TestPushAccounts:
+    """What the doctor knows of accounts at push providers."""
+
+    def test_one_in_order_and_one_that_is_disabled(self, cli: Cli, acme: dict[str, Any]) -> None:
+        made = cli.ok("provider", "add", "pushy", "--config", '{"apiKey":"abc123"}', "--name", "ours", *HERE)
+        shown = {s["detail"] for s in cli.ok("doctor", *HERE)["checks"] if s["step"] == "push account"}
+        assert shown == {"pushy ours of acme"}
+        assert cli.ok("provider", "disable", made["id"], *HERE)["disabled"]
+        shown = {s["detail"] for s in cli.ok("doctor", *HERE)["checks"] if s["step"] == "push account"}
+        assert shown == {"pushy ours of acme is disabled"}
+
+    def test_one_that_its_provider_refuses(self, cli: Cli, acme: dict[str, Any]) -> None:
+        made = cli.ok("provider", "add", "pushy", "--config", '{"apiKey":"abc123"}', *HERE)
+        with closing(sqlite3.connect("data/heliograph.db")) as database, database:
+            database.execute("UPDATE provider_accounts SET fault = 'the key is refused', fault_at = 1")
+        result = cli("doctor", *HERE)
+        assert (result.code, f"provider test {made['id']}" in result.out.replace("\n", " ")) == (1, True)
+        assert "out of order" in cli("provider", "list", *HERE).out
+
+    def test_credentials_that_end_soon(self, cli: Cli, acme: dict[str, Any]) -> None:
+        cli.ok("provider", "add", "pushy", "--config", '{"apiKey":"abc123"}', *HERE)
+        soon = (time.time_ns() // 1000) + 5 * 86_400 * 1_000_000
+        with closing(sqlite3.connect("data/heliograph.db")) as database, database:
+            database.execute("UPDATE provider_accounts SET expires_at = ?", (soon,))
+        [step] = [s for s in cli.ok("doctor", *HERE)["checks"] if s["step"] == "push account"]
+        assert (step["state"], "its credentials end in 5 d" in step["detail"]) == ("warning", True)
+        assert "credentials end in 5 d" in cli("provider", "list", *HERE).out
 
 
 class TestRotatedKey:

@@ -4,6 +4,7 @@ import asyncio
 import os
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, NoReturn
 
 import typer
@@ -11,13 +12,14 @@ import typer
 from heliograph.cli.exits import ExitCode, Failure
 from heliograph.cli.local import Ask, is_served, open_database
 from heliograph.cli.options import Database, DataDir, Json, Org, spread
-from heliograph.cli.output import busy, emit, say
+from heliograph.cli.output import ago, busy, emit, moment, say
 from heliograph.cli.steps import show_steps
 from heliograph.cli.target import DATABASE_FILE, OnDatabase, place_of_database
 from heliograph.domain.errors import HeliographError
 
 _HEARD_S = 30.0
 _LOOK_AGAIN_S = 0.25
+_SOON = timedelta(days=30)
 Found = dict[str, Any]
 
 
@@ -37,7 +39,7 @@ def doctor(
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Test every step: files, database, secret key, clock, Google, notifications. Exit code 1 when one fails.
+    """Test every step: files, database, secret key, clock, Google, notifications, push accounts. Exit code 1: one fails.
 
     Runs beside the server or without it, on the server's machine. Nothing is changed.
     """
@@ -139,9 +141,25 @@ class _Examination:
             self._note("organizations", "warning", "there is none", "heliograph org create SLUG")
         for organization in known:
             await self._google(ask, organization)
+            await self._push_accounts(ask, organization)
         if not any(item["enterprise"] for item in self.items):
             advice = "for Android devices: heliograph enterprise connect"
             self._note("enterprises", "ok", f"none is connected ({advice})")
+
+    async def _push_accounts(self, ask: Ask, organization: str) -> None:
+        """What is known of them; none is asked, which `heliograph provider test` does."""
+        for account in (await ask("provider.list", organization, {}))["items"]:
+            what = f"{account['provider']} {account['name']}".strip() + f" of {organization}"
+            renew = f"heliograph provider test {account['id']}, then heliograph provider update {account['id']} --set …"
+            ends = moment(account["expiresAt"])
+            if account["disabled"]:
+                self._note("push account", "ok", f"{what} is disabled")
+            elif account["fault"] is not None:
+                self._note("push account", "failed", f"{what}: {account['fault']}", renew)
+            elif ends is not None and ends - datetime.now(UTC) < _SOON:
+                self._note("push account", "warning", f"{what}: its credentials end {ago(ends)}", renew)
+            else:
+                self._note("push account", "ok", what)
 
     async def _google(self, ask: Ask, organization: str) -> None:
         body: Found = {} if self._enterprise is None else {"enterprise": self._enterprise}

@@ -9,7 +9,7 @@ import typer
 from heliograph.cli.exits import ExitCode, Failure, of_error, usage
 from heliograph.cli.operator import Json, call_on, call_verb
 from heliograph.cli.options import Setup, literal_or_source, noun, read_source, spread
-from heliograph.cli.output import emit, pairs, say, table
+from heliograph.cli.output import ago, emit, pairs, say, table
 from heliograph.domain.errors import InvalidInput
 
 _MISSING = re.compile(r"config\.(\w+): is required")
@@ -168,7 +168,9 @@ def _row(account: dict[str, Any]) -> tuple[Any, ...]:
 def _state(account: dict[str, Any]) -> str:
     if account["disabled"]:
         return "disabled"
-    return "in use" if account["fault"] is None else f"out of order: {account['fault']}"
+    if account["fault"] is not None:
+        return f"out of order: {account['fault']}"
+    return f"in use, credentials end {ago(account['expiresAt'])}" if account["expiresAt"] else "in use"
 
 
 def _why_not(detail: str) -> str:

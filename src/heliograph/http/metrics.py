@@ -19,6 +19,12 @@ OWED = Gauge("heliograph_outbox_owed", "Effects owed, by kind", ["kind"], regist
 DEAD = Gauge("heliograph_dead_letters", "Effects that were given up", registry=REGISTRY)
 LIVE = Gauge("heliograph_commands_live", "Commands that are not over", registry=REGISTRY)
 
+ACCOUNTS = Gauge("heliograph_push_accounts_out_of_order", "Push accounts that are refused", registry=REGISTRY)
+CREDENTIALS = Gauge(
+    "heliograph_push_credentials_expire_timestamp_seconds",
+    "When the first credentials of a push account end (Unix time); 0 = none that say so",
+    registry=REGISTRY,
+)
 ROUNDS = Gauge(
     "heliograph_reconcile_rounds",
     "Rounds that the reconciler has begun, all processes together, by what it compares",
@@ -44,6 +50,8 @@ def exposition(counts: dict[str, int]) -> bytes:
     """The text format, with the store's figures of this moment."""
     DEAD.set(counts.get("dead_letters", 0))
     LIVE.set(counts.get("commands_live", 0))
+    ACCOUNTS.set(counts.get("push_accounts_out_of_order", 0))
+    CREDENTIALS.set(counts.get("push_credentials_expire_at", 0) / 1e6)
     OWED.clear()
     labelled = {"outbox_": OWED, "rounds_begun_": ROUNDS, "rounds_failed_": ROUND_FAULTS}
     for name, value in counts.items():

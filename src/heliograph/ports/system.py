@@ -101,6 +101,6 @@ class SystemWork(Protocol):
 
     async def counts(self) -> dict[str, int]:
         """Figures for the metrics: `outbox_<kind>` owed, `dead_letters`, `commands_live`, `rounds_begun_<kind>`,
-        `rounds_failed_<kind>`.
+        `rounds_failed_<kind>`, `push_accounts_out_of_order`, `push_credentials_expire_at` (microseconds, 0 = never).
         """
         ...

@@ -69,6 +69,10 @@ _COUNTS = f"""
 SELECT 'outbox_' || kind, count(*) FROM outbox GROUP BY kind
 UNION ALL SELECT 'dead_letters', count(*) FROM dead_letters
 UNION ALL SELECT 'commands_live', count(*) FROM commands WHERE {LIVE}
+UNION ALL SELECT 'push_accounts_out_of_order', count(*) FROM provider_accounts
+    WHERE fault IS NOT NULL AND disabled_at IS NULL
+UNION ALL SELECT 'push_credentials_expire_at', COALESCE(min(expires_at), 0) FROM provider_accounts
+    WHERE disabled_at IS NULL
 UNION ALL SELECT 'rounds_begun_' || kind, sum(begun) FROM rounds GROUP BY kind
 UNION ALL SELECT 'rounds_failed_' || kind, sum(failed) FROM rounds GROUP BY kind
 """
