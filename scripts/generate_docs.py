@@ -28,6 +28,8 @@ from heliograph.http.app import OPERATIONS
 from heliograph.http.wire import STATUS
 from heliograph_lab.amapi import EmulatorSettings
 from heliograph_lab.amapi.methods import MODELLED, UNMODELLED
+from heliograph_lab.apns.settings import ApnsSettings
+from heliograph_lab.fcm.settings import FcmSettings
 from heliograph_lab.pubsub import PublisherSettings
 from heliograph_lab.settings import described
 
@@ -188,6 +190,8 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "amapi-unmodelled": lambda: amapi_methods(UNMODELLED),
     "amapi-settings": lambda: lab_settings(EmulatorSettings),
     "pubsub-settings": lambda: lab_settings(PublisherSettings),
+    "apns-settings": lambda: lab_settings(ApnsSettings),
+    "fcm-settings": lambda: lab_settings(FcmSettings),
     "exit-codes": exit_codes,
     "command-line": command_line,
 }

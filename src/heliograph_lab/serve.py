@@ -1,4 +1,4 @@
-"""One process with everything: control API, AMAPI, Pushy, Pub/Sub and the simulated devices."""
+"""One process with everything: control API, AMAPI, Pushy, Pub/Sub, APNs, FCM and the simulated devices."""
 
 import argparse
 import asyncio
@@ -16,9 +16,15 @@ import uvloop
 
 from heliograph_lab.amapi import AmapiEmulator
 from heliograph_lab.amapi.side import add_routes
+from heliograph_lab.apns import ApnsEmulator
+from heliograph_lab.apns.control import ApnsControl
 from heliograph_lab.control import control_app
 from heliograph_lab.devices import Devices
+from heliograph_lab.fcm import FcmEmulator
+from heliograph_lab.fcm.control import FcmControl
 from heliograph_lab.fleet import Fleet
+from heliograph_lab.http2 import Authority
+from heliograph_lab.http2.control import ConnectionControl
 from heliograph_lab.kernel import Kernel, StateDirInUseError
 from heliograph_lab.parent import NotOurParentError, end_with
 from heliograph_lab.ports import bind_all
@@ -28,7 +34,7 @@ from heliograph_lab.service import ASGIApp
 from heliograph_lab.transport import Listener, ListenError, LoopbackNames, quiet_end, require_loopback
 from heliograph_lab.web import Reply, Request
 
-_SERVICES = ("control", "amapi", "pushy", "pubsub")
+_SERVICES = ("control", "amapi", "pushy", "pubsub", "apns", "fcm")
 _IN_USE = 6  # as `heliograph --help` has it
 _HANDOVER = 2.0  # seconds that a lab whose parent was killed may take to let go of the directory
 
@@ -43,13 +49,15 @@ class LabOptions:
     amapi_port: int = 0
     pushy_port: int = 0
     pubsub_port: int = 0
+    apns_port: int = 0
+    fcm_port: int = 0
     ready_file: Path | None = None
     with_parent: int | None = None
     announce: bool = False
 
 
 class Lab:
-    """The whole lab, to be run in any event loop. `urls` is complete once `start` has returned."""
+    """The whole lab, to be run in any event loop. `urls` (and `caPath`) is complete once `start` has returned."""
 
     def __init__(self, options: LabOptions) -> None:
         require_loopback(options.host)
@@ -60,6 +68,9 @@ class Lab:
         self.pubsub = PubsubEmulator(self.kernel)
         self.publisher = Publisher(self.kernel, self.pubsub)
         self.amapi = AmapiEmulator(self.kernel, self.fleet, outlet=self.publisher)
+        self.authority = Authority(options.state_dir)
+        self.apns = ApnsEmulator(self.kernel, self.authority)
+        self.fcm = FcmEmulator(self.kernel, self.authority)
         self.devices = Devices(self.kernel, self.fleet, self.pushy)
         self.urls: dict[str, str] = {}
         self._listeners: list[Listener] = []
@@ -77,6 +88,9 @@ class Lab:
         control.add("GET", "/addresses", self._addresses)
         add_routes(control, self.amapi)
         NotificationControl(self.pubsub, self.publisher, self.amapi).add_to(control)
+        ApnsControl(self.apns, self.authority).add_to(control)
+        FcmControl(self.fcm).add_to(control)
+        ConnectionControl({"apns": self.apns.server, "fcm": self.fcm.server}).add_to(control)
         apps: dict[str, ASGIApp] = {
             "control": LoopbackNames(control),
             "amapi": self.amapi.app,
@@ -92,6 +106,10 @@ class Lab:
             self._listeners.append(listener)
             await listener.start()
             self.urls[f"{service}Url"] = listener.url
+        for service, server in (("apns", self.apns.server), ("fcm", self.fcm.server)):
+            await server.start(sockets[service])
+            self.urls[f"{service}Url"] = server.url
+        self.urls["caPath"] = str(self.authority.ca_path.absolute())
         await self.devices.start()
 
     async def _addresses(self, _request: Request) -> Reply:
@@ -101,6 +119,8 @@ class Lab:
         """End everything in order; what is on disk is complete."""
         await asyncio.gather(*(listener.stop() for listener in self._listeners))
         await self.devices.stop()
+        await self.apns.stop()
+        await self.fcm.stop()
         await self.amapi.stop()
         await self.publisher.stop()
         await self.pubsub.stop()
@@ -131,8 +151,16 @@ async def run(options: LabOptions) -> None:
 
 def announce(urls: dict[str, str]) -> None:
     """Say on standard output what is where; a reader that has gone away is no reason to end."""
-    named = {"Android Management API": "amapi", "Pub/Sub": "pubsub", "Pushy": "pushy", "control API": "control"}
-    lines = [f"  {name:24}{urls[f'{key}Url']}" for name, key in named.items()]
+    named = {
+        "Android Management API": "amapiUrl",
+        "Pub/Sub": "pubsubUrl",
+        "Pushy": "pushyUrl",
+        "APNs": "apnsUrl",
+        "FCM": "fcmUrl",
+        "their CA certificate": "caPath",
+        "control API": "controlUrl",
+    }
+    lines = [f"  {name:24}{urls[key]}" for name, key in named.items()]
     with contextlib.suppress(OSError):
         sys.stdout.write("\n".join(["The lab is up; Ctrl-C ends it.", *lines]) + "\n")
         sys.stdout.flush()

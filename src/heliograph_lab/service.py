@@ -44,7 +44,7 @@ class Service:
         if body is None:
             return  # the client went away before the request was complete: nobody received it
         self._record(scope, body)
-        action = self._faults.match(self._name, scope["method"], scope["path"])
+        action = self._faults.match(self._name, scope["method"], scope["path"], body)
         replay = _Replay(body, receive)
         if action is None:
             await self._app(scope, replay, send)

@@ -93,6 +93,13 @@ def test_match_by_method_and_decoded_path() -> None:
     assert faults.match("pushy", "POST", "/v1/x:cancel") is None
 
 
+async def test_match_by_body(kernel: Kernel) -> None:
+    kernel.faults.replace([rule({"status": 500}, match={"body": "^x.z$"})])
+    async with client_of(kernel.service("pushy", Counter().app)) as client:
+        assert (await client.post("/v1/things/a", content=b"xyz")).status_code == 500
+        assert (await client.post("/v1/things/a", content=b"xz\xff")).status_code == 200
+
+
 def test_without_times_until_cleared() -> None:
     faults = Faults()
     faults.replace([rule({"cut": "before"})])
@@ -106,6 +113,15 @@ def test_without_times_until_cleared() -> None:
     [
         ({}, "must be a list"),
         ([rule({})], "needs status, delayMs or cut"),
+        ([rule({"reset": "CANCEL"})], "reset: only for apns and fcm"),
+        ([rule({"silence": True})], "silence: only for apns and fcm"),
+        ([rule({"goAway": {}})], "goAway: only for apns and fcm"),
+        ([rule({"status": 400, "reason": "X"})], "reason: only for apns and fcm"),
+        ([{"service": "apns", "action": {"reset": "LOUD"}}], "reset: must be one of NO_ERROR"),
+        ([{"service": "fcm", "action": {"goAway": {"code": "x"}}}], "goAway.code: must be one of"),
+        ([{"service": "fcm", "action": {"silence": True, "cut": "after"}}], "cut and silence exclude each other"),
+        ([{"service": "fcm", "action": {"reset": "CANCEL", "reason": "X"}}], "reason need a status"),
+        ([rule({"status": 500}, match={"body": "("})], "match.body: not a regular expression"),
         ([rule({"status": 500}), rule({"status": 99})], r"\[1\].action.status: must be 200 to 599"),
         ([rule({"status": 500, "cut": "after"})], "exclude each other"),
         ([rule({"delayMs": 1, "retryAfter": 2})], "need a status"),

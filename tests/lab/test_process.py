@@ -8,6 +8,7 @@ import json
 import os
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -90,6 +91,12 @@ async def test_ends_cleanly(lab: Process, number: signal.Signals) -> None:
         assert (await client.get(f"{ready['pushyUrl']}/topics?api_key=k")).json() == {"topics": []}
         assert (await client.get(f"{ready['amapiUrl']}/v1/enterprises/x/devices")).status_code == 401
         assert (await client.get(f"{ready['pubsubUrl']}/v1/projects/p1/topics")).json() == {}
+        trusted = ssl.create_default_context(cafile=ready["caPath"])
+        for service in ("apns", "fcm"):
+            port = int(ready[f"{service}Url"].rpartition(":")[2])
+            _, writer = await asyncio.open_connection("127.0.0.1", port, ssl=trusted)
+            writer.close()
+            assert (await client.get(f"{ready['controlUrl']}/connections/{service}")).json()["connections"] == 1
         (recorded,) = (await client.get(f"{ready['controlUrl']}/requests?service=pubsub")).json()["items"]
         assert recorded["path"] == "/v1/projects/p1/topics"
         (recorded,) = (await client.get(f"{ready['controlUrl']}/requests?service=amapi")).json()["items"]

@@ -52,6 +52,7 @@ class AmapiEmulator:
         self, kernel: Kernel, fleet: Fleet, settings: EmulatorSettings | None = None, outlet: Outlet | None = None
     ) -> None:
         self.settings = kernel.settings.open(SERVICE, settings or EmulatorSettings())
+        self._clock = kernel.clock
         self.book = Book(kernel)
         self.quota = Quota(kernel.clock, self.settings)
         self._signups = Signups(kernel)
@@ -95,7 +96,7 @@ class AmapiEmulator:
             raise RuntimeError("the emulator speaks HTTP only; start() and stop() are called by its owner")
         body = await _body(receive)
         if scope["path"] == "/token" and scope["method"] == "POST":
-            status, answer = exchange(body or b"", f"{_origin(scope)}/token")
+            status, answer = exchange(body or b"", f"{_origin(scope)}/token", self._clock.now().timestamp())
             await _respond(send, status, encode(answer), _JSON)
             return
         if scope["path"].startswith(SIGNUP_PATH) and scope["method"] == "GET":

@@ -10,9 +10,15 @@ import msgspec
 
 _GRANT = "urn:ietf:params:oauth:grant-type:jwt-bearer"
 SCOPE = "https://www.googleapis.com/auth/androidmanagement"
-# One token endpoint serves both APIs, as Google's does.
-_OTHER_SCOPES = ("https://www.googleapis.com/auth/pubsub", "https://www.googleapis.com/auth/cloud-platform")
-_TOKEN = "ya29.lab."  # noqa: S105 - the beginning of each; the project follows, so that a restart forgets none
+# One token endpoint serves all APIs, as Google's does.
+_OTHER_SCOPES = (
+    "https://www.googleapis.com/auth/pubsub",
+    "https://www.googleapis.com/auth/cloud-platform",
+    "https://www.googleapis.com/auth/firebase.messaging",
+)
+# The beginning of each token; the project and the end of its life follow, so that a restart forgets none.
+_TOKEN = "ya29.lab."  # noqa: S105
+LIFE = 3599  # seconds
 UNKNOWN_PROJECT = "unknown"
 _LONGEST_PROJECT = 100
 # google-auth writes Google's own address whatever token_uri says; gcloud-aio-auth writes token_uri.
@@ -23,8 +29,8 @@ _GOOGLE_AUDIENCES = {
 }
 
 
-def exchange(form: bytes, own_url: str) -> tuple[int, dict[str, Any]]:
-    """The answer to a token request: status and body.
+def exchange(form: bytes, own_url: str, now: float) -> tuple[int, dict[str, Any]]:
+    """The answer to a token request: status and body. `now`: Unix seconds of the lab's clock.
 
     The signature is not checked (nobody has registered a key here), nor the times (the lab's clock may be ahead).
     """
@@ -36,7 +42,7 @@ def exchange(form: bytes, own_url: str) -> tuple[int, dict[str, Any]]:
         return _refused("unsupported_grant_type", "Invalid grant_type: only the JWT bearer grant is emulated.")
     claims = _claims(fields.get("assertion", [""])[0])
     if claims is None:
-        return _refused("invalid_grant", "Invalid JWT: not three segments of JSON.")
+        return _refused("invalid_grant", "Invalid JWT: not three segments of JSON with an RS256 signature.")
     if claims.get("aud") not in _GOOGLE_AUDIENCES | {own_url}:
         return _refused("invalid_grant", "Invalid JWT: audience must be Google's token endpoint or this one.")
     if not claims.get("iss") or not _lasts_an_hour(claims):
@@ -44,8 +50,8 @@ def exchange(form: bytes, own_url: str) -> tuple[int, dict[str, Any]]:
     if not {SCOPE, *_OTHER_SCOPES}.intersection(str(claims.get("scope", "")).split()):
         return _refused("invalid_scope", f"Invalid OAuth scope: {SCOPE} is needed.")
     project = base64.urlsafe_b64encode(project_of_account(str(claims["iss"])).encode()).decode().rstrip("=")
-    token = f"{_TOKEN}{project}.{secrets.token_urlsafe(32)}"
-    return 200, {"access_token": token, "expires_in": 3599, "token_type": "Bearer"}
+    token = f"{_TOKEN}{project}.{int(now) + LIFE:x}.{secrets.token_urlsafe(32)}"
+    return 200, {"access_token": token, "expires_in": LIFE, "token_type": "Bearer"}
 
 
 def project_of_account(email: str) -> str:
@@ -65,6 +71,17 @@ def project_of_token(token: str) -> str:
         return UNKNOWN_PROJECT
 
 
+def lives(token: str, now: float) -> bool:
+    """Whether this token was given out here, and its time (of the lab's clock) is not over."""
+    parts = token.removeprefix(_TOKEN).split(".")
+    if len(parts) != 3 or not token.startswith(_TOKEN):
+        return False
+    try:
+        return now < int(parts[1], 16)
+    except ValueError:
+        return False
+
+
 def _refused(error: str, description: str) -> tuple[int, dict[str, Any]]:
     return 400, {"error": error, "error_description": description}
 
@@ -77,7 +94,9 @@ def _claims(assertion: str) -> dict[str, Any] | None:
         header, claims = (msgspec.json.decode(base64.urlsafe_b64decode(part + "==")) for part in segments[:2])
     except (binascii.Error, ValueError):
         return None
-    return claims if isinstance(header, dict) and isinstance(claims, dict) else None
+    if not isinstance(header, dict) or header.get("alg") != "RS256":
+        return None
+    return claims if isinstance(claims, dict) else None
 
 
 def _lasts_an_hour(claims: dict[str, Any]) -> bool:

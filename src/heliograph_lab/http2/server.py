@@ -3,14 +3,14 @@
 import asyncio
 import socket
 import ssl
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 import msgspec
 
 from heliograph_lab.http2.connection import Connection
 from heliograph_lab.http2.counts import Counts, Identify
-from heliograph_lab.http2.model import Cut, GoAway, Handler, Limits, Script
+from heliograph_lab.http2.model import Cut, GoAway, Handler, Limits, Peer, Script
 from heliograph_lab.transport import bind
 
 
@@ -20,6 +20,7 @@ class Server:
     `handler` gets each complete request and returns an outcome, or an awaitable of one. Its coroutine goes on when the
     client has gone. `identify` names a request for the counts by id. These may be changed at any time: `script`, which
     sees each request first and may have it fail; `limits` of later connections; `plan`, how later connections leave.
+    `greet` gets each new connection before anything is written. `url` and `port` are known once `start` has returned.
     """
 
     def __init__(
@@ -30,30 +31,29 @@ class Server:
         limits: Limits | None = None,
         identify: Identify | None = None,
         script: Script | None = None,
+        greet: Callable[[Peer], None] | None = None,
     ) -> None:
         self.handler = handler
         self.identify = identify
         self.script = script
+        self.greet = greet
         self.limits = limits or Limits()
         self.plan: GoAway | None = None
         self.plan_times: int | None = None  # so many connections follow the plan; None: all
         self.counts = Counts()
         self.tls = tls
         self.port = 0
+        self.url = ""
         self._frozen = False
         self._connections: set[Connection] = set()
         self._tasks: set[asyncio.Task[Any]] = set()
         self._listening: asyncio.Server | None = None
 
-    @property
-    def url(self) -> str:
-        """`https://127.0.0.1:PORT`."""
-        return f"https://127.0.0.1:{self.port}"
-
     async def start(self, bound: socket.socket | None = None) -> None:
         """Accept connections on this listening socket, or on a free port of 127.0.0.1."""
         bound = bound or bind("127.0.0.1", 0, "HTTP/2")
-        self.port = bound.getsockname()[1]
+        host, self.port = bound.getsockname()[:2]
+        self.url = f"https://[{host}]:{self.port}" if ":" in host else f"https://{host}:{self.port}"
         loop = asyncio.get_running_loop()
         self._listening = await loop.create_server(self._connection, sock=bound, ssl=self.tls, backlog=2048)
 
@@ -111,6 +111,8 @@ class Server:
         self.counts.open += 1
         connection.number = self.counts.connections
         self._connections.add(connection)
+        if self.greet is not None:
+            self.greet(connection)
         if self._frozen:
             connection.freeze(True)
 
