@@ -152,11 +152,12 @@ async def test_a_token_is_renewed_while_it_is_still_good(google: Google, source:
     clock.now += 2
     # Nobody waits for the new one.
     assert [await source.token(deadline_s=30) for _ in range(5)] == ["token-1"] * 5
-    await google.wire.got_one.wait()
-    google.wire.may_answer.set()
-    clock.now += 3599 * 0.2 - 61
-    while await source.token(deadline_s=30) == "token-1":  # noqa: ASYNC110 - the source has no event for it
-        await asyncio.sleep(0.01)
+    async with asyncio.timeout(30):
+        await google.wire.got_one.wait()
+        google.wire.may_answer.set()
+        clock.now += 3599 * 0.2 - 61
+        while await source.token(deadline_s=30) == "token-1":  # noqa: ASYNC110 - the source has no event for it
+            await asyncio.sleep(0.01)
     assert google.tokens == 2
 
 
@@ -167,8 +168,9 @@ async def test_a_renewal_that_fails_is_tried_again_now_and_then(
     google.token_answers = [Answer(500)]
     clock.now += 3599 * 0.8 + 1
     assert await source.token(deadline_s=30) == "token-1"
-    while google.token_answers:  # noqa: ASYNC110 - until it was answered
-        await asyncio.sleep(0.01)
+    async with asyncio.timeout(30):
+        while google.token_answers:  # noqa: ASYNC110 - until it was answered
+            await asyncio.sleep(0.01)
     assert [await source.token(deadline_s=30) for _ in range(20)] == ["token-1"] * 20
     assert len(google.wire.seen) == 2
     clock.now += 3599 * 0.2  # its end has come: now all wait
