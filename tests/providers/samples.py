@@ -32,7 +32,9 @@ class Contract:
     `config`: settings as an operator writes them, leading to the server at `url`. `secrets`: whatever of it, or of
     `token`, must never be shown. `is_remote`: it speaks to a server. `wrong`: settings that must be refused.
     `bad_tokens`: what is no address of one device of `token_kind` (empty = the usual kind).
-    `probes_nobody`: no service can be asked whether the account works.
+    `probes_nobody`: no service can be asked whether the account works. `over_http2`: `url` is to be a server that
+    speaks HTTP/2, with a certificate of `tests.support.wire_http2`. `tokens`: the setting that names the server, over
+    HTTP/1.1, where access tokens come from.
     """
 
     config: dict[str, Any]
@@ -43,6 +45,8 @@ class Contract:
     bad_tokens: list[str] = field(default_factory=list)
     token_kind: str = ""
     probes_nobody: bool = False
+    over_http2: bool = False
+    tokens: str = ""
 
 
 def target(kind: str, token: str) -> PushTarget:

@@ -34,7 +34,8 @@ from heliograph.ports.push import (
 from heliograph.providers import discover
 from tests.providers.samples import MESSAGES, WAKE, Contract, target, tools
 from tests.support.secrets_in_logs import LogWatch
-from tests.support.wire import Action, Answer, Raw, Wire
+from tests.support.wire import Action, Answer, Raw, Wire, json_answer
+from tests.support.wire_http2 import Http2Wire
 
 PLUGINS = discover()
 BODIES = (
@@ -51,6 +52,8 @@ BODIES = (
 )
 CUTS = (b"", b"HTTP/1.1 200 OK\r\nContent-Le", b"\x00\x00\x00garbage\r\n\r\n", b"HTTP/1.1 103 Early\r\n\r\n")
 
+NOWHERE = "http://127.0.0.1:1"
+
 every_plugin = pytest.mark.parametrize("kind", sorted(PLUGINS))
 
 
@@ -60,9 +63,22 @@ def contract_of(kind: str, url: str) -> Contract:
 
 
 @pytest.fixture
-async def wire() -> AsyncIterator[Wire]:
-    async with Wire().serving() as wire:
+async def wire(kind: str) -> AsyncIterator[Wire]:
+    """The service, which answers as it is told."""
+    async with (Http2Wire() if contract_of(kind, NOWHERE).over_http2 else Wire()).serving() as wire:
         yield wire
+
+
+@pytest.fixture
+async def contract(kind: str, wire: Wire) -> AsyncIterator[Contract]:
+    contract = contract_of(kind, wire.url)
+    if not contract.tokens:
+        yield contract
+        return
+    async with Wire().serving() as tokens:
+        tokens.otherwise = json_answer({"access_token": "canaryACCESS", "expires_in": 3600})
+        config = contract.config | {contract.tokens: tokens.url}
+        yield dataclasses.replace(contract, config=config, secrets=[*contract.secrets, "canaryACCESS"])
 
 
 def build(plugin: ProviderPlugin, contract: Contract) -> PushProvider:
@@ -74,7 +90,7 @@ def build(plugin: ProviderPlugin, contract: Contract) -> PushProvider:
 @every_plugin
 def test_it_has_tests_of_its_own(kind: str) -> None:
     assert (Path(__file__).parent / f"test_{kind}.py").is_file()
-    assert isinstance(contract_of(kind, "http://127.0.0.1:1"), Contract)
+    assert isinstance(contract_of(kind, NOWHERE), Contract)
 
 
 @every_plugin
@@ -88,7 +104,7 @@ def test_what_it_states_is_sound(kind: str) -> None:
 
 @every_plugin
 def test_wrong_settings_are_refused_without_repeating_them(kind: str) -> None:
-    contract = contract_of(kind, "http://127.0.0.1:1")
+    contract = contract_of(kind, NOWHERE)
     assert contract.wrong
     for settings in contract.wrong:
         with pytest.raises(InvalidInput) as refusal:
@@ -98,7 +114,7 @@ def test_wrong_settings_are_refused_without_repeating_them(kind: str) -> None:
 
 @every_plugin
 def test_what_is_no_address_of_one_device_is_told(kind: str) -> None:
-    plugin, contract = PLUGINS[kind], contract_of(kind, "http://127.0.0.1:1")
+    plugin, contract = PLUGINS[kind], contract_of(kind, NOWHERE)
     token_kind = contract.token_kind or next(iter(plugin.tokens))
 
     def is_address(token: str) -> bool:
@@ -122,10 +138,13 @@ async def use(provider: PushProvider, kind: str, contract: Contract) -> list[Any
 
 @every_plugin
 async def test_whatever_the_service_answers_is_a_value_without_secrets(
-    kind: str, wire: Wire, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
+    kind: str,
+    wire: Wire,
+    contract: Contract,
+    caplog: pytest.LogCaptureFixture,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     watch = LogWatch(caplog, capsys)
-    contract = contract_of(kind, wire.url)
     provider = build(PLUGINS[kind], contract)
     echo = " ".join(contract.secrets).encode()
     answers: list[Action] = [Answer(status, BODIES[status % len(BODIES)]) for status in range(200, 600, 7)]
@@ -147,8 +166,7 @@ async def test_whatever_the_service_answers_is_a_value_without_secrets(
 
 
 @every_plugin
-async def test_nothing_but_the_services_own_word_is_a_success(kind: str, wire: Wire) -> None:
-    contract = contract_of(kind, wire.url)
+async def test_nothing_but_the_services_own_word_is_a_success(kind: str, wire: Wire, contract: Contract) -> None:
     if not contract.is_remote:
         return
     provider = build(PLUGINS[kind], contract)
@@ -163,8 +181,7 @@ async def test_nothing_but_the_services_own_word_is_a_success(kind: str, wire: W
 
 
 @every_plugin
-async def test_without_the_service_it_says_try_again(kind: str, wire: Wire) -> None:
-    contract = contract_of(kind, wire.url)
+async def test_without_the_service_it_says_try_again(kind: str, wire: Wire, contract: Contract) -> None:
     if not contract.is_remote:
         return
     provider = build(PLUGINS[kind], contract)
