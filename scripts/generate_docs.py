@@ -26,6 +26,7 @@ from heliograph.domain.ladder import TRANSITIONS, Rung
 from heliograph.http import metrics as figures
 from heliograph.http.app import OPERATIONS
 from heliograph.http.wire import STATUS
+from heliograph.providers import discover
 from heliograph_lab.amapi import EmulatorSettings
 from heliograph_lab.amapi.methods import MODELLED, UNMODELLED
 from heliograph_lab.apns.settings import ApnsSettings
@@ -131,6 +132,15 @@ def lab_settings(kind: type[Struct]) -> str:
     return table(("Setting", "Default", "What it decides, and why it is so"), rows)
 
 
+def push_settings() -> str:
+    """Every setting of an account at each push provider."""
+    rows = []
+    for kind, plugin in sorted(discover(outside=[]).items()):
+        for setting, meaning in plugin.config_help.items():
+            rows.append((f"`{kind}`", f"`{setting}`", meaning, "yes" if setting in plugin.addresses else ""))
+    return table(("Provider", "Setting", "Meaning", "Says where credentials go"), rows)
+
+
 def exit_codes() -> str:
     """What a command ends with."""
     return table(("Code", "Means"), [(str(int(code)), meaning) for code, meaning in TABLE.items()])
@@ -194,6 +204,7 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "apns-settings": lambda: lab_settings(ApnsSettings),
     "fcm-settings": lambda: lab_settings(FcmSettings),
     "wns-settings": lambda: lab_settings(WnsSettings),
+    "push-settings": push_settings,
     "exit-codes": exit_codes,
     "command-line": command_line,
 }

@@ -27,13 +27,13 @@ from heliograph.app.services import Limits, Services
 from heliograph.app.sweep import sweep_forever
 from heliograph.channels import AmapiChannels, AmapiSettings
 from heliograph.channels.amapi import BASE_URL
-from heliograph.channels.google_auth import TOKEN_ADDRESSES
 from heliograph.domain.errors import StoreUnavailable
 from heliograph.domain.ids import IdMinter
 from heliograph.http.app import Rates, build_app
 from heliograph.http.health import Health
 from heliograph.http.server_protocol import ConnectionLimits, HttpProtocol, LineProtocol
 from heliograph.operator_socket import serve_operator
+from heliograph.outbound.google import TOKEN_ADDRESSES
 from heliograph.ports.clock import SecretBox
 from heliograph.ports.push import Tools
 from heliograph.ports.store import Store

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from heliograph.channels import AmapiChannel, AmapiSettings
-from heliograph.channels.google_auth import TokenSource
+from heliograph.outbound.google import TokenSource
 from tests.channels.google import Google, account
 from tests.support.wire import Wire
 

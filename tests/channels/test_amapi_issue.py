@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from heliograph.channels import AmapiChannel, AmapiSettings
-from heliograph.channels.google_auth import TokenSource
 from heliograph.domain.catalog import ANDROID_TYPES
 from heliograph.outbound import MAX_BODY_BYTES
+from heliograph.outbound.google import TokenSource
 from heliograph.ports.channel import IssueAnswer, NotTaken, Refused, Taken, Uncertain
 from tests.channels.google import (
     DEVICE_NAME,

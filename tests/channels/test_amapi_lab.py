@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from heliograph.channels import AmapiChannel, AmapiSettings
-from heliograph.channels.google_auth import TokenSource
 from heliograph.domain.catalog import TYPES
 from heliograph.domain.fields import Fields
+from heliograph.outbound.google import TokenSource
 from heliograph.ports.channel import CancelTaken, Gone, Operations, Refused, Taken
 from tests.channels.google import account, command, device
 from tests.lab.amapi.rig import ENTERPRISE, Rig, running

@@ -13,8 +13,8 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from heliograph.channels import read_service_account
-from heliograph.channels.google_auth import GRANT, SCOPE, NoToken, TokenSource
 from heliograph.domain.errors import InvalidInput
+from heliograph.outbound.google import GRANT, SCOPE, NoToken, TokenSource
 from tests.channels.google import Google, account, account_file, claims_of, pem
 from tests.support.secrets_in_logs import LogWatch
 from tests.support.wire import Action, Answer, Hang, Raw, closed_port, json_answer
@@ -143,11 +143,43 @@ async def test_a_caller_that_leaves_does_not_take_the_token_from_the_others(
     assert google.tokens == 1
 
 
-async def test_a_token_is_kept_until_shortly_before_its_end(google: Google, source: TokenSource, clock: Clock) -> None:
+async def test_a_token_is_renewed_while_it_is_still_good(google: Google, source: TokenSource, clock: Clock) -> None:
     assert await source.token(deadline_s=30) == "token-1"
-    clock.now += 3599 - 61
+    clock.now += 3599 * 0.8 - 1
     assert await source.token(deadline_s=30) == "token-1"
+    google.wire.may_answer.clear()
+    google.wire.got_one.clear()
     clock.now += 2
+    # Nobody waits for the new one.
+    assert [await source.token(deadline_s=30) for _ in range(5)] == ["token-1"] * 5
+    async with asyncio.timeout(30):
+        await google.wire.got_one.wait()
+        google.wire.may_answer.set()
+        clock.now += 3599 * 0.2 - 61
+        while await source.token(deadline_s=30) == "token-1":  # noqa: ASYNC110 - the source has no event for it
+            await asyncio.sleep(0.01)
+    assert google.tokens == 2
+
+
+async def test_a_renewal_that_fails_is_tried_again_now_and_then(
+    google: Google, source: TokenSource, clock: Clock
+) -> None:
+    assert await source.token(deadline_s=30) == "token-1"
+    google.token_answers = [Answer(500)]
+    clock.now += 3599 * 0.8 + 1
+    assert await source.token(deadline_s=30) == "token-1"
+    async with asyncio.timeout(30):
+        while google.token_answers:  # noqa: ASYNC110 - until it was answered
+            await asyncio.sleep(0.01)
+    assert [await source.token(deadline_s=30) for _ in range(20)] == ["token-1"] * 20
+    assert len(google.wire.seen) == 2
+    clock.now += 3599 * 0.2  # its end has come: now all wait
+    assert await source.token(deadline_s=30) == "token-2"
+
+
+async def test_a_token_is_not_used_in_its_last_minute(google: Google, source: TokenSource, clock: Clock) -> None:
+    assert await source.token(deadline_s=30) == "token-1"
+    clock.now += 3599 - 59
     assert await source.token(deadline_s=30) == "token-2"
 
 

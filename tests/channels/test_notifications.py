@@ -12,10 +12,10 @@ import jwt
 import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
 
-from heliograph.channels.google_auth import TokenSource
 from heliograph.channels.oidc import TokenVerifier
 from heliograph.channels.pubsub import PubSubSubscription
 from heliograph.outbound import Outbound
+from heliograph.outbound.google import TokenSource
 from heliograph.ports.channel import Gone, Unreachable
 from tests.channels.google import Google, account
 from tests.support.wire import Answer, Raw, json_answer

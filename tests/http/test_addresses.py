@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from heliograph.channels.google_auth import TOKEN_ADDRESSES
+from heliograph.outbound.google import TOKEN_ADDRESSES
 from tests.channels.google import account_file
 from tests.providers.test_webpush import VAPID
 from tests.support.client import Api, data_of, fields_of

@@ -10,8 +10,8 @@ from urllib.parse import quote
 
 import msgspec
 
-from heliograph.channels.google_auth import NoToken, TokenSource
 from heliograph.outbound import NoReply, NotSent, Outbound, Reply
+from heliograph.outbound.google import NoToken, TokenSource
 from tests.live.target import Target
 
 Json = dict[str, Any]

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from heliograph.channels.google_auth import read_service_account
 from heliograph.domain.errors import InvalidInput
+from heliograph.outbound.google import read_service_account
 
 CREDENTIALS = "HELIOGRAPH_LIVE_CREDENTIALS"
 ENTERPRISE = "HELIOGRAPH_LIVE_ENTERPRISE"

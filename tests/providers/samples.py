@@ -35,8 +35,11 @@ class Contract:
     `token`, must never be shown. `is_remote`: it speaks to a server. `wrong`: settings that must be refused.
     `bad_tokens`: what is no address of one device of `token_kind` (empty = the usual kind).
     `probes_nobody`: no service can be asked whether the account works. `speak` has the server speak the provider's
-    protocol, where that is not HTTP, up to where an answer to a push counts. `grants`: what the server answers to
-    requests for an access token, by path; whatever is tested with them is tested without them as well.
+    protocol, where that is not HTTP, up to where an answer to a push counts. `over_http2`: `url` is to be a server that
+    speaks HTTP/2, with a certificate of `tests.support.wire_http2`.
+
+    Access tokens come from the same server by the answers in `grants`, by path (whatever is tested with them is tested
+    without them as well), or over HTTP/1.1 from another, which the setting `tokens` names.
     """
 
     config: dict[str, Any]
@@ -49,6 +52,8 @@ class Contract:
     probes_nobody: bool = False
     speak: Callable[[Wire], None] = lambda wire: None
     grants: dict[str, bytes] = field(default_factory=dict)
+    over_http2: bool = False
+    tokens: str = ""
 
 
 def target(kind: str, token: str) -> PushTarget:

@@ -33,7 +33,8 @@ from heliograph.ports.push import (
 from heliograph.providers import discover
 from tests.providers.samples import MESSAGES, WAKE, Contract, target, tools
 from tests.support.secrets_in_logs import LogWatch
-from tests.support.wire import Action, Answer, Raw, Seen, Wire
+from tests.support.wire import Action, Answer, Raw, Seen, Wire, json_answer
+from tests.support.wire_http2 import Http2Wire
 
 PLUGINS = discover()
 BODIES = (
@@ -49,6 +50,8 @@ BODIES = (
     b"[" * 100_000,
 )
 CUTS = (b"", b"HTTP/1.1 200 OK\r\nContent-Le", b"\x00\x00\x00garbage\r\n\r\n", b"HTTP/1.1 103 Early\r\n\r\n")
+
+NOWHERE = "http://127.0.0.1:1"
 
 every_plugin = pytest.mark.parametrize("kind", sorted(PLUGINS))
 # Whether requests for access tokens succeed, so that the others are made at all.
@@ -67,8 +70,9 @@ def contract_of(kind: str, url: str) -> Contract:
 
 
 @pytest.fixture
-async def wire() -> AsyncIterator[Wire]:
-    async with Wire().serving() as wire:
+async def wire(kind: str) -> AsyncIterator[Wire]:
+    """The service, which answers as it is told."""
+    async with (Http2Wire() if contract_of(kind, NOWHERE).over_http2 else Wire()).serving() as wire:
         yield wire
 
 
@@ -82,6 +86,18 @@ def grant(wire: Wire, contract: Contract) -> None:
     wire.handler = answer
 
 
+@pytest.fixture
+async def contract(kind: str, wire: Wire) -> AsyncIterator[Contract]:
+    contract = contract_of(kind, wire.url)
+    if not contract.tokens:
+        yield contract
+        return
+    async with Wire().serving() as tokens:
+        tokens.otherwise = json_answer({"access_token": "canaryACCESS", "expires_in": 3600})
+        config = contract.config | {contract.tokens: tokens.url}
+        yield dataclasses.replace(contract, config=config, secrets=[*contract.secrets, "canaryACCESS"])
+
+
 def build(plugin: ProviderPlugin, contract: Contract) -> PushProvider:
     # Through JSON and back, as it lies in the database.
     stored = msgspec.json.encode(plugin.read_config(Fields(contract.config)))
@@ -91,7 +107,7 @@ def build(plugin: ProviderPlugin, contract: Contract) -> PushProvider:
 @every_plugin
 def test_it_has_tests_of_its_own(kind: str) -> None:
     assert importlib.util.find_spec(module_of(kind)) is not None
-    assert isinstance(contract_of(kind, "http://127.0.0.1:1"), Contract)
+    assert isinstance(contract_of(kind, NOWHERE), Contract)
 
 
 @every_plugin
@@ -105,7 +121,7 @@ def test_what_it_states_is_sound(kind: str) -> None:
 
 @every_plugin
 def test_wrong_settings_are_refused_without_repeating_them(kind: str) -> None:
-    contract = contract_of(kind, "http://127.0.0.1:1")
+    contract = contract_of(kind, NOWHERE)
     assert contract.wrong
     for settings in contract.wrong:
         with pytest.raises(InvalidInput) as refusal:
@@ -115,7 +131,7 @@ def test_wrong_settings_are_refused_without_repeating_them(kind: str) -> None:
 
 @every_plugin
 def test_what_is_no_address_of_one_device_is_told(kind: str) -> None:
-    plugin, contract = PLUGINS[kind], contract_of(kind, "http://127.0.0.1:1")
+    plugin, contract = PLUGINS[kind], contract_of(kind, NOWHERE)
     token_kind = contract.token_kind or next(iter(plugin.tokens))
 
     def is_address(token: str) -> bool:
@@ -141,10 +157,14 @@ async def use(provider: PushProvider, kind: str, contract: Contract) -> list[Any
 @every_plugin
 @granted
 async def test_whatever_the_service_answers_is_a_value_without_secrets(
-    kind: str, granted: bool, wire: Wire, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
+    kind: str,
+    granted: bool,
+    wire: Wire,
+    contract: Contract,
+    caplog: pytest.LogCaptureFixture,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     watch = LogWatch(caplog, capsys)
-    contract = contract_of(kind, wire.url)
     contract.speak(wire)
     if granted:
         grant(wire, contract)
@@ -170,8 +190,9 @@ async def test_whatever_the_service_answers_is_a_value_without_secrets(
 
 @every_plugin
 @granted
-async def test_nothing_but_the_services_own_word_is_a_success(kind: str, granted: bool, wire: Wire) -> None:
-    contract = contract_of(kind, wire.url)
+async def test_nothing_but_the_services_own_word_is_a_success(
+    kind: str, granted: bool, wire: Wire, contract: Contract
+) -> None:
     if not contract.is_remote:
         return
     contract.speak(wire)
@@ -190,8 +211,7 @@ async def test_nothing_but_the_services_own_word_is_a_success(kind: str, granted
 
 
 @every_plugin
-async def test_without_the_service_it_says_try_again(kind: str, wire: Wire) -> None:
-    contract = contract_of(kind, wire.url)
+async def test_without_the_service_it_says_try_again(kind: str, wire: Wire, contract: Contract) -> None:
     if not contract.is_remote:
         return
     provider = build(PLUGINS[kind], contract)

@@ -10,13 +10,13 @@ import structlog
 
 from heliograph.channels.administration import CALLBACK_PAGE, GoogleAdministration
 from heliograph.channels.amapi import BASE_URL, AmapiChannel, AmapiSettings
-from heliograph.channels.google_auth import KEPT_MEMBERS, TokenSource, read_service_account
 from heliograph.channels.notifications import read_notification
 from heliograph.channels.oidc import TokenVerifier
 from heliograph.channels.pubsub import MAX_PULL_BYTES, PubSubSubscription
 from heliograph.domain.devices import Enterprise
 from heliograph.domain.errors import InvalidInput
 from heliograph.outbound import Outbound
+from heliograph.outbound.google import KEPT_MEMBERS, TokenSource, read_service_account
 from heliograph.ports.channel import Notification, Unreachable
 from heliograph.ports.clock import SecretBox
 

@@ -11,9 +11,9 @@ from typing import Any
 from urllib.parse import quote, urlsplit
 
 from heliograph.channels.amapi_answers import error_of
-from heliograph.channels.google_auth import NoToken, TokenSource
 from heliograph.domain.command_types import redact
 from heliograph.outbound import Exchange, NoReply, NotSent, Outbound, Reply
+from heliograph.outbound.google import NoToken, TokenSource
 from heliograph.ports.administration import Fault, FaultKind, Resource
 
 # Google's own page for those who have no web server: it shows the enterprise token. From its quickstart.

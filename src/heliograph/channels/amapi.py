@@ -16,7 +16,6 @@ from heliograph.channels.amapi_answers import (
     read_answer,
     usable_operation,
 )
-from heliograph.channels.google_auth import NoToken, TokenSource
 from heliograph.channels.oidc import CERTS_URL
 from heliograph.channels.pubsub import BASE_URL as PUBSUB_URL
 from heliograph.domain.catalog import TYPES
@@ -24,6 +23,7 @@ from heliograph.domain.command_types import secrets_in
 from heliograph.domain.devices import Device
 from heliograph.domain.ladder import Command
 from heliograph.outbound import Exchange, NotSent, Outbound, Reply
+from heliograph.outbound.google import NoToken, TokenSource
 from heliograph.ports.channel import (
     CancelRefused,
     CancelTaken,

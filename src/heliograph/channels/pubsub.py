@@ -5,9 +5,9 @@ from typing import Any
 from urllib.parse import quote
 
 from heliograph.channels.amapi_answers import read_answer
-from heliograph.channels.google_auth import NoToken, TokenSource
 from heliograph.channels.notifications import read_notification
 from heliograph.outbound import Exchange, NotSent, Outbound, Reply
+from heliograph.outbound.google import NoToken, TokenSource
 from heliograph.ports.channel import Gone, Received, TooMuch, Unreachable
 
 BASE_URL = "https://pubsub.googleapis.com"

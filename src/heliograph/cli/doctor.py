@@ -39,7 +39,7 @@ def doctor(
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Test every step: files, database, secret key, clock, Google, notifications, push accounts. Exit code 1: one fails.
+    """Test every step: files, database, secret key, clock, Google, push accounts. Exit code 1 when one fails.
 
     Runs beside the server or without it, on the server's machine. Nothing is changed.
     """
@@ -157,7 +157,8 @@ class _Examination:
             elif account["fault"] is not None:
                 self._note("push account", "failed", f"{what}: {account['fault']}", renew)
             elif ends is not None and ends - datetime.now(UTC) < _SOON:
-                self._note("push account", "warning", f"{what}: its credentials end {ago(ends)}", renew)
+                soon = ago(account["expiresAt"])
+                self._note("push account", "warning", f"{what}: its credentials end {soon}", renew)
             else:
                 self._note("push account", "ok", what)
 

@@ -106,6 +106,19 @@ def whole_number(fields: Fields, name: str, usual: int, most: int) -> int:
     return usual if value is None else int(value)
 
 
+def json_member(fields: Fields, name: str) -> Fields | None:
+    """A setting that is an object, also where it comes as text from a command line or a file."""
+    text = fields.raw.get(name)
+    if isinstance(text, str):
+        try:
+            decoded = msgspec.json.decode(text.removeprefix("\ufeff"))
+        except (ValueError, RecursionError):
+            fields.wrong(name, "is not JSON, or cut off")
+            return None
+        fields = Fields({name: decoded}, fields.path, fields.errors)
+    return fields.obj(name)
+
+
 class OneWay:
     """What providers have in common that only ever take pushes."""
 

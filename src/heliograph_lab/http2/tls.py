@@ -13,6 +13,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
+_LONGEST_NAME = 64  # of a common name (RFC 5280, appendix A); topics of MDM are longer
 _LIFE = timedelta(days=820)  # what Apple's clients accept at most is 825
 
 
@@ -63,7 +64,7 @@ class Authority:
         name = x509.Name(
             [
                 x509.NameAttribute(NameOID.USER_ID, uid),
-                x509.NameAttribute(NameOID.COMMON_NAME, common_name or f"Apple Push Services: {uid}"),
+                x509.NameAttribute(NameOID.COMMON_NAME, (common_name or f"Apple Push Services: {uid}")[:_LONGEST_NAME]),
             ]
         )
         return self._issue(name, ExtendedKeyUsageOID.CLIENT_AUTH, [])

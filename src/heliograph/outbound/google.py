@@ -22,7 +22,7 @@ from heliograph.domain.errors import InvalidInput
 from heliograph.domain.fields import Fields
 from heliograph.outbound import NoReply, NotSent, Outbound, Reply, is_address
 
-# One token serves both: what the account may do is decided by its grants.
+# For management. One token serves both: what the account may do is decided by its grants.
 SCOPE = "https://www.googleapis.com/auth/androidmanagement https://www.googleapis.com/auth/pubsub"
 GRANT = "urn:ietf:params:oauth:grant-type:jwt-bearer"
 MAX_FILE_BYTES = 64 * 1024
@@ -32,7 +32,9 @@ TOKEN_ADDRESSES = ("https://oauth2.googleapis.com/token", "https://accounts.goog
 KEPT_MEMBERS = ("type", "project_id", "private_key_id", "private_key", "client_email", "token_uri")
 
 _ASSERTION_LIFE_S = 3600  # the longest that Google takes
-_EARLY_S = 60.0  # a token is renewed before its end, so that none dies on the way
+_EARLY_S = 60.0  # a token is not used up to its end, so that none dies on the way
+_RENEW_AT = 0.8  # of its life: it is renewed while it is still good, so nobody has to wait
+_AGAIN_S = 30.0  # after such a renewal failed
 _UNSTATED_LIFE_S = 300.0
 
 _NEW_FILE = (
@@ -109,26 +111,40 @@ class NoToken:
 
 
 class TokenSource:
-    """Access tokens of one service account. However many callers wait, one request is under way."""
+    """Access tokens of one service account. However many callers wait, one request is under way.
+
+    `address`: where they are asked for, if not at the `token_uri` of the key file. `clock`: in seconds.
+    """
 
     def __init__(
-        self, account: Mapping[str, Any], *, timeout_s: float = 10.0, clock: Callable[[], float] = time.monotonic
+        self,
+        account: Mapping[str, Any],
+        *,
+        scope: str = SCOPE,
+        address: str | None = None,
+        timeout_s: float = 10.0,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._signer: crypt.Signer = crypt.RSASigner.from_service_account_info(account)  # type: ignore[no-untyped-call]
-        self._issuer, self._address = account["client_email"], account["token_uri"]
+        self._issuer, self._audience, self._scope = account["client_email"], account["token_uri"], scope
         self._timeout_s, self._clock = timeout_s, clock
-        self._http = Outbound(self._address)
+        self._http = Outbound(address or self._audience)
         self._token: str | None = None
-        self._good_until = 0.0
+        self._good_until = self._renew_at = 0.0
         self._flight: asyncio.Task[str | NoToken] | None = None
 
     async def token(self, *, deadline_s: float, refused: str | None = None) -> str | NoToken:
         """A token that is good now and is not the `refused` one."""
-        if self._token not in (None, refused) and self._clock() < self._good_until:
-            return self._token or ""
+        now, good = self._clock(), None
+        if self._token not in (None, refused) and now < self._good_until:
+            good = self._token
+        if good is not None and now < self._renew_at:
+            return good
         flight = self._flight
         if flight is None or flight.done():
             flight = self._flight = asyncio.create_task(self._fetch())
+        if good is not None:
+            return good
         # `wait`, not `wait_for`: a caller whose time is over must not end the request of the others.
         await asyncio.wait((flight,), timeout=max(0.0, deadline_s))
         if not flight.done() or flight.cancelled():
@@ -137,10 +153,11 @@ class TokenSource:
 
     async def _fetch(self) -> str | NoToken:
         now = int(time.time())
+        self._renew_at = self._clock() + _AGAIN_S  # unless this one comes to something
         claims = {
             "iss": self._issuer,
-            "scope": SCOPE,
-            "aud": self._address,
+            "scope": self._scope,
+            "aud": self._audience,
             "iat": now,
             "exp": now + _ASSERTION_LIFE_S,
         }
@@ -162,7 +179,9 @@ class TokenSource:
             return NoToken(f"the token endpoint gave no token ({reply.status}{code})", reply.after_s, refused)
         if isinstance(life_s, bool) or not isinstance(life_s, int | float) or life_s <= 0:
             life_s = _UNSTATED_LIFE_S
-        self._token, self._good_until = token, self._clock() + max(life_s / 2, life_s - _EARLY_S)
+        now = self._clock()
+        self._token, self._good_until = token, now + max(life_s / 2, life_s - _EARLY_S)
+        self._renew_at = min(self._good_until, now + life_s * _RENEW_AT)
         return token
 
     async def close(self) -> None:

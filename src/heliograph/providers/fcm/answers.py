@@ -1,0 +1,130 @@
+"""What FCM says of a message, as an outcome.
+
+https://firebase.google.com/docs/cloud-messaging/error-codes
+"""
+
+import re
+from collections.abc import Mapping
+from enum import StrEnum
+from typing import Any
+
+from heliograph.ports.push import Accepted, Misconfigured, Outcome, Rejected, RetryLater
+from heliograph.ports.transport import Answered
+from heliograph.ports.transport import Outcome as Exchange
+from heliograph.providers.transport import after_s, json_of, unanswered
+
+FCM_ERROR = "type.googleapis.com/google.firebase.fcm.v1.FcmError"
+BAD_REQUEST = "type.googleapis.com/google.rpc.BadRequest"
+ERROR_INFO = "type.googleapis.com/google.rpc.ErrorInfo"
+ADDRESSES = ("message.token", "message.fid")
+LEAST_WAIT_S = (
+    60.0  # over the quota, where nothing else is said: https://firebase.google.com/docs/cloud-messaging/scale-fcm
+)
+
+
+class Verdict(StrEnum):
+    """What a failed request means for the push."""
+
+    GONE = "the app is not on the device any more, or its token has been replaced"
+    NO_ADDRESS = "FCM knows no such token"
+    OTHER_PROJECT = "the token belongs to another Firebase project"
+    REJECTED = "FCM will not take this message"
+    ACCOUNT = "FCM does not accept the service account: does it belong to the project, and may it send?"
+    THIRD_PARTY = "the Firebase project lacks a valid key of the push service behind FCM"
+    NO_PROJECT = "FCM knows no such project"
+    LIMIT = "the project is over its quota"
+    LATER = "FCM cannot take it now"
+    UNCLEAR = "FCM failed, and may have taken it"
+
+
+# First match decides: statuses, the whole code as of `code_of`, verdict.
+FAILURES: tuple[tuple[range, str, Verdict], ...] = (
+    (range(404, 405), r"UNREGISTERED", Verdict.GONE),
+    (range(404, 405), r".+", Verdict.NO_PROJECT),
+    (range(400, 401), r"INVALID_ARGUMENT", Verdict.NO_ADDRESS),
+    (range(403, 404), r"SENDER_ID_MISMATCH", Verdict.OTHER_PROJECT),
+    (range(401, 402), r"THIRD_PARTY_AUTH_ERROR", Verdict.THIRD_PARTY),
+    (range(401, 402), r".*", Verdict.ACCOUNT),
+    (range(403, 404), r".*", Verdict.ACCOUNT),
+    (range(429, 430), r".*", Verdict.LIMIT),
+    (range(408, 409), r".*", Verdict.LATER),
+    (range(503, 504), r".*", Verdict.LATER),
+    (range(500, 600), r".*", Verdict.UNCLEAR),
+    (range(400, 500), r".+", Verdict.REJECTED),
+    # No code: not FCM speaks, but something on the way, or the address is wrong.
+    (range(400, 500), r"", Verdict.LATER),
+    (range(1000), r".*", Verdict.UNCLEAR),
+)
+DEAD = (Verdict.GONE, Verdict.NO_ADDRESS, Verdict.OTHER_PROJECT)
+SETTINGS = (Verdict.ACCOUNT, Verdict.THIRD_PARTY, Verdict.NO_PROJECT)
+
+
+def verdict_on(status: int, code: str) -> Verdict:
+    """What a status and a code (empty = none) mean, by the table."""
+    return next(
+        verdict for statuses, pattern, verdict in FAILURES if status in statuses and re.fullmatch(pattern, code)
+    )
+
+
+def code_of(answer: Answered) -> str:
+    """FCM's own code, else what Google's front end says; empty where there is neither.
+
+    400 INVALID_ARGUMENT has two meanings. It is about the address unless fields of the request are named as wrong, and
+    the address is none of them: then it is BAD_REQUEST here.
+    """
+    error = json_of(answer).get("error")
+    if not isinstance(error, dict):
+        return ""
+    details = [d for d in _list(error.get("details")) if isinstance(d, dict)]
+    wrong = [v for d in details if d.get("@type") == BAD_REQUEST for v in _list(d.get("fieldViolations"))]
+    if wrong and not any(isinstance(v, dict) and v.get("field") in ADDRESSES for v in wrong):
+        return "BAD_REQUEST"
+    own = next((d.get("errorCode") for d in details if d.get("@type") == FCM_ERROR), None)
+    if own is None and error.get("status") == "INVALID_ARGUMENT":
+        return "INVALID_ARGUMENT" if wrong else "BAD_REQUEST"
+    info = next((d.get("reason") for d in details if d.get("@type") == ERROR_INFO), None)
+    return next((word for word in map(_word, (own, info, error.get("status"))) if word), "")
+
+
+def _list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []
+
+
+def _word(value: Any) -> str:
+    """A code, and nothing that could be repeated from the request."""
+    return value if isinstance(value, str) and re.fullmatch(r"[A-Z][A-Z_]{2,39}", value) else ""
+
+
+def outcome_of(answer: Exchange, our_id: str) -> Outcome:
+    """What became of a message. Success is 200 with FCM's name of it, and nothing else."""
+    if not isinstance(answer, Answered):
+        return unanswered(answer)
+    if answer.status < 300:
+        return _accepted(answer, our_id)
+    code = code_of(answer)
+    verdict = verdict_on(answer.status, code)
+    evidence: dict[str, Any] = {"status": answer.status} | ({"code": code} if code else {})
+    if verdict in DEAD:
+        return Rejected(verdict, token_gone=True, evidence=evidence)
+    if verdict is Verdict.REJECTED:
+        return Rejected(verdict, evidence=evidence)
+    if verdict in SETTINGS:
+        return Misconfigured(with_code(verdict, evidence), evidence)
+    wait_s, over = after_s(answer), verdict is Verdict.LIMIT
+    return RetryLater(
+        verdict, LEAST_WAIT_S if over and wait_s is None else wait_s, verdict is Verdict.UNCLEAR, over, evidence
+    )
+
+
+def _accepted(answer: Answered, our_id: str) -> Outcome:
+    name = json_of(answer).get("name")
+    found = re.fullmatch(r"projects/[^/]{1,100}/messages/([\x21-\x7e]{1,128})", name) if isinstance(name, str) else None
+    # A body that was cut says no name, but the status counts: our own id stands in for it.
+    if answer.status != 200 or (found is None and answer.whole):
+        return RetryLater("an answer that is not FCM's", uncertain=True, evidence={"status": answer.status})
+    return Accepted(found[1] if found else our_id, evidence={"status": 200})
+
+
+def with_code(reason: str, evidence: Mapping[str, Any]) -> str:
+    """A sentence, with FCM's own code where there is one."""
+    return f"{reason} ({evidence['code']})" if evidence.get("code") else reason
