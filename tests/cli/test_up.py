@@ -80,12 +80,14 @@ def test_an_enterprise_is_connected_in_the_demos_own_lab(tmp_path: Path) -> None
 
 def test_an_address_of_google_that_is_set_goes_before_the_labs(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HELIOGRAPH_PUBSUB_URL", "http://pubsub.example")
-    lab = Lab("http://c", "http://a", "http://p", "http://s", "http://w", 1, Mock())
+    names = ("control", "amapi", "pushy", "pubsub", "apns", "fcm", "wns", "webpush")
+    urls = {f"{name}_url": f"http://{name}" for name in names}
+    lab = Lab(**urls, ca_path=Path("ca.pem"), pid=1, process=Mock())
     settings = beside(lab, read_settings())
     assert (settings.amapi_url, settings.pubsub_url, settings.google_certs_url) == (
-        "http://a",
+        "http://amapi",
         "http://pubsub.example",
-        "http://s/certs",
+        "http://pubsub/certs",
     )
 
 

@@ -131,6 +131,28 @@ def test_through_pushy(demo: Demo, lab: Lab) -> None:
     assert [item["title"] for item in lab.journal(device, "displayed") if item["pushId"] == record["id"]] == ["T"]
 
 
+@pytest.mark.parametrize(("name", "provider"), [("ios", "apns"), ("macos", "apns"), ("windows", "wns")])
+@pytest.mark.parametrize("kind", ["notification", "silent"])
+def test_through_the_platforms_own_service(name: str, provider: str, kind: str, demo: Demo, lab: Lab) -> None:
+    device = demo[name]
+    body = {"title": "T \u2066abc\u2069", "body": "عربي 👋", "data": {"n": {"list": [1, None]}}}
+    record = data_of(demo.api.send(device.platform, device.id, type=kind, notification=body))
+    assert record["provider"] == provider
+    assert demo.api.push(record["id"], 30)["status"] == "acknowledged"
+    displayed = [item for item in lab.journal(device, "displayed") if item["pushId"] == record["id"]]
+    if kind == "silent":
+        assert displayed == []
+    else:
+        assert {member: displayed[0][member] for member in body} == body
+
+
+@pytest.mark.parametrize("name", ["ios", "windows"])
+def test_what_is_too_large_for_the_service_is_refused_before_anything_is_stored(name: str, demo: Demo) -> None:
+    device = demo[name]
+    answer = demo.api.send(device.platform, device.id, notification={"body": "x", "data": {"d": "x" * 6000}})
+    assert fields_of(answer) == ["notification"]
+
+
 def test_with_the_provider_away_it_is_kept_and_sent_later(demo: Demo, lab: Lab) -> None:
     device = demo["aosp-pushy-online"]
     with lab.faults(fault("pushy", status=503)):

@@ -148,7 +148,7 @@ AOS_DEVICE = closed(
 PUSH_SENT = closed(
     {
         "id": _ID,
-        "provider": {"enum": ["builtin", "pushy", "webpush"]},
+        "provider": {"enum": ["apns", "builtin", "fcm", "mqtt", "pushy", "webpush", "wns"]},
         "status": {"const": "queued"},
         "createdAt": _TIME,
         "expiresAt": _TIME,

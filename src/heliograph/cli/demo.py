@@ -7,7 +7,7 @@ same ids, keys and ports. Everything here is repeatable: a start that was killed
 import asyncio
 import os
 import secrets
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ import msgspec
 
 from heliograph.app.access import hash_secret, new_agent_secret, new_api_key
 from heliograph.bootstrap import Node, StartRefused
+from heliograph.cli.demo_push import PushPlan, ensure_push_accounts, make_push_plan, push_spec
 from heliograph.cli.lab_process import Lab
 from heliograph.cli.private_files import write_private
 from heliograph.domain.devices import ApiKey, Device, Enterprise, Organization, ProviderAccount
@@ -62,6 +63,7 @@ class DemoPlan(msgspec.Struct, kw_only=True, rename="camel"):
     account_id: str
     pushy_key: str
     devices: list[DemoDevice]
+    push: PushPlan | None = None  # a plan of an earlier version has none yet
     settled: bool = False
     port: int = 0
     base_url: str = ""
@@ -78,6 +80,9 @@ _FLEET = (
     ("aosp-pushy-online", "aosp", "pushy", True, ["mdmAgent"]),
     ("aosp-pushy-offline", "aosp", "pushy", False, ["mdmAgent"]),
     ("package-online", "package", "builtin", True, ["mdmAgent"]),
+    ("ios", "ios", "apns", True, ["mdmAgent"]),
+    ("macos", "macos", "apns", True, ["mdmAgent"]),
+    ("windows", "windows", "wns", True, ["mdmAgent"]),
 )
 _ENTERPRISE = "enterprises/LC0demo0001"
 
@@ -129,28 +134,42 @@ def make_plan(node: Node) -> DemoPlan:
             id=new_id(), slug=slug, key_id=new_id(), api_key=new_api_key(), aosp_enterprise_id=new_id()
         )
 
-    def device(index: int, name: str, platform: str, provider: str, online: bool, apps: list[str]) -> DemoDevice:
-        device_id = new_id()
-        return DemoDevice(
-            name=name,
-            platform=platform,
-            provider=provider,
-            online=online,
-            apps=apps,
-            serial_number=f"DEMO{index:04d}{platform.upper()}",
-            device_id=device_id,
-            all_platform_id=device_id if platform == "package" else new_id(),
-            secret=new_agent_secret(),
-            amapi_name=f"{_ENTERPRISE}/devices/{secrets.token_hex(8)}" if platform == "android" else None,
-        )
-
     return DemoPlan(
         organization=organization("demo"),
         other_organization=organization("demo-other"),
         enterprise_id=new_id(),
         account_id=new_id(),
         pushy_key=secrets.token_hex(32),
-        devices=[device(index, *entry) for index, entry in enumerate(_FLEET, 1)],
+        devices=[_new_device(new_id, index, *entry) for index, entry in enumerate(_FLEET, 1)],
+        push=make_push_plan(new_id),
+    )
+
+
+def complete_plan(node: Node, plan: DemoPlan) -> DemoPlan:
+    """The plan with what an earlier version did not have yet."""
+    new_id = node.services.new_id
+    known = {device.name for device in plan.devices}
+    missing = [(index, entry) for index, entry in enumerate(_FLEET, 1) if entry[0] not in known]
+    plan.devices += [_new_device(new_id, index, *entry) for index, entry in missing]
+    plan.push = plan.push or make_push_plan(new_id)
+    return plan
+
+
+def _new_device(
+    new_id: Callable[[], str], index: int, name: str, platform: str, provider: str, online: bool, apps: list[str]
+) -> DemoDevice:
+    device_id = new_id()
+    return DemoDevice(
+        name=name,
+        platform=platform,
+        provider=provider,
+        online=online,
+        apps=apps,
+        serial_number=f"DEMO{index:04d}{platform.upper()}",
+        device_id=device_id,
+        all_platform_id=device_id if platform == "package" else new_id(),
+        secret=new_agent_secret(),
+        amapi_name=f"{_ENTERPRISE}/devices/{secrets.token_hex(8)}" if platform == "android" else None,
     )
 
 
@@ -173,6 +192,8 @@ async def ensure_records(node: Node, plan: DemoPlan, lab: Lab) -> None:
         await setup.add_account(
             ProviderAccount(plan.account_id, plan.organization.id, "pushy", "demo", sealed, now, now, is_default=True)
         )
+    if plan.push is not None:
+        await ensure_push_accounts(node, plan.organization.id, plan.push, lab)
     for device in plan.devices:
         with suppress(Conflict):
             await setup.add_device(_record(plan, device, now), hash_secret(device.secret))
@@ -283,6 +304,7 @@ def _spec(plan: DemoPlan, device: DemoDevice, base_url: str) -> dict[str, Any]:
         "serverUrl": base_url,
         "amapi": amapi,
         "pushy": {"apiKey": plan.pushy_key} if device.provider == "pushy" else None,
+        **({} if plan.push is None else push_spec(plan.push, device.provider)),
     }
 
 
@@ -328,7 +350,11 @@ def ready_document(plan: DemoPlan, lab: Lab, base_url: str, online: Mapping[str,
             "amapiUrl": lab.amapi_url,
             "pushyUrl": lab.pushy_url,
             "pubsubUrl": lab.pubsub_url,
+            "apnsUrl": lab.apns_url,
+            "fcmUrl": lab.fcm_url,
             "wnsUrl": lab.wns_url,
+            "webpushUrl": lab.webpush_url,
+            "caPath": str(lab.ca_path),
         },
         "metricsUrl": f"{base_url}/metrics",
         "pids": {"server": os.getpid(), "lab": lab.pid},

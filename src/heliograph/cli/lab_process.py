@@ -15,6 +15,7 @@ import msgspec
 
 from heliograph.bootstrap import StartRefused
 
+_SERVICES = ("control", "amapi", "pushy", "pubsub", "apns", "fcm", "wns", "webpush")
 _STOP_S = 5.0
 _START_S = 60.0
 
@@ -27,7 +28,11 @@ class Lab:
     amapi_url: str
     pushy_url: str
     pubsub_url: str
+    apns_url: str
+    fcm_url: str
     wns_url: str
+    webpush_url: str
+    ca_path: Path
     pid: int
     process: asyncio.subprocess.Process
 
@@ -58,10 +63,8 @@ async def run_lab(state_dir: Path) -> AsyncIterator[Lab]:
     reading = asyncio.create_task(_pass_on(process, tail))
     try:
         urls = await _wait_ready(process, ready, tail)
-        control, amapi, pushy, pubsub, wns = (
-            urls[f"{name}Url"] for name in ("control", "amapi", "pushy", "pubsub", "wns")
-        )
-        yield Lab(control, amapi, pushy, pubsub, wns, process.pid, process)
+        addresses = {f"{name}_url": urls[f"{name}Url"] for name in _SERVICES}
+        yield Lab(**addresses, ca_path=Path(urls["caPath"]), pid=process.pid, process=process)
     finally:
         await _stop(process)
         await reading

@@ -97,7 +97,7 @@ async def _serve_alone(stack: AsyncExitStack, node: Node, ready_file: Path | Non
 async def _serve_demo(stack: AsyncExitStack, node: Node, ready_file: Path | None) -> None:
     plan = await _plan(node)
     listener = _listener(stack, node.settings, plan)
-    _say("Starting the lab: emulators of Google and Pushy, and seven devices …")
+    _say("Starting the lab: emulators of Google and Pushy, and ten devices …")
     fleet.save_plan(node.settings.data_dir, plan)
     lab = await stack.enter_async_context(run_lab(node.settings.data_dir / "lab"))
     node = await stack.enter_async_context(with_google_at(node, beside(lab, node.settings)))
@@ -144,7 +144,7 @@ async def _plan(node: Node) -> fleet.DemoPlan:
     """The demo of an earlier start, or a new one, which does not move in with real organizations."""
     known = fleet.load_plan(node.settings.data_dir)
     if known is not None:
-        return known
+        return fleet.complete_plan(node, known)
     plan = fleet.make_plan(node)
     mine = {plan.organization.slug, plan.other_organization.slug}  # left by a demo whose plan is lost: told further on
     others = [o.slug for o in await node.services.store.directory.organizations() if o.slug not in mine]

@@ -178,7 +178,8 @@ class _Sent:
                 reroute(changes, push, other_way, source, outcome.evidence | {"reason": outcome.reason}, now)
                 changes.put_off(self.item, now)
             case Rejected():
-                rejected = PushRejected(source=source, evidence=outcome.evidence, reason=outcome.reason)
+                evidence = outcome.evidence | {"reason": outcome.reason}
+                rejected = PushRejected(source=source, evidence=evidence, reason=outcome.reason)
                 changes.move_push(push, rejected, now)
                 changes.bury(self.item, outcome.reason)
             case RetryLater() | Misconfigured():
