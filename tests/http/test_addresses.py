@@ -8,9 +8,11 @@ import pytest
 
 from heliograph.outbound.google import TOKEN_ADDRESSES
 from tests.channels.google import account_file
+from tests.providers.credentials import p8
 from tests.providers.test_webpush import VAPID
 from tests.support.client import Api, data_of, fields_of
 from tests.support.demo import Demo
+from tests.support.wire_http2 import ca_pem
 
 pytestmark = pytest.mark.sqlite_only
 
@@ -64,6 +66,24 @@ def test_a_key_opens_no_private_push_server(demo: Demo, tenant: Api) -> None:
     config = {**said, "allowedOrigins": ["https://push.example", ELSEWHERE]}
     assert trusted.setup("provider.add", provider="webpush", config=config)["provider"] == "webpush"
     assert tenant.setup("provider.add", provider="webpush", config=said)["provider"] == "webpush"
+
+
+def refused(api: Api, provider: str, **config: object) -> list[str]:
+    """The settings that a call to add an account is refused for."""
+    answer = api.post("setup/provider.add", {"provider": provider, "config": config})
+    return [] if answer.status_code == 200 else fields_of(answer)
+
+
+def test_no_setting_of_a_push_account_leads_elsewhere(tenant: Api, credentials: str) -> None:
+    elsewhere = json.dumps(json.loads(credentials) | {"token_uri": ELSEWHERE})
+    apns = {"keyId": "ABC123DEFG", "teamId": "TEAM123456", "key": p8(), "topic": "com.example.agent"}
+    assert refused(tenant, "fcm", serviceAccount=credentials, projectId="p") == []
+    assert refused(tenant, "fcm", serviceAccount=credentials, tokenUrl=ELSEWHERE) == ["config.tokenUrl"]
+    assert refused(tenant, "fcm", serviceAccount=elsewhere, tokenUrl=ELSEWHERE) == ["config.tokenUrl"]
+    assert refused(tenant, "fcm", serviceAccount=elsewhere) == ["config.serviceAccount"]
+    assert refused(tenant, "apns", **apns) == []
+    assert refused(tenant, "apns", **apns, baseUrl=ELSEWHERE) == ["config.baseUrl"]
+    assert refused(tenant, "apns", **apns, ca=ca_pem()) == ["config.ca"]
 
 
 def test_the_usual_addresses_may_be_named(tenant: Api, credentials: str) -> None:
