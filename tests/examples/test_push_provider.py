@@ -38,7 +38,9 @@ def test_it_is_found_and_passes_the_contract_suite(tmp_path: Path) -> None:
     path = os.pathsep.join([str(installed(tmp_path)), str(EXAMPLE)])
     options = ("-v", "-p", "no:cacheprovider", "-k", "webhook")
     said = run(sys.executable, "-m", "pytest", *options, SUITE, EXAMPLE / "test_webhook.py", PYTHONPATH=path)
-    demands = re.findall(r"@every_plugin\n(?:@.*\n)*(?:async )?def (test_\w+)", (ROOT / SUITE).read_text())
+    demands = re.findall(
+        r"@(?:every_plugin|with_and_without_tokens)\n(?:@.*\n)*(?:async )?def (test_\w+)", (ROOT / SUITE).read_text()
+    )
     passed = re.findall(r"::(test_\w+)(?:\[.*\])? PASSED", said)
     assert demands
     assert {*demands, "test_it_is_found_where_it_is_installed", "test_answers"} == set(passed), said

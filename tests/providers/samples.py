@@ -36,7 +36,8 @@ class Contract:
     `bad_tokens`: what is no address of one device of `token_kind` (empty = the usual kind).
     `probes_nobody`: no service can be asked whether the account works. `speak` has the server speak the provider's
     protocol, where that is not HTTP, up to where an answer to a push counts. `over_http2`: `url` is to be a server that
-    speaks HTTP/2, with a certificate of `tests.support.wire_http2`.
+    speaks HTTP/2, with a certificate of `tests.support.wire_http2`. `backs_off`: after a bad answer it asks no more for
+    a while.
 
     Access tokens come from the same server by the answers in `grants`, by path (whatever is tested with them is tested
     without them as well), or over HTTP/1.1 from another, which the setting `tokens` names.
@@ -50,6 +51,7 @@ class Contract:
     bad_tokens: list[str] = field(default_factory=list)
     token_kind: str = ""
     probes_nobody: bool = False
+    backs_off: bool = False
     speak: Callable[[Wire], None] = lambda wire: None
     grants: dict[str, bytes] = field(default_factory=dict)
     over_http2: bool = False

@@ -61,7 +61,7 @@ WRONG: list[dict[str, Any]] = [
 def contract(url: str) -> Contract:
     address = url.replace("http:", "mqtt:")
     config = {"url": address, "username": "heliograph", "password": PASSWORD}
-    return Contract(config, [PASSWORD], "", wrong=WRONG, bad_tokens=[TOPIC, "x"], speak=as_broker)
+    return Contract(config, [PASSWORD], "", wrong=WRONG, bad_tokens=[TOPIC, "x"], backs_off=True, speak=as_broker)
 
 
 def build(config: dict[str, Any], timeout_s: float = 30) -> Mqtt:
