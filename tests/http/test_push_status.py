@@ -102,10 +102,13 @@ def test_of_our_own_line_only_the_acknowledgement_counts(demo: Demo, agent: Hand
     assert [push["commandId"] for push in offered] == [command]
     assert data_of(read(demo, agent.device, command))["delivered"] is False
     agent.claim()
-    assert data_of(read(demo, agent.device, command))["delivered"] is False
+    waiting = read(demo, agent.device, command)
+    assert (data_of(waiting)["delivered"], waiting.headers["X-Push-Status-Source"]) == (False, "unknown")
     agent.check_in(pushAcks=[{"id": offered[0]["id"], "at": "2026-02-10T12:00:00Z"}])
-    status = data_of(read(demo, agent.device, command))
+    told = read(demo, agent.device, command)
+    status = data_of(told)
     assert (status["delivered"], status["pendingDevices"]) == (True, 0)
+    assert told.headers["X-Push-Status-Source"] == "agent"
 
 
 def test_another_device_cannot_acknowledge(demo: Demo, agent: HandDevice) -> None:

@@ -1,7 +1,8 @@
 """What the push provider says about the push of a command; its answer is stored (contract decisions 18 and 19)."""
 
 import asyncio
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 
 from heliograph.app.services import SECOND, Services
 from heliograph.app.waiting import wait_for
@@ -17,11 +18,16 @@ _CACHE_SIZE = 10_000
 
 @dataclass(frozen=True, slots=True)
 class DeliveryReport:
-    """`status` None = nothing accepted yet. `age_s`: age of the last word, where the provider could not be asked."""
+    """`status` None = nothing accepted yet. `age_s`: age of the last word, where the provider could not be asked.
+
+    `source`: whose word it is, the agent's or the provider's; None where this provider never says what it delivered, so
+    that only the agent's acknowledgement will tell.
+    """
 
     status: PushStatus | None
     age_s: int | None = None
     is_final: bool = False
+    source: str | None = None
 
 
 @dataclass(slots=True)
@@ -43,6 +49,17 @@ class PushStatusReader:
 
     async def _read(self, work: UnitOfWork, command: Command) -> DeliveryReport:
         pushes = await work.pushes.of_command(command.id)
+        report = await self._of(work, pushes)
+        return replace(report, source=self._source(pushes)) if report.status is not None else report
+
+    def _source(self, pushes: Sequence[Push]) -> str | None:
+        asked = next((p for p in pushes if push_status(p) is not None), None)
+        if asked is not None and asked.rung in (PushRung.ACKNOWLEDGED, PushRung.EXECUTED):
+            return "agent"
+        plugin = None if asked is None else self.services.providers.plugin(asked.provider)
+        return "provider" if plugin is not None and plugin.tells_delivery else None
+
+    async def _of(self, work: UnitOfWork, pushes: Sequence[Push]) -> DeliveryReport:
         push = next((p for p in pushes if push_status(p) is not None), None)
         if push is None:
             return DeliveryReport(None, is_final=bool(pushes) and all(p.is_over for p in pushes))

@@ -17,6 +17,7 @@ TAG = "AOSP commands"
 FEATURE = "aospCommands"
 NOT_PENDING = "AosCommand status not Pending"
 AGE_HEADER = "X-Push-Status-Age"
+SOURCE_HEADER = "X-Push-Status-Source"
 
 
 async def _shown(call: Call, command: Command) -> AosCommand:
@@ -67,6 +68,7 @@ async def push_status(call: Call) -> AosPushStatus:
     status = report.status
     if status is None:
         return AosPushStatus()
+    call.headers[SOURCE_HEADER] = report.source or "unknown"
     return AosPushStatus(
         delivered=status.delivered,
         pending_devices=status.pending_devices,
