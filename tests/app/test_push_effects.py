@@ -31,6 +31,14 @@ async def entries_of(desk: Desk, push: Push) -> list[Entry]:
     return (await desk.work.history.of([push.id]))[push.id]
 
 
+async def died_with_it(desk: Desk) -> None:
+    """Some process claims what is due and is never heard of again."""
+    now = desk.clock.now()
+    [lost] = await desk.services.store.system.claim(now, now + 15_000_000, 1)
+    assert lost.kind == "push"
+    desk.clock.advance(16)
+
+
 async def test_what_was_taken_while_its_command_was_cancelled_is_withdrawn(desk: Desk, provider: Provider) -> None:
     command = await desk.command({"command": "LOCK"})
 
@@ -82,13 +90,29 @@ async def test_what_may_have_been_taken_is_not_called_revoked(desk: Desk, provid
 
 async def test_an_attempt_whose_process_died_may_have_been_taken(desk: Desk, provider: Provider) -> None:
     command = await desk.command({"command": "LOCK"})
-    now = desk.clock.now()
-    [lost] = await desk.services.store.system.claim(now, now + 15_000_000, 1)
-    assert lost.kind == "push"
-    desk.clock.advance(16)
+    await died_with_it(desk)
     await cancel(desk, command)
     await desk.pay()
     assert (await push_of(desk, command)).rung is PushRung.QUEUED
+
+
+async def test_an_attempt_whose_process_died_counts_as_uncertain(desk: Desk, provider: Provider) -> None:
+    provider.outcomes = [RetryLater("busy")]
+    command = await desk.command({"command": "LOCK"})
+    await died_with_it(desk)
+    await died_with_it(desk)
+    await desk.pay()
+    push = await push_of(desk, command)
+    assert push.attempts is not None
+    assert (push.attempts.count, push.attempts.uncertain) == (3, 2)
+    desk.clock.advance(60)
+    await died_with_it(desk)
+    await desk.pay()
+    push = await push_of(desk, command)
+    queued, attempts, accepted = await entries_of(desk, push)
+    assert (queued.rung, attempts.rung, accepted.rung) == ("queued", "queued", "accepted")
+    assert (attempts.evidence["attempts"], attempts.evidence["uncertain"]) == (4, 3)
+    assert "never recorded" in str(attempts.evidence["reason"])
 
 
 async def test_a_withdrawal_that_was_refused_is_noted_and_one_without_answer_is_repeated(

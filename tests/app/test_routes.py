@@ -119,16 +119,23 @@ async def test_a_refusal_goes_the_next_way_at_once(
     command = await desk.command({"command": "LOCK"})
     assert await desk.pay() == ["push", "push"]
     push = await push_of(desk, command)
-    assert (push.provider, push.rung, push.legs) == ("pushy", PushRung.ACCEPTED, (Leg("builtin", None, None),))
+    assert (push.provider, push.rung) == ("pushy", PushRung.ACCEPTED)
+    assert push.legs == (Leg("builtin", None, None, attempts=1),)
+    assert push.attempts is not None
+    assert (push.attempts.count, push.attempts.uncertain) == (1, 0)
 
 
 async def test_a_provider_that_cannot_now_is_waited_for_a_while(desk: Desk, provider: Provider) -> None:
-    provider.outcomes = [RetryLater("busy") for _ in range(4)]
+    provider.outcomes = [*(RetryLater("busy") for _ in range(3)), RetryLater("cut", uncertain=True)]
     command = await desk.command({"command": "LOCK"})
     for expected in ("builtin", "builtin", "builtin", "pushy"):
         await desk.pay(times=1)
         assert (await push_of(desk, command)).provider == expected
         desk.clock.advance(60)
+    await desk.pay()
+    attempts = (await push_of(desk, command)).attempts
+    assert attempts is not None
+    assert (attempts.count, attempts.uncertain) == (4, 1)  # none more on the way that took it
 
 
 async def test_with_no_other_way_a_refusal_is_final(desk: Desk, provider: Provider) -> None:

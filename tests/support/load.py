@@ -8,6 +8,7 @@ import os
 import random
 import sqlite3
 from collections.abc import Sized
+from typing import Any
 
 import asyncpg
 import httpx2
@@ -93,15 +94,21 @@ async def check(client: Client, lab: LabClient, units: list[Unit], load: Load) -
         assert await shown_once(client, lab, unit, push_ids) == []
 
 
-async def assert_whole(rig: Rig) -> None:
-    """Nothing was written in part."""
+async def rows(rig: Rig, sql: str) -> list[Any]:
+    """What a query of the server's database answers, asked past the server."""
     if rig.database is None:
         with contextlib.closing(sqlite3.connect(rig.data_dir / "heliograph.db")) as file:
-            found = [file.execute(sql).fetchone()[0] for sql in _HALVES]
-    else:
-        connection = await asyncpg.connect(rig.database)
-        found = [await connection.fetchval(sql) for sql in _HALVES]
+            return file.execute(sql).fetchall()
+    connection = await asyncpg.connect(rig.database)
+    try:
+        return list(await connection.fetch(sql))
+    finally:
         await connection.close()
+
+
+async def assert_whole(rig: Rig) -> None:
+    """Nothing was written in part."""
+    found = [(await rows(rig, sql))[0][0] for sql in _HALVES]
     assert found == [0] * len(_HALVES)
 
 

@@ -35,12 +35,13 @@ PUSH_FINAL = frozenset({P.ACKNOWLEDGED, P.EXECUTED, P.COLLAPSED, P.REVOKED, P.EX
 @dataclass(frozen=True, slots=True)
 class Leg:
     """A provider that a push went to before the one it goes to now. `reference` None = it never took the push, or
-    never said so.
+    never said so. `attempts`: how many had failed by then, on this way and those before.
     """
 
     provider: str
     account_id: str | None
     reference: str | None
+    attempts: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,8 +227,9 @@ def _learnt(push: Push, event: PushEvent, now: int) -> dict[str, Any]:
     if isinstance(event, PushRejected) and push.rung is P.QUEUED:
         return {"reason": event.reason}
     if isinstance(event, PushRerouted) and push.rung in (P.QUEUED, P.ACCEPTED):
+        failed = push.attempts.count if push.attempts else 0
         return {
-            "legs": (*(push.legs or ()), Leg(push.provider, push.account_id, push.reference)),
+            "legs": (*(push.legs or ()), Leg(push.provider, push.account_id, push.reference, failed)),
             "provider": event.provider,
             "account_id": event.account_id,
             "reference": None,

@@ -33,6 +33,7 @@ from heliograph.ports.push import (
 from heliograph.ports.store import UnitOfWork
 
 _PATIENT_ATTEMPTS = 4  # a few seconds: so long a provider that cannot take a push now is waited for
+_LOST = "the outcome of an attempt was never recorded: its process ended, or lost the store"
 
 log = structlog.get_logger("heliograph.push")
 
@@ -104,17 +105,31 @@ async def _leave_unsent(s: Services, work: UnitOfWork, item: OutboxItem) -> None
 
 def _give_up(s: Services, changes: ChangeSet, item: OutboxItem, push: Push) -> None:
     """Its command is over. It counts as revoked only if no provider can have it; else its life will show."""
-    refused = push.attempts.count - push.attempts.uncertain if push.attempts else 0
-    unanswered = item.attempts - 1 - refused
+    push = _note_lost(changes, item, push, s.clock.now())
+    unanswered = push.attempts.uncertain if push.attempts else 0
     evidence: dict[str, object] = {"why": "command is over"}
     if push.legs:
         changes.owe(s.debt(push.organization_id, "revoke", push.id))
         changes.move_push(push, PushNoted(source="dispatcher", evidence=evidence), s.clock.now())
-    elif unanswered <= 0:
+    elif unanswered == 0:
         changes.move_push(push, PushRevoked(source="dispatcher", evidence=evidence), s.clock.now())
     else:
         evidence["unansweredAttempts"] = unanswered
         changes.move_push(push, PushNoted(source="dispatcher", evidence=evidence), s.clock.now())
+
+
+def _note_lost(changes: ChangeSet, item: OutboxItem, push: Push, now: int) -> Push:
+    """Count every earlier claim of this debt that came to no outcome as an attempt that may have been taken.
+
+    Its process ended, or lost the store, somewhere between the claim and the commit: nobody can say on which side of
+    the sending. A debt of its own is owed after each acceptance, so what failed before that is not of these claims.
+    """
+    of_others = next((leg.attempts for leg in reversed(push.legs or ()) if leg.reference is not None), 0)
+    known = (push.attempts.count if push.attempts else 0) - of_others
+    for _ in range(item.attempts - 1 - known):
+        lost = PushAttempted(source="dispatcher", reason=_LOST, uncertain=True)
+        push = changes.move_push(push, lost, now)
+    return push
 
 
 def _message(s: Services, push: Push) -> PushMessage:
@@ -136,6 +151,11 @@ def reroute(
     evidence = evidence | {"next": route.provider}
     event = PushRerouted(source=source, evidence=evidence, provider=route.provider, account_id=route.account_id)
     changes.move_push(push, event, now)
+
+
+def _attempted(source: str, outcome: Rejected | RetryLater | Misconfigured) -> PushAttempted:
+    uncertain = isinstance(outcome, RetryLater) and outcome.uncertain
+    return PushAttempted(source=source, evidence=outcome.evidence, reason=outcome.reason, uncertain=uncertain)
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,10 +191,12 @@ class _Sent:
     async def _commit(self, push: Push, command: Command | None, other_way: ChosenTarget | None) -> None:
         outcome, source, now = self.outcome, f"provider:{push.provider}", self.s.clock.now()
         changes = ChangeSet(self.item.organization_id)
+        push = _note_lost(changes, self.item, push, now)
         match outcome:
             case Accepted():
                 self._accept(changes, outcome, push, command, other_way)
             case _ if other_way is not None:
+                push = changes.move_push(push, _attempted(source, outcome), now)
                 reroute(changes, push, other_way, source, outcome.evidence | {"reason": outcome.reason}, now)
                 changes.put_off(self.item, now)
             case Rejected():
@@ -183,12 +205,9 @@ class _Sent:
                 changes.move_push(push, rejected, now)
                 changes.bury(self.item, outcome.reason)
             case RetryLater() | Misconfigured():
-                again = outcome if isinstance(outcome, RetryLater) else RetryLater(outcome.reason, None)
-                attempted = PushAttempted(
-                    source=source, evidence=outcome.evidence, reason=again.reason, uncertain=again.uncertain
-                )
-                changes.move_push(push, attempted, now)
-                changes.put_off(self.item, self.s.later(backoff_s(self.s, self.item.attempts, again.after_s)))
+                after_s = outcome.after_s if isinstance(outcome, RetryLater) else None
+                changes.move_push(push, _attempted(source, outcome), now)
+                changes.put_off(self.item, self.s.later(backoff_s(self.s, self.item.attempts, after_s)))
         await self.work.commit(changes)
 
     def _accept(
