@@ -88,7 +88,7 @@ async def test_the_first_acknowledgement_counts_and_the_rest_is_taken_back(desk:
 
 async def test_of_a_cancelled_command_both_are_taken_back(desk: Desk, provider: Provider) -> None:
     command, _ = await rerouted(desk, provider)
-    provider.withdrawals = [Unavailable("down"), Withdrawn(), CannotWithdraw("no way"), Withdrawn()]
+    provider.withdrawals = [Unavailable("down"), Withdrawn(), Withdrawn(), Withdrawn()]
     await cancel_command(desk.services, desk.work, command.id, desk.aosp.id, "key:x", "over")
     await desk.pay()
     desk.clock.advance(60)
@@ -119,8 +119,8 @@ async def test_a_refusal_goes_the_next_way_at_once(
     command = await desk.command({"command": "LOCK"})
     assert await desk.pay() == ["push", "push"]
     push = await push_of(desk, command)
-    assert (push.provider, push.rung) == ("pushy", PushRung.ACCEPTED)
-    assert push.legs == (Leg("builtin", None, None, attempts=1),)
+    left = Leg("builtin", None, None, refused=isinstance(refusal, Rejected), attempts=1)
+    assert (push.provider, push.rung, push.legs) == ("pushy", PushRung.ACCEPTED, (left,))
     assert push.attempts is not None
     assert (push.attempts.count, push.attempts.uncertain) == (1, 0)
 

@@ -8,10 +8,10 @@ offered whatever it has not acknowledged. The agent drops what it has seen, so a
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from heliograph.app.services import Services
+from heliograph.app.services import SECOND, Services
 from heliograph.domain.deliveries import Push
 from heliograph.domain.devices import Device, ProviderAccount, PushTarget
-from heliograph.ports.push import Route
+from heliograph.ports.push import PushMessage, Route
 from heliograph.ports.store import UnitOfWork
 
 OUR_LINE = "builtin"
@@ -22,11 +22,15 @@ _DEFAULT, _NO_ACCOUNT = 2, 3
 
 @dataclass(frozen=True, slots=True)
 class ChosenTarget:
-    """An address, with the account whose credentials reach it and the longest life its provider offers."""
+    """An address, with the account whose credentials reach it and the longest life its provider offers.
+
+    `in_order`: no fault is known of the account.
+    """
 
     provider: str
     account_id: str | None
     max_life_s: int
+    in_order: bool = True
 
 
 async def routes_to(s: Services, work: UnitOfWork, device: Device, app: str) -> list[ChosenTarget]:
@@ -46,22 +50,46 @@ async def routes_to(s: Services, work: UnitOfWork, device: Device, app: str) -> 
             ranked[plugin.kind] = (place, ChosenTarget(target.provider, None, plugin.max_life_s))
             continue
         accounts = await work.setup.accounts() if accounts is None else accounts
-        levels = list(_accounts_for(device, target, accounts))
-        if levels:
-            level, account_id = min(levels)
-            place = (plugin.route, level)
-            ranked[plugin.kind] = (place, ChosenTarget(target.provider, account_id, plugin.max_life_s))
+        level, account = min(_accounts_for(device, target, accounts), key=lambda found: found[0], default=(0, None))
+        if account is not None:
+            chosen = ChosenTarget(target.provider, account.id, plugin.max_life_s, account.fault is None)
+            ranked[plugin.kind] = ((plugin.route, level), chosen)
     return [chosen for _, chosen in sorted(ranked.values(), key=lambda found: found[0])]
 
 
 async def next_route(s: Services, work: UnitOfWork, push: Push) -> ChosenTarget | None:
-    """The first way that a push has not gone yet."""
-    device = await work.devices.find(None, push.device_id)
-    if device is None:
-        return None
+    """The first way that a push has not gone yet, of those that can take it."""
     tried = {push.provider, *(leg.provider for leg in push.legs or ())}
-    routes = await routes_to(s, work, device, push.app)
-    return next((route for route in routes if route.provider not in tried), None)
+    return next((route for route in await _open_routes(s, work, push) if route.provider not in tried), None)
+
+
+async def way_back(s: Services, work: UnitOfWork, push: Push) -> ChosenTarget | None:
+    """A way that a push has gone in vain and that may take it yet: it was only busy, and is in order."""
+    in_vain = {leg.provider for leg in push.legs or () if leg.reference is None and not leg.refused}
+    routes = await _open_routes(s, work, push) if in_vain and push.taken_before is None else []
+    return next((route for route in routes if route.provider in in_vain and route.in_order), None)
+
+
+async def _open_routes(s: Services, work: UnitOfWork, push: Push) -> list[ChosenTarget]:
+    """The ways on which a push can go as it is: some take less than the one it was accepted for."""
+    device = await work.devices.find(None, push.device_id)
+    routes = [] if device is None else await routes_to(s, work, device, push.app)
+    plugins = {route.provider: s.providers.plugin(route.provider) for route in routes}
+    message = message_of(s, push)
+    return [route for route in routes if (plugin := plugins[route.provider]) and plugin.check(message) is None]
+
+
+def message_of(s: Services, push: Push) -> PushMessage:
+    """A push as its provider gets it."""
+    return PushMessage(
+        id=push.id,
+        kind=push.kind,
+        life_s=max(1, (push.expires_at - s.clock.now()) // SECOND),
+        command_id=push.command_id,
+        title=push.message.get("title"),
+        body=push.message.get("body"),
+        data=push.message.get("data"),
+    )
 
 
 def patience_s(s: Services, provider: str) -> float:
@@ -70,13 +98,15 @@ def patience_s(s: Services, provider: str) -> float:
     return PATIENCE_S[Route.RELAY if plugin is None else plugin.route]
 
 
-def _accounts_for(device: Device, target: PushTarget, accounts: Sequence[ProviderAccount]) -> Iterator[tuple[int, str]]:
+def _accounts_for(
+    device: Device, target: PushTarget, accounts: Sequence[ProviderAccount]
+) -> Iterator[tuple[int, ProviderAccount]]:
     """The accounts that can reach an address, each with its level; 0 comes first."""
     for account in accounts:
         if account.provider != target.provider or account.disabled_at is not None:
             continue
         for level, chosen in enumerate((device.provider_account_id, target.account_id)):
             if account.id == chosen:
-                yield level, account.id
+                yield level, account
         if account.is_default:
-            yield _DEFAULT, account.id
+            yield _DEFAULT, account

@@ -35,12 +35,13 @@ PUSH_FINAL = frozenset({P.ACKNOWLEDGED, P.EXECUTED, P.COLLAPSED, P.REVOKED, P.EX
 @dataclass(frozen=True, slots=True)
 class Leg:
     """A provider that a push went to before the one it goes to now. `reference` None = it never took the push, or
-    never said so. `attempts`: how many had failed by then, on this way and those before.
+    never said so. `refused`: it never will. `attempts`: how many had failed by then, on this way and those before.
     """
 
     provider: str
     account_id: str | None
     reference: str | None
+    refused: bool = False
     attempts: int = 0
 
 
@@ -82,6 +83,11 @@ class Push:
     def is_over(self) -> bool:
         """Whether nothing more is expected of the provider (the agent may still acknowledge)."""
         return self.rung in PUSH_FINAL
+
+    @property
+    def taken_before(self) -> Leg | None:
+        """The latest way before the present one on which it was taken."""
+        return next((leg for leg in reversed(self.legs or ()) if leg.reference is not None), None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -129,10 +135,28 @@ class ProviderAnswered(PushEvent):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PushRerouted(PushEvent):
-    """Nothing was heard by the way it went: it goes another, under the same id. What was taken stays so, as a leg."""
+    """Nothing was heard by the way it went: it goes another, under the same id. What was taken stays so, as a leg.
+
+    `refused`: by the way it went. `expires_at`: the longest that the next one keeps it (microseconds).
+    """
 
     provider: str
     account_id: str | None
+    refused: bool = False
+    expires_at: int | None = None
+
+
+class PushReturned(PushEvent):
+    """The way it goes refuses it, and none is left: what counts is again the one before that took it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LegAccepted(PushEvent):
+    """Late word of a provider that the push has left: it took it, all the same."""
+
+    provider: str
+    account_id: str | None
+    reference: str
 
 
 class PushAcknowledged(PushEvent):
@@ -167,6 +191,7 @@ PUSH_TRANSITIONS: dict[tuple[PushRung, type[PushEvent]], PushRung] = {
     (P.QUEUED, PushAccepted): P.ACCEPTED,
     (P.ACCEPTED, ProviderAnswered): P.PROVIDER_DELIVERED,
     **{(r, PushRerouted): P.QUEUED for r in (P.QUEUED, P.ACCEPTED)},
+    (P.QUEUED, PushReturned): P.ACCEPTED,
     **{(r, PushAcknowledged): P.ACKNOWLEDGED for r in (*_OPEN, P.COLLAPSED, P.REVOKED, P.EXPIRED, P.REJECTED)},
     **{(r, PushExecuted): P.EXECUTED for r in (*_OPEN, P.ACKNOWLEDGED)},
     **{(r, PushRevoked): P.REVOKED for r in (P.QUEUED, P.ACCEPTED)},
@@ -196,12 +221,12 @@ def apply_push(push: Push, event: PushEvent, *, now: int) -> PushStep:
     target = PUSH_TRANSITIONS.get((push.rung, type(event)))
     if isinstance(event, ProviderAnswered) and event.pending_devices > 0:
         target = None
-    if isinstance(event, PushNoted):
+    if isinstance(event, PushNoted) or (isinstance(event, LegAccepted) and learnt):
         target = push.rung
     if target is None and not isinstance(event, PushRequested):
         return PushStep(replace(push, **learnt, updated_at=now) if learnt else push, None)
     rung = target or push.rung
-    rung_at = push.rung_at if isinstance(event, PushNoted) else now
+    rung_at = push.rung_at if isinstance(event, PushNoted | LegAccepted) else now
     moved = replace(push, **learnt, rung=rung, rung_at=rung_at, updated_at=now, entries=push.entries + 1)
     return PushStep(moved, Entry(push.id, push.entries, rung.value, now, event.source, event.evidence))
 
@@ -228,14 +253,43 @@ def _learnt(push: Push, event: PushEvent, now: int) -> dict[str, Any]:
         return {"reason": event.reason}
     if isinstance(event, PushRerouted) and push.rung in (P.QUEUED, P.ACCEPTED):
         failed = push.attempts.count if push.attempts else 0
+        left = Leg(push.provider, push.account_id, push.reference, event.refused, failed)
         return {
-            "legs": (*(push.legs or ()), Leg(push.provider, push.account_id, push.reference, failed)),
+            # One that it goes again is no leg any more.
+            "legs": (*(leg for leg in push.legs or () if leg.provider != event.provider), left),
             "provider": event.provider,
             "account_id": event.account_id,
             "reference": None,
             "pending_devices": None,
+            "expires_at": min(push.expires_at, event.expires_at or push.expires_at),
         }
+    if isinstance(event, PushReturned) and push.rung is P.QUEUED and push.taken_before:
+        return _returned(push, push.taken_before)
+    if isinstance(event, LegAccepted):
+        return _leg_accepted(push, event, now)
     return {}
+
+
+def _returned(push: Push, taken: Leg) -> dict[str, Any]:
+    failed = push.attempts.count if push.attempts else 0
+    left = Leg(push.provider, push.account_id, None, refused=True, attempts=failed)
+    return {
+        "legs": (*(leg for leg in push.legs or () if leg != taken), left),
+        "provider": taken.provider,
+        "account_id": taken.account_id,
+        "reference": taken.reference,
+    }
+
+
+def _leg_accepted(push: Push, event: LegAccepted, now: int) -> dict[str, Any]:
+    said = (event.provider, event.account_id, None)
+    legs = tuple(
+        replace(leg, reference=event.reference) if (leg.provider, leg.account_id, leg.reference) == said else leg
+        for leg in push.legs or ()
+    )
+    if legs == (push.legs or ()):
+        return {}
+    return {"legs": legs, "sent_at": push.sent_at or now}
 
 
 @dataclass(frozen=True, slots=True)

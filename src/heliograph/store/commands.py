@@ -14,7 +14,7 @@ from heliograph.store.records import COMMANDS, HISTORY, PUSHES
 # As in the partial indexes, to the letter: only then do the databases see that an index serves.
 LIVE = "rung IN ('queued', 'held', 'scheduled', 'issued', 'deferred', 'delivered', 'acknowledged', 'running')"
 OPEN_PUSH = "rung IN ('queued', 'accepted')"
-OFFERED = "rung IN ('accepted', 'provider_delivered')"
+OFFERED = "(rung IN ('accepted', 'provider_delivered') OR (rung = 'queued' AND legs IS NOT NULL))"
 
 _SORTS = ("created_at", "updated_at", "type", "rung")
 _OF_DEVICE = "FROM commands WHERE organization_id = $1 AND device_id = $2"

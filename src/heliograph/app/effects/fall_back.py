@@ -1,6 +1,6 @@
 """Let a push go another way when nothing is heard of it by the way it went."""
 
-from heliograph.app.effects.push import reroute
+from heliograph.app.effects.push import owe_sending, rerouted
 from heliograph.app.routes import next_route
 from heliograph.app.services import Services
 from heliograph.domain.deliveries import PushRung
@@ -19,6 +19,7 @@ async def fall_back(s: Services, item: OutboxItem) -> None:
         command = await work.commands.find(push.command_id) if push.command_id else None
         route = None if command is not None and command.is_over else await next_route(s, work, push)
         if route is not None:
-            reroute(changes, push, route, "dispatcher", {"reason": "not acknowledged in time"}, s.clock.now())
-            changes.owe(s.debt(push.organization_id, "push", push.id, pool=route.account_id))
+            event = rerouted(s, route, "dispatcher", {"reason": "not acknowledged in time"})
+            changes.move_push(push, event, s.clock.now())
+            owe_sending(s, changes, push, route, item.priority)
     await work.commit(changes)

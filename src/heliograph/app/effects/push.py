@@ -5,16 +5,18 @@ from dataclasses import dataclass
 import structlog
 
 from heliograph.app.dispatch import backoff_s
-from heliograph.app.routes import OUR_LINE, ChosenTarget, next_route, patience_s
-from heliograph.app.services import SECOND, Services, until_committed
+from heliograph.app.routes import OUR_LINE, ChosenTarget, message_of, next_route, patience_s, way_back
+from heliograph.app.services import Services, until_committed
 from heliograph.app.wakes import expire_push
 from heliograph.domain.deliveries import (
+    LegAccepted,
     Push,
     PushAccepted,
     PushAttempted,
     PushNoted,
     PushRejected,
     PushRerouted,
+    PushReturned,
     PushRevoked,
     PushRung,
 )
@@ -26,7 +28,6 @@ from heliograph.ports.push import (
     Accepted,
     Misconfigured,
     Outcome,
-    PushMessage,
     Rejected,
     RetryLater,
 )
@@ -63,7 +64,7 @@ async def _send(s: Services, push: Push, target: PushTarget | None, priority: in
         per_minute = s.providers.per_minute(push.account_id)
         if not await s.account_quotas.take(push.account_id, per_minute, priority):
             return RetryLater("the account's requests of this minute are used up")
-    return await provider.send(_message(s, push), target)
+    return await provider.send(message_of(s, push), target)
 
 
 async def _learn(s: Services, work: UnitOfWork, account_id: str, target: PushTarget, outcome: Outcome) -> None:
@@ -122,9 +123,9 @@ def _note_lost(changes: ChangeSet, item: OutboxItem, push: Push, now: int) -> Pu
     """Count every earlier claim of this debt that came to no outcome as an attempt that may have been taken.
 
     Its process ended, or lost the store, somewhere between the claim and the commit: nobody can say on which side of
-    the sending. A debt of its own is owed after each acceptance, so what failed before that is not of these claims.
+    the sending. Each way has a debt of its own, so what failed on those before is not of these claims.
     """
-    of_others = next((leg.attempts for leg in reversed(push.legs or ()) if leg.reference is not None), 0)
+    of_others = push.legs[-1].attempts if push.legs else 0
     known = (push.attempts.count if push.attempts else 0) - of_others
     for _ in range(item.attempts - 1 - known):
         lost = PushAttempted(source="dispatcher", reason=_LOST, uncertain=True)
@@ -132,25 +133,23 @@ def _note_lost(changes: ChangeSet, item: OutboxItem, push: Push, now: int) -> Pu
     return push
 
 
-def _message(s: Services, push: Push) -> PushMessage:
-    return PushMessage(
-        id=push.id,
-        kind=push.kind,
-        life_s=max(1, (push.expires_at - s.clock.now()) // SECOND),
-        command_id=push.command_id,
-        title=push.message.get("title"),
-        body=push.message.get("body"),
-        data=push.message.get("data"),
+def rerouted(
+    s: Services, route: ChosenTarget, source: str, evidence: dict[str, object], *, refused: bool = False
+) -> PushRerouted:
+    """The event that lets a push go another way from now on."""
+    return PushRerouted(
+        source=source,
+        evidence=evidence | {"next": route.provider},
+        provider=route.provider,
+        account_id=route.account_id,
+        refused=refused,
+        expires_at=s.later(route.max_life_s),
     )
 
 
-def reroute(
-    changes: ChangeSet, push: Push, route: ChosenTarget, source: str, evidence: dict[str, object], now: int
-) -> None:
-    """Let a push go another way from now on."""
-    evidence = evidence | {"next": route.provider}
-    event = PushRerouted(source=source, evidence=evidence, provider=route.provider, account_id=route.account_id)
-    changes.move_push(push, event, now)
+def owe_sending(s: Services, changes: ChangeSet, push: Push, route: ChosenTarget, priority: int) -> None:
+    """Owe the sending by another way: among what its account owes, and with that account's attempts."""
+    changes.owe(s.debt(push.organization_id, "push", push.id, pool=route.account_id, priority=priority))
 
 
 def _attempted(source: str, outcome: Rejected | RetryLater | Misconfigured) -> PushAttempted:
@@ -173,8 +172,11 @@ class _Sent:
         other_way = await self._other_way(push)
 
         async def afresh() -> None:
-            current = await self.work.pushes.find(push.id) or push
-            await self._commit(current, await _command_of(self.work, push), other_way)
+            current, command = await self.work.pushes.find(push.id) or push, await _command_of(self.work, push)
+            if (current.provider, current.legs) == (push.provider, push.legs):
+                await self._commit(current, command, other_way)
+            else:
+                await self._commit_late(push, current, command)
 
         try:
             await self._commit(push, command, other_way)
@@ -185,8 +187,15 @@ class _Sent:
 
     async def _other_way(self, push: Push) -> ChosenTarget | None:
         """Another way, for a push that this one does not take, or takes and is not acknowledged (effects.fall_back)."""
-        is_patient = isinstance(self.outcome, RetryLater) and self.item.attempts < _PATIENT_ATTEMPTS
-        return None if self.is_only_way or is_patient else await next_route(self.s, self.work, push)
+        if self.is_only_way:
+            return None
+        match self.outcome:
+            case Accepted():
+                return await next_route(self.s, self.work, push)
+            case RetryLater():
+                way = None if self.item.attempts < _PATIENT_ATTEMPTS else await next_route(self.s, self.work, push)
+                return way if way is not None and way.in_order else None
+        return await next_route(self.s, self.work, push) or await way_back(self.s, self.work, push)
 
     async def _commit(self, push: Push, command: Command | None, other_way: ChosenTarget | None) -> None:
         outcome, source, now = self.outcome, f"provider:{push.provider}", self.s.clock.now()
@@ -197,8 +206,15 @@ class _Sent:
                 self._accept(changes, outcome, push, command, other_way)
             case _ if other_way is not None:
                 push = changes.move_push(push, _attempted(source, outcome), now)
-                reroute(changes, push, other_way, source, outcome.evidence | {"reason": outcome.reason}, now)
-                changes.put_off(self.item, now)
+                evidence, refused = outcome.evidence | {"reason": outcome.reason}, isinstance(outcome, Rejected)
+                event = rerouted(self.s, other_way, source, evidence, refused=refused)
+                changes.move_push(push, event, now)
+                changes.settle(self.item)
+                owe_sending(self.s, changes, push, other_way, self.item.priority)
+            case Rejected() if push.taken_before:
+                returned = PushReturned(source=source, evidence=outcome.evidence | {"refused": outcome.reason})
+                changes.move_push(push, returned, now)
+                changes.settle(self.item)
             case Rejected():
                 evidence = outcome.evidence | {"reason": outcome.reason}
                 rejected = PushRejected(source=source, evidence=evidence, reason=outcome.reason)
@@ -208,6 +224,24 @@ class _Sent:
                 after_s = outcome.after_s if isinstance(outcome, RetryLater) else None
                 changes.move_push(push, _attempted(source, outcome), now)
                 changes.put_off(self.item, self.s.later(backoff_s(self.s, self.item.attempts, after_s)))
+        await self.work.commit(changes)
+
+    async def _commit_late(self, sent: Push, push: Push, command: Command | None) -> None:
+        """Another process took over meanwhile, and the push has left the way that this is the answer of."""
+        changes = ChangeSet(self.item.organization_id)
+        if isinstance(self.outcome, Accepted):
+            reference, now = self.outcome.reference, self.s.clock.now()
+            evidence = self.outcome.evidence | {"reference": reference}
+            event = LegAccepted(
+                source=f"provider:{sent.provider}",
+                evidence=evidence,
+                provider=sent.provider,
+                account_id=sent.account_id,
+                reference=reference,
+            )
+            if changes.move_push(push, event, now) is not push and (push.is_over or (command and command.is_over)):
+                changes.owe(self.s.debt(push.organization_id, "revoke", push.id))
+        changes.settle(self.item)
         await self.work.commit(changes)
 
     def _accept(
@@ -232,5 +266,7 @@ class _Sent:
             changes.wake_device(push.device_id)
         if other_way is not None:
             wait_s = patience_s(self.s, push.provider)
-            changes.owe(self.s.debt(push.organization_id, "fall_back", push.id, after_s=wait_s))
+            changes.owe(
+                self.s.debt(push.organization_id, "fall_back", push.id, after_s=wait_s, priority=self.item.priority)
+            )
         changes.settle(self.item)

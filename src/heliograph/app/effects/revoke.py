@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from heliograph.app.dispatch import backoff_s
+from heliograph.app.routes import OUR_LINE
 from heliograph.app.services import Services, until_committed
 from heliograph.domain.deliveries import Leg, Push, PushNoted, PushRevoked, PushRung
 from heliograph.ports.changes import ChangeSet, OutboxItem
@@ -49,21 +50,25 @@ async def _record(s: Services, work: UnitOfWork, item: OutboxItem, answers: list
     silent = [a.said for a in answers if isinstance(a.said, Unavailable)]
     if push is None or not answers:
         changes.settle(item)
-    elif silent:
+    elif silent and s.clock.now() < push.expires_at:
         after_s = max((answer.after_s or 0 for answer in silent), default=0)
         changes.put_off(item, s.later(backoff_s(s, item.attempts, after_s)))
     else:
-        for answer in answers:
-            push = _note(changes, push, answer, s.clock.now())
+        _note(changes, push, answers, s.clock.now())
         changes.settle(item)
     await work.commit(changes)
 
 
-def _note(changes: ChangeSet, push: Push, answer: _Answer, now: int) -> Push:
-    source = f"provider:{answer.leg.provider}"
-    is_current = answer.leg.reference == push.reference
-    if isinstance(answer.said, CannotWithdraw):
-        return changes.move_push(push, PushNoted(source=source, evidence={"notWithdrawn": answer.said.reason}), now)
-    if isinstance(answer.said, Withdrawn) and is_current:
-        return changes.move_push(push, PushRevoked(source=source), now)
-    return changes.move_push(push, PushNoted(source=source, evidence={"withdrawn": answer.leg.reference}), now)
+def _note(changes: ChangeSet, push: Push, answers: list[_Answer], now: int) -> None:
+    """What each way said. The push is revoked when none has kept it, the present one included."""
+    is_revoked = all(isinstance(answer.said, Withdrawn) for answer in answers)
+    for answer in answers:
+        source = f"provider:{answer.leg.provider}"
+        is_present = (answer.leg.provider, answer.leg.reference) == (push.provider, push.reference)
+        if not isinstance(answer.said, Withdrawn):
+            push = changes.move_push(push, PushNoted(source=source, evidence={"notWithdrawn": answer.said.reason}), now)
+        elif is_present and is_revoked:
+            push = changes.move_push(push, PushRevoked(source=source), now)
+        elif answer.leg.provider != OUR_LINE or is_revoked or push.is_over:  # it offers what is open
+            evidence = {"withdrawn": answer.leg.reference}
+            push = changes.move_push(push, PushNoted(source=source, evidence=evidence), now)
