@@ -15,11 +15,12 @@ from tests.app.conftest import Desk
 from tests.app.pushing import Provider, in_place_of_all
 
 GONE = Rejected("unregistered", token_gone=True)
-DEVICE = "e" * 24
 
 
-def address(number: int) -> PushTarget:
-    return PushTarget(DEVICE, "mdmAgent", "pushy", None, f"t{number}", 0)
+def address(number: int, device: int | None = None) -> PushTarget:
+    """Of a device of its own, unless that is said."""
+    device_id = f"{number if device is None else device:024x}"
+    return PushTarget(device_id, "mdmAgent", "pushy", None, f"t{number}", 0)
 
 
 def test_a_refused_address_is_given_up() -> None:
@@ -38,6 +39,16 @@ def test_many_refusals_in_a_row_speak_of_the_account_and_take_the_others_back() 
     assert "20 of the last 20 addresses were refused (unregistered)" in (lessons[-1].fault or "")
     assert list(health.paused(0)) == ["a"]
     assert health.paused(31_000_000) == {}
+
+
+def test_one_device_alone_does_not_speak_of_the_account_however_often_it_is_refused() -> None:
+    """It may register what it likes, again and again."""
+    health = AccountHealth()
+    assert all(health.learn("a", address(n, device=7), GONE, 0).quarantine for n in range(1000))
+    assert health.paused(0) == {}
+    lessons = [health.learn("a", address(n), GONE, 0) for n in range(100, 119)]
+    assert address(999, device=7) in lessons[-1].revive
+    assert address(998, device=7) not in lessons[-1].revive
 
 
 def test_some_refusals_among_successes_do_not() -> None:

@@ -10,11 +10,14 @@ import pytest
 from heliograph.app.agent_line import check_in, open_offers, register_agent
 from heliograph.app.cancel_command import cancel_command
 from heliograph.app.effects import EFFECTS
+from heliograph.app.effects.push import owe_sending, rerouted
+from heliograph.app.push_status import PushStatusReader
 from heliograph.app.pushes import PushRequest, send_push
+from heliograph.app.routes import ChosenTarget
 from heliograph.app.setup import add_account
 from heliograph.domain.deliveries import Leg, Push, PushRung, push_status
 from heliograph.domain.devices import ProviderAccount
-from heliograph.ports.changes import BACKGROUND
+from heliograph.ports.changes import BACKGROUND, NORMAL, ChangeSet
 from heliograph.ports.push import Accepted, CannotWithdraw, Misconfigured, Rejected, RetryLater, Unavailable
 from heliograph_protocol.messages import CheckIn, PushAck, Register, Target
 from tests.app.conftest import Desk
@@ -292,3 +295,22 @@ async def test_a_push_lives_no_longer_than_the_way_it_goes_can_keep_it(
     status = push_status(after)
     assert status is not None
     assert status.expires_at == after.expires_at
+
+
+async def test_what_one_provider_says_is_not_taken_for_the_word_of_the_next(
+    desk: Desk, ways: defaultdict[str, Provider], pushy: ProviderAccount, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    command = await desk.command({"command": "LOCK"})
+    await desk.pay()
+    reader = PushStatusReader(desk.services)
+    await reader.of_command(desk.work, command)
+    [push] = await desk.work.pushes.of_command(command.id)
+    event = rerouted(desk.services, ChosenTarget("pushy", pushy.id, 3600), "dispatcher", {})
+    changes = ChangeSet(push.organization_id)
+    changes.move_push(push, event, desk.clock.now())
+    owe_sending(desk.services, changes, push, ChosenTarget("pushy", pushy.id, 3600), NORMAL)
+    await desk.work.commit(changes)
+    await desk.pay(times=1)
+    assert not ways["pushy"].asked.is_set()
+    await reader.of_command(desk.work, command)
+    assert ways["pushy"].asked.is_set()

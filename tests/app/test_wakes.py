@@ -14,6 +14,7 @@ from heliograph.domain.deliveries import Push, PushRung
 from heliograph.domain.devices import Device
 from heliograph.domain.ladder import Command, Rung
 from heliograph.ports.changes import ChangeSet
+from heliograph.ports.push import RetryLater
 from heliograph_protocol.messages import CancelAnswer, CheckIn, PushAck, Register, Report, Target
 from tests.app.conftest import Desk
 from tests.app.pushing import Provider, in_place_of_all
@@ -173,3 +174,36 @@ async def test_a_command_without_its_secret_fails_and_is_not_handed_out(desk: De
     after = await desk.now(command)
     assert after.reason is not None
     assert (after.rung, after.reason.code) == (Rung.FAILED, "SECRET_LOST")
+
+
+async def test_of_a_command_put_off_again_and_again_one_wake_waits(
+    desk: Desk, kiosk: Device, provider: Provider
+) -> None:
+    """Else a device behind a service that never answers fills the outbox, and its account's places."""
+    command = await claimed(desk)
+    provider.outcomes = [RetryLater("no answer", uncertain=True) for _ in range(100)]
+    for _ in range(5):
+        report = Report(command_id=command.id, rung="deferred", at=AT, retry_after_seconds=1)
+        await say(desk, reports=[report])
+        desk.clock.advance(2)
+        await desk.pay()
+        assert await say(desk) == [command.id]
+    _, *wakes, last = await pushes(desk, command)
+    assert [p.rung for p in wakes] == [PushRung.COLLAPSED] * 4
+    assert last.rung is PushRung.QUEUED
+    assert (await desk.services.store.system.counts())["outbox_push"] == 1
+    history = (await desk.work.history.of([wakes[-1].id]))[wakes[-1].id]
+    assert history[-1].evidence == {"newer": last.id}
+
+
+async def test_a_device_that_always_puts_off_is_asked_less_often(desk: Desk, kiosk: Device) -> None:
+    command = await claimed(desk)
+    began = desk.clock.now()
+    for _ in range(25):
+        report = Report(command_id=command.id, rung="deferred", at=AT, retry_after_seconds=0)
+        await say(desk, reports=[report])
+        not_before = (await desk.now(command)).not_before
+        assert not_before is not None
+        desk.clock.advance((not_before - desk.clock.now()) / 1e6 + 0.001)
+        assert await say(desk) == [command.id]
+    assert desk.clock.now() - began > 3600 * 1_000_000

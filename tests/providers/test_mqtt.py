@@ -524,3 +524,7 @@ def test_settings_name_all_that_is_wrong() -> None:
         mqtt.PLUGIN.read_config(Fields({"url": "x", "password": PASSWORD, "topicPrefix": "#", "more": 1}))
     assert [fault.path for fault in refusal.value.fields] == ["more", "url", "username", "topicPrefix"]
     assert PASSWORD not in str(refusal.value)
+
+
+def test_settings_that_decide_who_gets_the_password_are_addresses() -> None:
+    assert mqtt.PLUGIN.addresses.keys() == {"url", "ca"}

@@ -84,7 +84,8 @@ async def test_a_default_account_replaces_the_default_of_its_kind(world: World) 
     new_default = replace(plain, id=new_id(), created_at=NOW + 3, is_default=True)
     for account in (plain, other_kind, new_default):
         await setup.add_account(account)
-    assert await setup.accounts() == [replace(world.account, is_default=False), plain, other_kind, new_default]
+    replaced = replace(world.account, is_default=False, updated_at=world.account.updated_at + 1)
+    assert await setup.accounts() == [replaced, plain, other_kind, new_default]
     with pytest.raises(Conflict):
         await setup.add_account(replace(new_default, is_default=True))
     assert await setup.account(new_default.id) == new_default
@@ -114,6 +115,23 @@ async def test_a_renewed_default_replaces_the_default_of_its_kind(world: World) 
     other = replace(world.account, id=new_id(), is_default=False)
     await setup.add_account(other)
     await setup.save_account(replace(other, is_default=True))
+    assert {a.id: a.is_default for a in await setup.accounts()} == {world.account.id: False, other.id: True}
+
+
+async def test_an_account_that_was_changed_since_it_was_read_is_not_saved(world: World) -> None:
+    setup = world.work.setup
+    other = replace(world.account, id=new_id(), is_default=False)
+    await setup.add_account(other)
+    late = replace(other, is_default=True, name="late", updated_at=NOW + 2)
+    with pytest.raises(Conflict):
+        await setup.save_account(late, read_at=other.updated_at - 1)
+    with pytest.raises(NotFound):
+        await setup.save_account(replace(late, id=new_id()))
+    assert await setup.accounts() == [world.account, other]  # the default stays as well
+    await setup.save_account(late, read_at=other.updated_at)
+    # Whoever read the one that was the default until then would make it so again.
+    with pytest.raises(Conflict):
+        await setup.save_account(replace(world.account, name="x"), read_at=world.account.updated_at)
     assert {a.id: a.is_default for a in await setup.accounts()} == {world.account.id: False, other.id: True}
 
 

@@ -33,10 +33,12 @@ class Lesson:
 
 @dataclass(slots=True)
 class _Account:
-    """`refused`: of the last outcomes, which were refusals of an address. `given_up`: addresses of this window."""
+    """`refused`: of the last outcomes, the devices whose address was refused; None = a success. A device counts once,
+    whatever it registers. `given_up`: the addresses of this window, by device and app.
+    """
 
-    refused: "deque[bool]" = field(default_factory=lambda: deque(maxlen=_WINDOW))
-    given_up: "deque[PushTarget]" = field(default_factory=lambda: deque(maxlen=_WINDOW))
+    refused: "deque[str | None]" = field(default_factory=lambda: deque(maxlen=_WINDOW))
+    given_up: "OrderedDict[tuple[str, str], PushTarget]" = field(default_factory=OrderedDict)
     paused_until: int = 0
     may_have_fault: bool = True  # a start knows nothing of the one before
 
@@ -61,7 +63,7 @@ class AccountHealth:
         account = self._of(account_id)
         match outcome:
             case Accepted():
-                account.refused.append(False)
+                account.refused.append(None)
                 account.paused_until = 0
                 tells, account.may_have_fault = account.may_have_fault, False
                 return Lesson(tells_fault=tells)
@@ -83,12 +85,15 @@ class AccountHealth:
         return account
 
     def _refused(self, account: _Account, target: PushTarget, reason: str, now: int) -> Lesson:
-        account.refused.append(True)
-        refused, of = sum(account.refused), len(account.refused)
+        if target.device_id not in account.refused:
+            account.refused.append(target.device_id)
+        refused, of = sum(device is not None for device in account.refused), len(account.refused)
         if of < _ENOUGH or refused < _SHARE * of:
-            account.given_up.append(target)
+            account.given_up[target.device_id, target.app] = target
+            if len(account.given_up) > _WINDOW:
+                account.given_up.popitem(last=False)
             return Lesson(quarantine=True)
-        revived = tuple(account.given_up)
+        revived = tuple(account.given_up.values())
         account.given_up.clear()
         fault = f"{refused} of the last {of} addresses were refused ({reason}): are its settings those of the apps?"
         lesson = self._out_of_order(account, fault, now)

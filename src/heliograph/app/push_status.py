@@ -35,7 +35,8 @@ class PushStatusReader:
     """Asks providers, each push at most once per cache time whatever the number of readers."""
 
     services: Services
-    _asked: dict[str, tuple[int, "asyncio.Task[StatusAnswer]"]] = field(default_factory=dict)
+    # By push and provider: one that went another way is another's to answer for.
+    _asked: dict[tuple[str, str], tuple[int, "asyncio.Task[StatusAnswer]"]] = field(default_factory=dict)
 
     async def of_command(self, work: UnitOfWork, command: Command, wait_s: float = 0) -> DeliveryReport:
         """The delivery of the latest accepted push of a command, waiting up to `wait_s` seconds for it to be final."""
@@ -76,13 +77,13 @@ class PushStatusReader:
         return DeliveryReport(status, None, final or (isinstance(answer, Forgotten) and push.is_over))
 
     async def _ask(self, push: Push) -> StatusAnswer:
-        now = self.services.clock.now()
-        asked = self._asked.get(push.id)
+        now, key = self.services.clock.now(), (push.id, push.provider)
+        asked = self._asked.get(key)
         if asked is None or now - asked[0] > self.services.limits.push_status_cache_s * SECOND:
             if len(self._asked) >= _CACHE_SIZE:
                 self._asked.clear()
             asked = (now, asyncio.create_task(self._answer(push)))
-            self._asked[push.id] = asked
+            self._asked[key] = asked
         # Shielded: one reader hanging up must not take the answer from the others.
         return await asyncio.shield(asked[1])
 

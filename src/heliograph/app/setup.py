@@ -159,6 +159,24 @@ async def update_account(s: Services, account: ProviderAccount, said: dict[str, 
     plugin = s.providers.plugin(account.provider)
     if plugin is None:
         raise InvalidInput.of("id", f"is an account at {account.provider}, which this installation has no plug-in for")
+    stored = s.store.unit_of_work(account.organization_id).setup
+
+    async def attempt() -> ProviderAccount:
+        current = await stored.account(account.id)
+        if current is None:
+            raise NotFound
+        after = replace(current, **_changes(s, plugin, current, said))
+        await stored.save_account(after, read_at=current.updated_at)
+        return after
+
+    after = await until_committed(attempt)
+    if said.get("config") is not None:  # the fault was that of the settings before
+        await stored.note_fault(account.id, None, s.clock.now())
+        after = replace(after, fault=None, fault_at=None)
+    return after
+
+
+def _changes(s: Services, plugin: ProviderPlugin, account: ProviderAccount, said: dict[str, Any]) -> dict[str, Any]:
     now = s.clock.now()
     changed: dict[str, Any] = {"updated_at": max(now, account.updated_at + 1)}
     if said.get("config") is not None:
@@ -171,9 +189,7 @@ async def update_account(s: Services, account: ProviderAccount, said: dict[str, 
         changed["disabled_at"] = (account.disabled_at or now) if said["disabled"] else None
     if said.get("default") is not None:
         changed["is_default"] = said["default"]
-    after = replace(account, **changed)
-    await s.store.unit_of_work(account.organization_id).setup.save_account(after)
-    return after
+    return changed
 
 
 def open_config(s: Services, account: ProviderAccount) -> dict[str, Any]:

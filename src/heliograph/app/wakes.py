@@ -3,7 +3,7 @@
 from heliograph.app.pushes import new_push, owe_push
 from heliograph.app.routes import OUR_LINE, routes_to
 from heliograph.app.services import SECOND, Services
-from heliograph.domain.deliveries import Push, PushExpired, PushRung
+from heliograph.domain.deliveries import Push, PushCollapsed, PushExpired, PushRung
 from heliograph.domain.devices import COMMAND_APP, Device
 from heliograph.domain.ladder import Command
 from heliograph.ports.changes import ChangeSet
@@ -56,4 +56,15 @@ async def _owe_push(
     life_s = max(1, -((s.clock.now() - command.expires_at) // SECOND))  # rounded up: no gap at the end
     message = PushMessage(id=s.new_id(), kind="wake", life_s=life_s, command_id=command.id)
     owe_push(s, changes, new_push(s, device, COMMAND_APP, target, message), source)
+    await _collapse(s, work, changes, command, message.id)
     return target.provider
+
+
+async def _collapse(s: Services, work: UnitOfWork, changes: ChangeSet, command: Command, newer: str) -> None:
+    """End the wakes of a command that still wait to be sent: this one tells the same. At most one waits."""
+    touched = {push.id for push in changes.pushes}
+    for push in await work.pushes.of_command(command.id):
+        if push.rung is PushRung.QUEUED and push.id not in touched:
+            collapsed = PushCollapsed(source="dispatcher", evidence={"newer": newer})
+            changes.move_push(push, collapsed, s.clock.now())
+            changes.withdraw(f"push:{push.id}")

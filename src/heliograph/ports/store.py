@@ -187,8 +187,11 @@ class SetupRepository(Protocol):
         """Store a provider account; a default one replaces the default of its kind."""
         ...
 
-    async def save_account(self, account: ProviderAccount) -> None:
-        """Overwrite a provider account, but for its fault; NotFound where there is none."""
+    async def save_account(self, account: ProviderAccount, *, read_at: int | None = None) -> None:
+        """Overwrite a provider account, but for its fault; NotFound where there is none.
+
+        With `read_at`, the `updated_at` of the record that was read: Conflict when it has changed since.
+        """
         ...
 
     async def note_fault(self, account_id: str, fault: str | None, now: int) -> bool:

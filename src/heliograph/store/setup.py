@@ -29,13 +29,23 @@ UPDATE enterprises SET heard_at = $3
 WHERE organization_id = $1 AND id = $2 AND (heard_at IS NULL OR heard_at < $3)
 """
 _RENEW_AGENT = "UPDATE devices SET agent_secret_hash = $3 WHERE organization_id = $1 AND id = $2"
-_REPLACE_DEFAULT = "UPDATE provider_accounts SET is_default = 0 WHERE organization_id = $1 AND provider = $2"
+# A change as any other: who read the record before must read it again.
+_REPLACE_DEFAULT = """
+UPDATE provider_accounts SET is_default = 0, updated_at = updated_at + 1
+WHERE organization_id = $1 AND provider = $2 AND is_default = 1
+"""
+# Only for the sake of one that will be saved.
+_REPLACE_DEFAULT_BY = f"""{_REPLACE_DEFAULT} AND id <> $3 AND EXISTS (
+    SELECT 1 FROM provider_accounts WHERE organization_id = $1 AND id = $3
+    AND (CAST($4 AS BIGINT) IS NULL OR updated_at = CAST($4 AS BIGINT)))
+"""
 _ACCOUNT_CHANGES = ("name", "config", "updated_at", "is_default", "disabled_at", "expires_at")
 _UPDATE_ACCOUNT = (
     "UPDATE provider_accounts SET "
     + ", ".join(f"{column} = ${n}" for n, column in enumerate(_ACCOUNT_CHANGES, 3))
-    + " WHERE organization_id = $1 AND id = $2 RETURNING id"
+    + " WHERE organization_id = $1 AND id = $2"
 )
+_ACCOUNT_UNCHANGED = f" AND updated_at = ${len(_ACCOUNT_CHANGES) + 3}"
 _NOTE_FAULT = """
 UPDATE provider_accounts
 SET fault = $3, fault_at = CASE WHEN CAST($3 AS TEXT) IS NULL THEN NULL ELSE CAST($4 AS BIGINT) END
@@ -135,15 +145,19 @@ class Setup:
         replace = statement(_REPLACE_DEFAULT, self._organization_id, account.provider)
         await self._add("This provider account exists", *([replace, insert] if account.is_default else [insert]))
 
-    async def save_account(self, account: ProviderAccount) -> None:
-        """Overwrite a provider account, but for its fault."""
+    async def save_account(self, account: ProviderAccount, *, read_at: int | None = None) -> None:
+        """Overwrite a provider account, but for its fault; NotFound where there is none.
+
+        With `read_at`, the `updated_at` of the record that was read: Conflict when it has changed since.
+        """
         values = dict(zip(ACCOUNTS.columns, self._own(ACCOUNTS, account), strict=True))
         changed = [values[column] for column in _ACCOUNT_CHANGES]
-        replace = statement(_REPLACE_DEFAULT, self._organization_id, account.provider)
-        update = statement(_UPDATE_ACCOUNT, self._organization_id, account.id, *changed)
+        replace = statement(_REPLACE_DEFAULT_BY, self._organization_id, account.provider, account.id, read_at)
+        guard, more = ("", ()) if read_at is None else (_ACCOUNT_UNCHANGED, (read_at,))
+        update = statement(f"{_UPDATE_ACCOUNT}{guard} RETURNING id", self._organization_id, account.id, *changed, *more)
         *_, saved = await self._database.write(*([replace, update] if account.is_default else [update]))
         if not saved:
-            raise NotFound
+            raise NotFound if read_at is None else Conflict("The account was changed meanwhile")
 
     async def note_fault(self, account_id: str, fault: str | None, now: int) -> bool:
         """Note why pushes do not go through an account, or that they do."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import jwt
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
@@ -92,3 +94,15 @@ def test_anything_but_a_p256_key_is_refused(text: bytes) -> None:
 
 def test_a_key_shows_no_secret(key: SigningKey) -> None:
     assert "private" not in repr(key)
+
+
+def test_keys_that_come_and_go_fill_no_memory(key: SigningKey, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("heliograph.providers.transport.tokens.MOST_KEYS", 3)
+    clock = StandingClock()
+    tokens = ProviderTokens(clock)
+    kept = tokens.token(key)
+    for number in range(5):
+        tokens.token(replace(key, key_id=f"KEY{number}"))
+        clock.advance(1)
+        assert tokens.token(key) == kept  # it is used, so it stays
+    assert len(tokens) == 3

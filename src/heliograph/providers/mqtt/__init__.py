@@ -264,7 +264,7 @@ PLUGIN = ProviderPlugin(
     max_life_s=MAX_LIFE_S,
     route=Route.RELAY,
     tokens={"topic": ""},  # none: the topic follows from device and app
-    addresses={"url": ""},
+    addresses={"url": "", "ca": ""},  # whom it is trusted to be, as at the other services
     config_help={
         "url": "Where the broker is: mqtts://host (TLS, port 8883) or mqtt://host (port 1883)",
         "username": "User name at the broker",

@@ -4,6 +4,7 @@ Apple accepts a token for 60 minutes, and answers 429 TooManyProviderTokenUpdate
 (https://developer.apple.com/documentation/usernotifications/establishing-a-token-based-connection-to-apns).
 """
 
+from collections import OrderedDict
 from dataclasses import dataclass, field
 
 import jwt
@@ -14,6 +15,7 @@ from heliograph.ports.clock import Clock
 
 RENEW_US = 40 * 60 * 1_000_000
 FORCED_US = 20 * 60 * 1_000_000
+MOST_KEYS = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,13 +56,19 @@ class ProviderTokens:
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self._tokens: dict[SigningKey, _Token] = {}
+        self._tokens: OrderedDict[SigningKey, _Token] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._tokens)
 
     def token(self, key: SigningKey) -> str:
         """The token to send: the same for 40 minutes."""
         token = self._tokens.get(key)
         if token is None or self._clock.now() - token.made_at >= RENEW_US:
             token = self._renew(key)
+        self._tokens.move_to_end(key)
+        if len(self._tokens) > MOST_KEYS:  # accounts may be given ever new keys
+            self._tokens.popitem(last=False)
         return token.text
 
     def expired(self, key: SigningKey, refused: str) -> bool:
