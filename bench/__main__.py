@@ -12,13 +12,14 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from bench import acknowledged, creates, fanout, fanout_live, world
+from bench import acknowledged, creates, fanout, fanout_live, push, push_fake, world
 
 TARGETS = {
     "creates": "≥ 0.9 x pgbench",
     "acknowledged": "≥ 730/s (2 x NanoMDM's best), check-in ratio ≤ 1.2",
     "fanout": "≥ 0.95 of the quota, p99 of the wait < 2,000 ms",
     "fanout-live": "≥ 0.95 of the quota, p99 of the wait < 2,000 ms",
+    "push": "≤ 260 µs CPU a push through the whole path",
 }
 
 
@@ -44,7 +45,14 @@ async def _run(names: list[str], quick: bool, console: Console) -> dict[str, Any
                 found["fanout-live"] = await asyncio.to_thread(
                     fanout_live.run, dsn, say, 30 if quick else fanout_live.SECONDS
                 )
+        if "push" in names:
+            found |= await _pushes(postgres, say, rounds, quick)
     return found
+
+
+async def _pushes(postgres: world.Postgres, say: push.Say, rounds: int, quick: bool) -> dict[str, Any]:
+    count = push.PUSHES // 5 if quick else push.PUSHES
+    return {f"push-{kind}": await push.run(postgres, kind, say, rounds, count) for kind in push_fake.PLATFORMS}
 
 
 def _show(found: dict[str, Any], console: Console) -> None:
@@ -52,7 +60,8 @@ def _show(found: dict[str, Any], console: Console) -> None:
     for name, result in found.items():
         if not isinstance(result, dict):
             continue
-        table = Table(title=f"{result['what']}  (target {TARGETS[name]})" if name in TARGETS else result["what"])
+        target = TARGETS.get(name.partition("-")[0] if name.startswith("push-") else name)
+        table = Table(title=f"{result['what']}  (target {target})" if target else result["what"])
         table.add_column("")
         for number in range(1, len(result["rounds"]) + 1):
             table.add_column(f"round {number}", justify="right")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import os
 import signal
 import subprocess
 import sys
@@ -69,10 +70,11 @@ class Client:
 
 
 @contextlib.contextmanager
-def client(module: str, folder: Path) -> Iterator[Client]:
+def client(module: str, folder: Path, **environment: str) -> Iterator[Client]:
     """Run `bench.<module>` as a load generator."""
     log = folder / f"{module}.log"
-    process = start([sys.executable, "-m", f"bench.{module}"], log, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    process = start([sys.executable, "-m", f"bench.{module}"], log, env={**os.environ, **environment}, **pipes)
     try:
         yield Client(process, log)
     finally:

@@ -13,6 +13,7 @@ from heliograph.store import PostgresStore
 from heliograph.store import commands as command_statements
 from heliograph.store import devices as device_statements
 from heliograph.store import directory as directory_statements
+from heliograph.store import setup as setup_statements
 from heliograph.store.database import LookUp
 from heliograph.store.postgres_reader import _grouped
 from tests.store.world import NOW, World, new_id, new_world, run_sql
@@ -75,7 +76,7 @@ async def test_a_caller_who_goes_away(world: World) -> None:
 
 LOOK_UPS: list[LookUp] = [
     value
-    for module in (command_statements, device_statements, directory_statements)
+    for module in (command_statements, device_statements, directory_statements, setup_statements)
     for value in vars(module).values()
     if isinstance(value, LookUp)
 ]

@@ -285,7 +285,13 @@ async def test_counts(world: World, store: AnyStore) -> None:
     changes = world.changes()
     changes.bury(item, "x")
     await world.work.commit(changes)
-    assert await store.system.counts() == {"outbox_issue": 1, "dead_letters": 1, "commands_live": 1}
+    counts = await store.system.counts()
+    accounts = {"push_accounts_out_of_order": 0, "push_credentials_expire_at": 0}
+    assert counts == {"outbox_issue": 1, "dead_letters": 1, "commands_live": 1, **accounts}
+    await world.work.setup.note_fault(world.account.id, "refused", NOW)
+    await world.work.setup.save_account(replace(world.account, expires_at=NOW + 5))
+    counts = await store.system.counts()
+    assert (counts["push_accounts_out_of_order"], counts["push_credentials_expire_at"]) == (1, NOW + 5)
     await world.owe(world.debt(priority=BACKGROUND))
     owed = [await store.system.owed("issue", priority) for priority in (NORMAL, BACKGROUND)]
     assert [*owed, await store.system.owed("push", BACKGROUND)] == [1, 2, 0]

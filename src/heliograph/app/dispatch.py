@@ -24,6 +24,7 @@ Effect = Callable[[Services, OutboxItem], Awaitable[None]]
 
 _LONGEST_SLEEP_S = 5.0  # a wake-up from another process may be lost: look again
 _STORE_PAUSE_S = 0.5
+_GATHER_S = 0.01  # while a pool is full, each round looks past all that it has to come: let some places become free
 _SHARES = (2.0, 1.5, 1.0)  # of a pool's places, for each priority: what can wait leaves room for the others
 
 
@@ -112,6 +113,7 @@ class Dispatcher:
         bell = asyncio.create_task(waiter.wait(seconds))
         await asyncio.wait({bell, *self._running}, return_when=asyncio.FIRST_COMPLETED)
         bell.cancel()
+        await asyncio.sleep(_GATHER_S)
 
     def _start(self, item: OutboxItem) -> None:
         if any(running.id == item.id for running in self._running.values()):

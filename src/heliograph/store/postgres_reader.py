@@ -75,6 +75,11 @@ class PostgresReader:
 
 
 async def _fetch(connection: Connection, what: LookUp, asked: list[tuple[Any, ...]]) -> list[Rows]:
+    """The rows of each; who ask for the same share them."""
+    distinct = dict.fromkeys(asked)
+    if len(distinct) < len(asked):
+        rows = dict(zip(distinct, await _fetch(connection, what, list(distinct)), strict=True))
+        return [rows[args] for args in asked]
     if len(asked) == 1:
         return [await connection.fetch(what.sql, *asked[0])]
     found: list[list[Any]] = [[] for _ in asked]

@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 
 from heliograph.domain.devices import ApiKey, Device, Enterprise, Organization, ProviderAccount
 from heliograph.domain.errors import Conflict, NotFound
-from heliograph.store.database import Database, Statement, statement
+from heliograph.store.database import Database, LookUp, Statement, statement
 from heliograph.store.inserts import insert_of
 from heliograph.store.records import ACCOUNTS, API_KEYS, DEVICES, ENTERPRISES, ORGANIZATIONS, Table
 
@@ -39,6 +39,10 @@ _REPLACE_DEFAULT_BY = f"""{_REPLACE_DEFAULT} AND id <> $3 AND EXISTS (
     SELECT 1 FROM provider_accounts WHERE organization_id = $1 AND id = $3
     AND (CAST($4 AS BIGINT) IS NULL OR updated_at = CAST($4 AS BIGINT)))
 """
+# Every push asks for its organization's accounts, and for its own again.
+_ACCOUNTS = f"SELECT {ACCOUNTS.names} FROM provider_accounts WHERE organization_id = $1"
+_ACCOUNT = LookUp(f"{_ACCOUNTS} AND id = $2", ("text", "text"))
+_ALL_ACCOUNTS = LookUp(f"{_ACCOUNTS} ORDER BY created_at, id", ("text",))
 _ACCOUNT_CHANGES = ("name", "config", "updated_at", "is_default", "disabled_at", "expires_at")
 _UPDATE_ACCOUNT = (
     "UPDATE provider_accounts SET "
@@ -133,11 +137,12 @@ class Setup:
 
     async def account(self, account_id: str) -> ProviderAccount | None:
         """One provider account."""
-        return await self._one(ACCOUNTS, account_id)
+        rows = await self._database.look_up(_ACCOUNT, self._organization_id, account_id)
+        return ACCOUNTS.read(rows[0]) if rows else None
 
     async def accounts(self) -> list[ProviderAccount]:
         """All provider accounts, oldest first."""
-        return await self._all(ACCOUNTS)
+        return [ACCOUNTS.read(row) for row in await self._database.look_up(_ALL_ACCOUNTS, self._organization_id)]
 
     async def add_account(self, account: ProviderAccount) -> None:
         """Store a provider account; a default one replaces the default of its kind."""

@@ -1,0 +1,191 @@
+"""CPU per push through the whole path: API, PostgreSQL, dispatcher, provider, the lab's APNs or FCM over TLS.
+
+Beside it in the same rounds: our HTTP/2 transport alone, firebase-admin, and h2load on the same fake.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import asyncpg
+import msgspec
+from pydantic import SecretStr
+
+from bench import h2load, processes, push_fake, server, world
+from bench.acknowledged import Creator
+from bench.http_load import post
+from bench.push_senders import TEXT, TITLE
+from heliograph.app import setup
+from heliograph.app.agent_line import register_agent
+from heliograph.bootstrap import open_node
+from heliograph.domain.devices import COMMAND_APP
+from heliograph.settings import Settings
+from heliograph_protocol.messages import Register, Target
+
+PUSHES = 5_000
+DEVICES = 500
+ROUNDS = 3
+_WITHIN_S = 300
+
+Say = Callable[[str], None]
+
+
+async def run(
+    postgres: world.Postgres, kind: str, say: Say, rounds: int = ROUNDS, count: int = PUSHES
+) -> dict[str, Any]:
+    """Measure one provider (`apns` or `fcm`)."""
+    with tempfile.TemporaryDirectory(prefix="heliograph-bench-") as name:
+        folder = Path(name)
+        async with postgres.database() as dsn:
+            with push_fake.running(folder) as fake:
+                say(f"making {DEVICES} devices")
+                made = await _world(folder, dsn, kind, fake)
+                measured = await _rounds(_Bench(postgres, dsn, folder, kind, fake, made, count, say), rounds)
+        return {
+            "what": f"pushes through {kind}, from the API until accepted",
+            "pushes": count,
+            "rounds": measured,
+            "median": {key: statistics.median(r[key] for r in measured) for key in measured[0]},
+            "postgres": await postgres.settings(),
+        }
+
+
+async def _world(folder: Path, dsn: str, kind: str, fake: push_fake.Fake) -> world.World:
+    """An organization whose devices are reached through the provider alone."""
+    made = await world.build(folder / "data", dsn, push_fake.PLATFORMS[kind], DEVICES)
+    async with open_node(Settings(data_dir=made.data_dir, database=SecretStr(dsn))) as node:
+        s = node.services
+        await setup.add_account(s, made.organization, kind, "bench", fake.settings(kind), is_default=True)
+        for number, device in enumerate(made.devices):
+            address = Target(provider=kind, token=push_fake.address_of(kind, number))
+            await register_agent(s, device, Register(app=COMMAND_APP, agent_version="1", targets=[address]))
+    return made
+
+
+@dataclass(frozen=True, slots=True)
+class _Bench:
+    postgres: world.Postgres
+    dsn: str
+    folder: Path
+    kind: str
+    fake: push_fake.Fake
+    made: world.World
+    count: int
+    say: Say
+
+
+async def _rounds(bench: _Bench, rounds: int) -> list[dict[str, float]]:
+    with contextlib.ExitStack() as stack:
+        running = stack.enter_context(server.running(bench.made.data_dir, bench.dsn))
+        bare = stack.enter_context(processes.client("push_senders", bench.folder))
+        settings = bench.fake.settings(bench.kind)
+        told = await asyncio.to_thread(lambda: bare.ask(prepare=bench.kind, settings=settings, count=bench.count))
+        peer = None
+        if bench.kind == "fcm":
+            peer = stack.enter_context(
+                processes.client("push_senders", bench.folder, SSL_CERT_FILE=bench.fake.urls["caPath"], NO_PROXY="*")
+            )
+            few = bench.count // 10
+            await asyncio.to_thread(lambda: peer.ask(prepare="firebase", settings=settings, count=few))
+        bench.say("warming up")
+        await _through_the_server(bench, running, bench.count // 10)
+        return [await _round(bench, n, running, bare, peer, told["sample"]) for n in range(1, rounds + 1)]
+
+
+async def _round(
+    bench: _Bench,
+    number: int,
+    running: server.Server,
+    bare: processes.Client,
+    peer: processes.Client | None,
+    sample: dict[str, Any],
+) -> dict[str, float]:
+    bench.say(f"{bench.kind}, round {number}: {bench.count:,} pushes through the server")
+    found = await _through_the_server(bench, running, bench.count)
+    bench.say(f"{bench.kind}, round {number}: the transport alone")
+    found |= await _alone(bare, "transport", bench.count)
+    if peer is not None:
+        bench.say(f"{bench.kind}, round {number}: firebase-admin")
+        found |= await _alone(peer, "firebaseAdmin", bench.count // 10)
+    bench.say(f"{bench.kind}, round {number}: h2load")
+    url = bench.fake.urls[f"{bench.kind}Url"]
+    return found | {"h2loadPerSecond": await h2load.per_second(url, sample, bench.count, bench.folder)}
+
+
+async def _alone(client: processes.Client, name: str, count: int) -> dict[str, float]:
+    answer = await asyncio.to_thread(lambda: client.ask(send=True))
+    if answer["taken"] != count:
+        raise processes.ChildFailed(f"{name}: {answer['taken']} of {count} pushes were taken")
+    return {
+        f"{name}CpuMicros": answer["cpuSeconds"] / count * 1e6,
+        f"{name}PerSecond": count / answer["seconds"],
+    }
+
+
+async def _through_the_server(bench: _Bench, running: server.Server, count: int) -> dict[str, float]:
+    """Send so many over HTTP, and wait until the last is accepted by the provider."""
+    address = urlsplit(running.url)
+    host, port = address.hostname or "", address.port or 0
+    creator = Creator(_requests(bench, host, count))
+    taken, settled = bench.fake.taken(bench.kind), await _accepted(bench)
+    meter, fakes, database = _meters(running, bench.fake, await bench.postgres.meter())
+    began = time.monotonic()
+    await creator.run(host, port)
+    created = time.monotonic() - began
+    lasted, used = await _settled(bench, began) - began, meter.seconds()
+    taken, settled = bench.fake.taken(bench.kind) - taken, await _accepted(bench) - settled
+    if (taken, settled) != (count, count):
+        raise processes.ChildFailed(f"of {count} pushes the provider took {taken}, and {settled} are accepted")
+    return {
+        "serverCpuMicros": used / count * 1e6,
+        "perSecond": count / lasted,
+        "sendsPerSecond": count / created,
+        "databaseCpuMicros": (database.seconds() or 0) / count * 1e6,
+        "fakeCpuMicros": fakes.seconds() / count * 1e6,
+    }
+
+
+def _meters(
+    running: server.Server, fake: push_fake.Fake, database: processes.PostgresMeter
+) -> tuple[processes.CpuMeter, processes.CpuMeter, processes.PostgresMeter]:
+    return processes.CpuMeter.of(*running.pids), processes.CpuMeter.of(fake.pid), database
+
+
+def _requests(bench: _Bench, host: str, count: int) -> list[bytes]:
+    path = f"/v1/organizations/{bench.made.organization.slug}/mdm/push-notifications/send"
+    wanted: dict[str, Any] = {
+        "app": COMMAND_APP,
+        "type": "notification",
+        "notification": {"title": TITLE, "body": TEXT},
+    }
+    bodies = [
+        msgspec.json.encode(wanted | {"os": device.platform, "identifier": device.id}) for device in bench.made.devices
+    ]
+    return [post(path, host, bench.made.key, bodies[number % len(bodies)]) for number in range(count)]
+
+
+async def _settled(bench: _Bench, began: float) -> float:
+    """Wait until nothing is owed any more; when that was. Over one connection, for its own cost counts too."""
+    connection = await asyncpg.connect(bench.dsn)
+    try:
+        while await connection.fetchval("SELECT EXISTS (SELECT FROM outbox WHERE kind = 'push')"):
+            if time.monotonic() - began > _WITHIN_S:
+                raise processes.ChildFailed("pushes were left in the queue")
+            await asyncio.sleep(0.05)
+        return time.monotonic()
+    finally:
+        await connection.close()
+
+
+async def _accepted(bench: _Bench) -> int:
+    [row] = await bench.postgres.execute("SELECT count(*) FROM pushes WHERE rung = 'accepted'", bench.dsn)
+    return int(row[0])
