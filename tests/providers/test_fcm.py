@@ -256,12 +256,13 @@ STRANGE = RetryLater("an answer that is not FCM's", uncertain=True, evidence={"s
             error(403, "PERMISSION_DENIED", fcm("SENDER_ID_MISMATCH")),
             gone(Verdict.OTHER_PROJECT, 403, "SENDER_ID_MISMATCH"),
         ),
-        # Accounts
-        (error(404, "NOT_FOUND"), refused(Verdict.NO_PROJECT, 404, "NOT_FOUND")),
+        # An address of an iOS or web app, which whoever knows the app can make: no device halts the account with one.
         (
             error(401, "UNAUTHENTICATED", fcm("THIRD_PARTY_AUTH_ERROR")),
-            refused(Verdict.THIRD_PARTY, 401, "THIRD_PARTY_AUTH_ERROR"),
+            gone(Verdict.THIRD_PARTY, 401, "THIRD_PARTY_AUTH_ERROR"),
         ),
+        # Accounts
+        (error(404, "NOT_FOUND"), refused(Verdict.NO_PROJECT, 404, "NOT_FOUND")),
         (
             error(403, "PERMISSION_DENIED", info("IAM_PERMISSION_DENIED")),
             refused(Verdict.ACCOUNT, 403, "IAM_PERMISSION_DENIED"),

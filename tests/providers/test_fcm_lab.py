@@ -186,7 +186,9 @@ async def test_refusals_for_now(lab: Lab, app: Fcm, phone: Phone) -> None:
     fault(lab, status=400, reason="BAD_REQUEST")
     assert await send(app, phone) == Rejected(Verdict.REJECTED, evidence={"status": 400, "code": "BAD_REQUEST"})
     fault(lab, status=401, reason="THIRD_PARTY_AUTH_ERROR")
-    assert isinstance(await send(app, phone), Misconfigured)
+    third = await send(app, phone)
+    assert isinstance(third, Rejected)
+    assert (third.reason, third.token_gone) == (Verdict.THIRD_PARTY, True)
 
 
 async def test_the_largest_message_is_taken(app: Fcm, phone: Phone) -> None:

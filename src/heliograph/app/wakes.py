@@ -15,8 +15,8 @@ async def owe_first_wake(
     s: Services, work: UnitOfWork, changes: ChangeSet, device: Device, command: Command, source: str
 ) -> None:
     """Owe the push that tells a device of a new command. Without an address the command waits for a check-in."""
-    provider = await _owe_push(s, work, changes, device, command, source)
-    if provider != OUR_LINE:
+    push = await _owe_push(s, work, changes, device, command, source)
+    if push is None or push.provider != OUR_LINE:
         changes.wake_device(device.id)  # it may hold a line besides; our own push tells that line once it is accepted
 
 
@@ -25,7 +25,9 @@ async def owe_wake(s: Services, work: UnitOfWork, changes: ChangeSet, command: C
     changes.wake_device(command.device_id)
     device = await work.devices.find(command.platform, command.device_id)
     if device is not None:
-        await _owe_push(s, work, changes, device, command, source, but_not=OUR_LINE)
+        push = await _owe_push(s, work, changes, device, command, source, but_not=OUR_LINE)
+        if push is not None:
+            await _collapse(s, work, changes, command, push.id)
 
 
 async def expire_push(s: Services, work: UnitOfWork, changes: ChangeSet, push: Push, source: str) -> None:
@@ -47,17 +49,15 @@ async def _owe_push(
     source: str,
     *,
     but_not: str | None = None,
-) -> str | None:
-    """The provider of the push that is owed; None where there is none to owe. It lives as long as the command."""
+) -> Push | None:
+    """The push that is owed; None where there is no way for one. It lives as long as the command."""
     routes = await routes_to(s, work, device, COMMAND_APP)
     target = next((route for route in routes if route.provider != but_not), None)
     if target is None:
         return None
     life_s = max(1, -((s.clock.now() - command.expires_at) // SECOND))  # rounded up: no gap at the end
     message = PushMessage(id=s.new_id(), kind="wake", life_s=life_s, command_id=command.id)
-    owe_push(s, changes, new_push(s, device, COMMAND_APP, target, message), source)
-    await _collapse(s, work, changes, command, message.id)
-    return target.provider
+    return owe_push(s, changes, new_push(s, device, COMMAND_APP, target, message), source)
 
 
 async def _collapse(s: Services, work: UnitOfWork, changes: ChangeSet, command: Command, newer: str) -> None:

@@ -140,7 +140,7 @@ def update(
 @app.command()
 @spread
 def disable(where: Setup, account: AccountId) -> None:
-    """Let no push go through an account, until it is enabled again."""
+    """Let no push go through an account, until it is enabled again. What waits goes another way, or is rejected."""
     emit(call_on(where, "provider.update", {"id": account, "disabled": True}, _missing(account)), _show)
 
 

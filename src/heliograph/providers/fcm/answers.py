@@ -30,7 +30,7 @@ class Verdict(StrEnum):
     OTHER_PROJECT = "the token belongs to another Firebase project"
     REJECTED = "FCM will not take this message"
     ACCOUNT = "FCM does not accept the service account: does it belong to the project, and may it send?"
-    THIRD_PARTY = "the Firebase project lacks a valid key of the push service behind FCM"
+    THIRD_PARTY = "the token is one of another platform's app, which the Firebase project has no valid key for"
     NO_PROJECT = "FCM knows no such project"
     LIMIT = "the project is over its quota"
     LATER = "FCM cannot take it now"
@@ -55,8 +55,9 @@ FAILURES: tuple[tuple[range, str, Verdict], ...] = (
     (range(400, 500), r"", Verdict.LATER),
     (range(1000), r".*", Verdict.UNCLEAR),
 )
-DEAD = (Verdict.GONE, Verdict.NO_ADDRESS, Verdict.OTHER_PROJECT)
-SETTINGS = (Verdict.ACCOUNT, Verdict.THIRD_PARTY, Verdict.NO_PROJECT)
+# The third party's: only tokens of iOS and web apps go on to another service, and our agents are on Android.
+DEAD = (Verdict.GONE, Verdict.NO_ADDRESS, Verdict.OTHER_PROJECT, Verdict.THIRD_PARTY)
+SETTINGS = (Verdict.ACCOUNT, Verdict.NO_PROJECT)
 
 
 def verdict_on(status: int, code: str) -> Verdict:
