@@ -285,7 +285,8 @@ async def test_counts(world: World, store: AnyStore) -> None:
     changes = world.changes()
     changes.bury(item, "x")
     await world.work.commit(changes)
-    assert await store.system.counts() == {"outbox_issue": 1, "dead_letters": 1, "commands_live": 1}
+    accounts = {"push_accounts_out_of_order": 0, "push_credentials_expire_at": 0}
+    assert await store.system.counts() == {"outbox_issue": 1, "dead_letters": 1, "commands_live": 1, **accounts}
     await world.owe(world.debt(priority=BACKGROUND))
     owed = [await store.system.owed("issue", priority) for priority in (NORMAL, BACKGROUND)]
     assert [*owed, await store.system.owed("push", BACKGROUND)] == [1, 2, 0]
