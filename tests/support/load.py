@@ -18,7 +18,7 @@ from tests.support.crash import GONE, Client, LabClient, Refused, Rig, Unit, unt
 from tests.support.truth import compared, settled, shown_once
 
 # Lines that a change set writes together; each counts what is there without the other half.
-_SUBJECTS = "(SELECT id FROM commands UNION ALL SELECT id FROM pushes)"
+_SUBJECTS = "(SELECT id FROM commands UNION ALL SELECT id FROM pushes UNION ALL SELECT id FROM devices)"  # looked up
 _ENTRIES = "(SELECT count(*) FROM history h WHERE h.organization_id = s.organization_id AND h.subject_id = s.id)"
 _HALVES = (
     f"SELECT count(*) FROM commands s WHERE s.entries <> {_ENTRIES}",
@@ -109,7 +109,7 @@ async def rows(rig: Rig, sql: str) -> list[Any]:
 async def assert_whole(rig: Rig) -> None:
     """Nothing was written in part."""
     found = [(await rows(rig, sql))[0][0] for sql in _HALVES]
-    assert found == [0] * len(_HALVES)
+    assert found == [0] * len(_HALVES), found
 
 
 def assert_unavailable(answer: httpx2.Response) -> None:
