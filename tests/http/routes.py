@@ -93,6 +93,8 @@ def body_for(operation: str, known: Known) -> Json | None:
         "setup.key.revoke": {"id": ABSENT},
         "setup.device.add": {"platform": "ios", "enterprise": None},
         "setup.device.import": {"devices": []},
+        # With notifications the demo would hear of results in other ways than tests of faults reckon with.
+        "setup.enterprise.connect": {"notifications": False},
         "setup.enterprise.add": {"name": "not the name of one"},
         "setup.provider.add": {"provider": "pushy", "config": {}},
         "setup.provider.get": {"id": ABSENT},

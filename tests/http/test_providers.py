@@ -82,7 +82,7 @@ def test_an_address_that_is_refused_is_used_no_more(demo: Demo, tenant: Api) -> 
     agent.register(provider="pushy", token="0" * 30)
     first = data_of(tenant.send("aosp", agent.device.id))
     until(lambda: tenant.push(first["id"])["status"], lambda status: status == "rejected")
-    assert tenant.send("aosp", agent.device.id).status_code == 404
+    until(lambda: tenant.send("aosp", agent.device.id).status_code, lambda status: status == 404)
     agent.register(provider="pushy", token="0" * 30)
     assert data_of(tenant.send("aosp", agent.device.id))["provider"] == "pushy"
 

@@ -78,7 +78,7 @@ def test_a_token_that_apns_calls_gone_is_used_no_more(demo: Demo, lab: Lab, tena
     lab._ask("PUT", f"/apns/tokens/{token}", {"topic": TOPIC, "state": "unregistered"})
     record = data_of(tenant.send("ios", agent.device.id))
     until(lambda: tenant.push(record["id"]), lambda found: found["status"] == "rejected")
-    assert tenant.send("ios", agent.device.id).status_code == 404
+    until(lambda: tenant.send("ios", agent.device.id).status_code, lambda status: status == 404)
     assert len(sent_to(lab, "apns", token)) == 1
     # A new registration revives it, and APNs has the last word again.
     agent.register(provider="apns", token=token)
