@@ -1,6 +1,7 @@
 """The device itself, as its agents see it: what it does is what its journal says."""
 
 import asyncio
+import contextlib
 import logging
 from typing import Any
 
@@ -38,7 +39,7 @@ class LabEffector:
         if not self._may_run:
             _log.error("command %s (%s) reached an app that runs none", command_id, type)
             return Result(ok=False, code="NOT_THE_AGENT", message="This app runs no commands.")
-        await asyncio.sleep(self._device.latency_ms / 1000)
+        await self._take_time()
         while self._device.outcome.result == "never":
             await self._changed.wait()
         outcome = self._device.outcome
@@ -46,6 +47,15 @@ class LabEffector:
             return Result(ok=False, code=outcome.error_code or "DEVICE_ERROR", message="The device reports an error.")
         await self._journal.write(self._device_id, "executed", command_id=command_id, type=type)
         return Result(ok=True)
+
+    async def _take_time(self) -> None:
+        """`latencyMs` as it is by now, not as it was when the command began."""
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        while (left := began + self._device.latency_ms / 1000 - loop.time()) > 0:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(left):
+                    await self._changed.wait()
 
     def already_executed(self, command_id: str) -> bool | None:
         """The journal knows."""
