@@ -40,7 +40,7 @@ async def keep_subscribed(config: AgentConfig, device_id: str, talk: Talk) -> No
                 raise LineError("it does not let this device read its topic")
             _log.info("%s: listens to the broker", config.app)
             attempt, told = 0, ""
-            talk.wake()  # what came before this session, the broker has not kept
+            talk.wake()  # the broker has kept nothing from before it knew this subscriber
             while True:
                 message = await subscriber.next()
                 await _take(talk, message)

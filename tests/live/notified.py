@@ -14,7 +14,7 @@ _EVERY_S = 5.0
 
 
 async def notifications(s: Session) -> dict[str, Any]:
-    """Which of the operations of this session a subscription tells of. Silence counts once something was told."""
+    """Which of the operations that were issued here a subscription tells of. Silence counts once something was told."""
     await _check_subscription(s)
     begun, told = s.around.now(), set[str]()
     while not told >= set(s.known.values()) and s.around.now() - begun < s.patience.silence:

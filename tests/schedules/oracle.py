@@ -70,10 +70,7 @@ def _of_operation(world: World, command: Command, operation: Operation) -> Itera
         yield f"knows {command.receipt}, not {operation.name}"
     if command.rung is Rung.CANCELLED and (operation.error or {}).get("code") != CANCELLED:
         yield f"was not cancelled: {operation.shown}"
-    # Both say that it did not run; which of the two kept it from running went with the device's record at Google.
-    went_with_device = is_lost and command.reason is not None and command.reason.code == "DEVICE_GONE"
-    was_cancelled = (operation.error or {}).get("code") == CANCELLED
-    if was_cancelled and command.rung is not Rung.CANCELLED and not went_with_device:
+    if (operation.error or {}).get("code") == CANCELLED and command.rung is not Rung.CANCELLED:
         yield "was cancelled"
     if operation.expired and command.rung is not Rung.EXPIRED_UNDELIVERED:
         yield "had expired"
