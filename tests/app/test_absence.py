@@ -6,8 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from heliograph.domain.ladder import Command, Failed, Reason, Rung
-from heliograph.ports.changes import ChangeSet
+from heliograph.domain.ladder import Command, Reason, Rung
 from tests.app.conftest import Desk
 
 KINDS = ("WIPE", "RELINQUISH_OWNERSHIP")
@@ -104,60 +103,6 @@ async def test_other_types_on_an_erased_device_did_not_succeed(desk: Desk) -> No
     rung, reason = await state(desk, lock)
     assert reason is not None
     assert (rung, reason.code) == (Rung.FAILED, "outcome_unknown")
-
-
-async def test_what_stood_behind_the_one_that_erased_did_not_run(desk: Desk) -> None:
-    first = await open_command(desk, "WIPE")
-    second = await open_command(desk, "RELINQUISH_OWNERSHIP")
-    desk.google.finish(str((await desk.now(first)).receipt))
-    await look(desk, 1)
-    desk.google.gone = True
-    await look(desk, 30)
-    await look(desk, 30)
-    assert await state(desk, first) == (Rung.SUCCEEDED, None)
-    rung, reason = await state(desk, second)
-    assert reason is not None
-    assert (rung, reason.code) == (Rung.FAILED, "DEVICE_GONE")
-
-
-async def test_what_was_issued_after_the_one_that_erased_did_not_run_either(desk: Desk) -> None:
-    """Google takes commands until it has dropped the record, a while after the device has acknowledged."""
-    first = await open_command(desk, "WIPE")
-    desk.google.finish(str((await desk.now(first)).receipt))
-    await look(desk, 1)
-    assert await state(desk, first) == (Rung.SUCCEEDED, None)
-    second = await open_command(desk, "WIPE")
-    desk.google.gone = True
-    await look(desk, 30)
-    await look(desk, 30)
-    rung, reason = await state(desk, second)
-    assert reason is not None
-    assert (rung, reason.code) == (Rung.FAILED, "DEVICE_GONE")
-
-
-async def test_of_two_that_were_open_nobody_can_tell_which_it_was(desk: Desk) -> None:
-    both = [await open_command(desk, kind) for kind in KINDS]
-    desk.google.gone = True
-    await look(desk, 1)
-    await look(desk, 30)
-    for command in both:
-        rung, reason = await state(desk, command)
-        assert reason is not None
-        assert (rung, reason.code) == (Rung.FAILED, "outcome_unknown")
-
-
-async def test_one_that_ended_as_unknown_meanwhile_may_have_been_it(desk: Desk) -> None:
-    both = [await open_command(desk, kind) for kind in KINDS]
-    changes = ChangeSet(desk.organization.id)
-    reason = Reason("outcome_unknown", "the device left Google's list before the attempt was answered")
-    changes.move(await desk.now(both[0]), Failed(source="amapi", reason=reason), desk.clock.now())
-    await desk.work.commit(changes)
-    desk.google.gone = True
-    await look(desk, 1)
-    await look(desk, 30)
-    rung, why = await state(desk, both[1])
-    assert why is not None
-    assert (rung, why.code) == (Rung.FAILED, "outcome_unknown")
 
 
 async def test_after_the_report_of_its_deletion_one_look_is_enough(desk: Desk) -> None:

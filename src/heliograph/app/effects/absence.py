@@ -8,11 +8,12 @@ of operations and the device itself must be absent, and again after `absence_win
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from heliograph.app.effects.erasure import device_name, gone_by
+from heliograph.app.effects.upstream import ends_record
 from heliograph.app.google_devices import GONE_STATE
 from heliograph.app.services import SECOND, Services
-from heliograph.domain.catalog import TYPES
 from heliograph.domain.devices import Device
-from heliograph.domain.ladder import Command, Entry, Event, Failed, Issue, Noted, Reason, Rung, Succeeded
+from heliograph.domain.ladder import Command, Entry, Event, Failed, Noted, Reason, Rung, Succeeded
 from heliograph.ports.channel import Gone, ManagementChannel
 from heliograph.ports.store import PageQuery, UnitOfWork
 
@@ -21,24 +22,17 @@ _DEVICE, OPERATION = "deviceGone", "operationGone"
 _LATEST = PageQuery(limit=200, sort="created_at", descending=True)
 
 
-def ends_record(command: Command) -> bool:
-    """Whether success takes Google's record of the device with it."""
-    form = TYPES[command.type].amapi
-    return form is not None and form.ends_record
-
-
 @dataclass(frozen=True, slots=True)
 class Absence:
     """One look at a device that Google may have dropped.
 
-    `open_commands`: those of the device that are not over. `is_listed_nowhere`: Google has no list of its operations.
+    `is_listed_nowhere`: Google has no list of its operations.
     """
 
     s: Services
     work: UnitOfWork
     channel: ManagementChannel
     device: Device
-    open_commands: list[Command]
     is_listed_nowhere: bool
 
     def is_likely(self, command: Command) -> bool:
@@ -48,7 +42,7 @@ class Absence:
     async def meaning(self, command: Command, history: Sequence[Entry]) -> Event | None:
         """What to record of a command whose operation Google does not know, nor the device's list."""
         # Asked by the name in the operation: a device that enrolled again has another.
-        name = _device_name(command)
+        name = device_name(command)
         answer = await self.channel.device(name)
         if not isinstance(answer, Gone):
             return back_again(history)
@@ -62,24 +56,20 @@ class Absence:
         return await self._end(command)
 
     async def _end(self, command: Command) -> Event:
-        """Commands of a device run one after the other, so behind the one that erased it none ran."""
+        """Commands of a device run one after the other, so behind the one that erased it none ran. None else that may
+        have erased it was open (`erasure`), but an attempt may have been given up.
+        """
         latest = (await self.work.commands.list_of_device(self.device.id, _LATEST)).items
         others = [other for other in latest if _may_have_erased(other, command)]
         for other in others:
             # Also one that was over before this one was issued: Google takes commands until it has dropped the record,
             # and a device that enrols again has another name.
             if other.rung is Rung.SUCCEEDED:
-                reason = Reason("DEVICE_GONE", f"{other.type} had ended the management of the device before")
-                return Failed(source=_SOURCE, reason=reason, evidence={_DEVICE: True, "by": other.id})
-        was_open = any(_is_unknown(other) and other.rung_at >= command.created_at for other in others)
-        if was_open or any(c.issue is not Issue.IDLE and _may_have_erased(c, command) for c in self.open_commands):
-            unclear = Reason("outcome_unknown", "the device is gone, by this command or by another that was open")
+                return gone_by(other, _SOURCE, {_DEVICE: True})
+        if any(_is_unknown(other) and other.rung_at >= command.created_at for other in others):
+            unclear = Reason("outcome_unknown", "the device is gone, by this command or by one that was given up")
             return Failed(source=_SOURCE, reason=unclear, evidence={_DEVICE: True})
         return Succeeded(source=_SOURCE, evidence={_DEVICE: True, "operation": "not found", "device": "not found"})
-
-
-def _device_name(command: Command) -> str:
-    return (command.receipt or "").partition("/operations/")[0]
 
 
 def _is_unknown(command: Command) -> bool:
@@ -88,7 +78,7 @@ def _is_unknown(command: Command) -> bool:
 
 def _may_have_erased(other: Command, command: Command) -> bool:
     """Whether another command of this record may have ended the device that `command` was issued to."""
-    is_same_device = other.receipt is None or _device_name(other) == _device_name(command)
+    is_same_device = other.receipt is None or device_name(other) == device_name(command)
     return other.id != command.id and ends_record(other) and is_same_device
 
 

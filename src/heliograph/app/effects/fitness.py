@@ -4,26 +4,20 @@ Google takes some commands that a device then ignores, and calls them done. So a
 device is managed is never issued to a device of which that is not known.
 """
 
-from dataclasses import dataclass
 from typing import Any
 
 from heliograph.app.dispatch import backoff_s
+from heliograph.app.effects import erasure
+from heliograph.app.effects.upstream import Later, ends_record
 from heliograph.app.google_devices import take_over
 from heliograph.app.services import Services
 from heliograph.domain.catalog import TYPES
 from heliograph.domain.devices import Device
-from heliograph.domain.ladder import Command, Event, Failed, Reason, Undeliverable
+from heliograph.domain.ladder import Command, Event, Failed, Noted, Reason, Undeliverable
 from heliograph.domain.management import depends_on_mode, mode_of, refusal_of
 from heliograph.ports.changes import ChangeSet, OutboxItem
 from heliograph.ports.channel import Gone, ManagementChannel, Unreachable
 from heliograph.ports.store import UnitOfWork
-
-
-@dataclass(frozen=True, slots=True)
-class Later:
-    """Nobody can tell yet; ask again after so many seconds."""
-
-    seconds: float
 
 
 async def check_fitness(
@@ -41,6 +35,8 @@ async def check_fitness(
         return True
     changes = ChangeSet(item.organization_id)
     if isinstance(found, Later):
+        if found.why is not None and not await _is_said(work, command, found.why):
+            changes.move(command, found.why, s.clock.now())
         changes.put_off(item, s.later(found.seconds))
     else:
         changes.move(command, found, s.clock.now())
@@ -61,6 +57,10 @@ async def _verdict(
     form = TYPES[command.type].amapi
     if form is None:
         return None  # the channel refuses it
+    if ends_record(command):
+        found = await erasure.verdict(s, work, item, command, device, channel)
+        if found is not None:
+            return found
     asked = depends_on_mode(form.works, form.limits, params) and mode_of(device) is None
     if asked:
         answer = await channel.device(device.external_name or "")
@@ -77,6 +77,11 @@ async def _verdict(
         return None
     source = "amapi" if asked else "dispatcher"
     return Failed(source=source, reason=Reason(refusal.code, refusal.reason), evidence=_known(device))
+
+
+async def _is_said(work: UnitOfWork, command: Command, why: Noted) -> bool:
+    history = (await work.history.of([command.id]))[command.id]
+    return any(entry.evidence == why.evidence for entry in history)
 
 
 async def _remember(s: Services, work: UnitOfWork, device: Device, raw: dict[str, Any]) -> Device:

@@ -8,8 +8,10 @@ from functools import partial
 from typing import Any
 
 from heliograph.app.dispatch import backoff_s
+from heliograph.app.effects.erasure import in_flight
 from heliograph.app.effects.fitness import check_fitness
 from heliograph.app.effects.uncertain import bind, resolve_attempt, retry_or_cancel, unresolvable
+from heliograph.app.effects.upstream import ends_record
 from heliograph.app.google_channel import MeteredChannel, google
 from heliograph.app.services import SECOND, Services, secret_lost, until_committed
 from heliograph.domain.devices import Device
@@ -77,7 +79,12 @@ async def _issue(
     except Conflict:
         await _retry(s, work, item, 0.0)  # changed meanwhile
         return
-    answer = await channel.issue(device, marked, _with_life(s, marked, params), _time_left_s(s, began))
+    answer: IssueAnswer
+    if ends_record(marked) and (other := await in_flight(work, marked)) is not None:
+        # Another process was slow between its look and its mark. Each looks again once it is marked, so one sees it.
+        answer = NotTaken(f"{other.type} was begun at the same time")
+    else:
+        answer = await channel.issue(device, marked, _with_life(s, marked, params), _time_left_s(s, began))
     await until_committed(partial(_record, s, work, item, marked, answer))
 
 

@@ -7,8 +7,8 @@ from typing import Any
 import structlog
 
 from heliograph.app.dispatch import backoff_s
-from heliograph.app.effects.absence import OPERATION, Absence, back_again, ends_record, forgotten
-from heliograph.app.effects.upstream import next_look_up_s, result_of
+from heliograph.app.effects.absence import OPERATION, Absence, back_again, forgotten
+from heliograph.app.effects.upstream import ends_record, next_look_up_s, result_of
 from heliograph.app.google_channel import google
 from heliograph.app.services import Services, until_committed
 from heliograph.domain.errors import StoreUnavailable
@@ -25,8 +25,7 @@ _MAX_OPEN = 1_000
 async def look_up_device(s: Services, item: OutboxItem) -> None:
     """Record the results that have come in for a device, and look again while anything is open."""
     work = s.store.unit_of_work(item.organization_id)
-    live = await work.commands.live_of_device(item.subject_id, _MAX_OPEN)
-    waiting = _bound(live)
+    waiting = _bound(await work.commands.live_of_device(item.subject_id, _MAX_OPEN))
     if not waiting:
         changes = ChangeSet(item.organization_id)
         changes.settle(item)
@@ -44,7 +43,7 @@ async def look_up_device(s: Services, item: OutboxItem) -> None:
         await work.commit(changes)
         return
     found = {op["name"]: op for op in answer.items} if isinstance(answer, Operations) else {}
-    absence = Absence(s, work, channel, device, live, isinstance(answer, Gone))
+    absence = Absence(s, work, channel, device, isinstance(answer, Gone))
     histories = await work.history.of([command.id for command in waiting])
     is_refused = False  # then nobody is asked any more, but what the list says is taken in
     for command in waiting:

@@ -1,6 +1,7 @@
 """What the effects that speak to Google share: results and look-ups."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import structlog
@@ -9,7 +10,7 @@ from heliograph.app.services import SECOND, Services
 from heliograph.domain.catalog import TYPES
 from heliograph.domain.command_types import read_operation
 from heliograph.domain.devices import Device
-from heliograph.domain.ladder import Command, Event, Issue
+from heliograph.domain.ladder import Command, Event, Issue, Noted
 from heliograph.ports.changes import NORMAL, URGENT, ChangeSet
 from heliograph.ports.store import UnitOfWork
 
@@ -17,6 +18,14 @@ log = structlog.get_logger("heliograph.amapi")
 
 _FIRST_PAUSE_S = 0.25
 _MAX_LIVE = 1_000
+
+
+@dataclass(frozen=True, slots=True)
+class Later:
+    """A command cannot be issued yet; try again after so many seconds. `why`: for its history, once."""
+
+    seconds: float
+    why: Noted | None = None
 
 
 def result_of(s: Services, command: Command, operation: Mapping[str, Any]) -> Event | None:
@@ -31,9 +40,17 @@ def result_of(s: Services, command: Command, operation: Mapping[str, Any]) -> Ev
         return None
 
 
+def ends_record(command: Command) -> bool:
+    """Whether success takes Google's record of the device with it."""
+    form = TYPES[command.type].amapi
+    return form is not None and form.ends_record
+
+
 def issue_lane(command: Command) -> str:
-    """One attempt for a device and type at a time: an uncertain one must be told from the next."""
-    return f"issue:{command.device_id}:{command.type}"
+    """One attempt for a device and type at a time: an uncertain one must be told from the next. Those that may erase
+    the device count as one type.
+    """
+    return f"issue:{command.device_id}:{'erase' if ends_record(command) else command.type}"
 
 
 def owe_issue(s: Services, changes: ChangeSet, command: Command, priority: int) -> None:
