@@ -28,6 +28,7 @@ from heliograph_protocol.messages import (
     CheckIn,
     Orders,
     PushAck,
+    PushOffer,
     Register,
     Target,
 )
@@ -52,6 +53,12 @@ class Line:
         event = await self.next()
         assert event["type"] == "websocket.send", event
         return msgspec.json.decode(event["text"], type=Orders)
+
+    async def offers(self) -> list[PushOffer]:
+        """The pushes that are offered next, whatever is said before."""
+        while not (orders := await self.orders()).pushes:
+            continue
+        return orders.pushes
 
     async def closed(self) -> int:
         """The code with which the server ends the line, whatever it says before."""
@@ -115,7 +122,7 @@ async def gate(desk: Desk) -> Gate:
 async def heard(line: Line, number: int) -> list[str]:
     ids: list[str] = []
     while len(ids) < number:
-        ids += [push.id for push in (await line.orders()).pushes]
+        ids += [push.id for push in await line.offers()]
     return ids
 
 
@@ -153,7 +160,7 @@ async def test_a_new_secret_ends_the_line_of_the_old_one_at_once(gate: Gate) -> 
         gate.access.forget()
         async with gate.line(secret) as another:
             command_id = await gate.command()
-            assert (await another.orders()).pushes[0].command_id == command_id
+            assert (await another.offers())[0].command_id == command_id
 
 
 async def test_an_old_secret_claims_nothing_even_where_no_word_of_the_new_one_came(gate: Gate) -> None:
@@ -183,7 +190,7 @@ async def test_the_newest_line_of_a_device_counts(gate: Gate) -> None:
     async with gate.line() as older, gate.line() as newer:
         assert await older.closed() == CLOSE_REPLACED
         command_id = await gate.command()
-        assert (await newer.orders()).pushes[0].command_id == command_id
+        assert (await newer.offers())[0].command_id == command_id
     async with gate.line() as third:  # one that ended by itself is nobody's rival
         assert (await third.orders()).waiting
 
@@ -210,9 +217,7 @@ async def test_a_database_that_is_away_for_a_moment_ends_no_line(gate: Gate, mon
     async with gate.line() as line:
         monkeypatch.setattr(f"{agent_session.__name__}.new_offers", away)
         command_id = await gate.command()
-        while not (orders := await line.orders()).pushes:
-            pass  # it may first be told that something waits
-        assert orders.pushes[0].command_id == command_id
+        assert (await line.offers())[0].command_id == command_id
 
 
 async def test_a_message_that_is_none_ends_the_line(gate: Gate) -> None:

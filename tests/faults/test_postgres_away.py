@@ -62,7 +62,7 @@ async def test_under_load(pair: Pair) -> None:
             assert_unavailable(await client.call("GET", units[0].path))
             for answer in load.refused:
                 assert_unavailable(answer)
-            pair.postgres.start()  # by this thread: the kernel ends a child with the thread that started it
+            pair.postgres.start()
             await until(lambda: is_ready(client), "the server is ready again")
             await load.accepted()
         load.going = False

@@ -78,10 +78,14 @@ def up(tmp_path: Path) -> Iterator[Up]:
 
 @pytest.mark.parametrize(("module", "number"), [("typer", INT), ("typer", TERM), ("uvloop", INT), ("uvloop", TERM)])
 def test_while_the_program_is_read(up: Up, module: str, number: signal.Signals) -> None:
-    """Before it has begun anything. A module of that name makes the reading last."""
+    """Before it has begun anything. A module of that name makes the reading last.
+
+    In short sleeps: a signal that comes just before one begins is heard only when that is over.
+    """
     slow = up.folder / "slow"
     slow.mkdir()
-    (slow / f"{module}.py").write_text(f"import time\nopen({str(slow / 'reading')!r}, 'w')\ntime.sleep(60)\n")
+    reading = f"import time\nopen({str(slow / 'reading')!r}, 'w')\nfor _ in range(6000):\n    time.sleep(0.01)\n"
+    (slow / f"{module}.py").write_text(reading)
     up.child.env["PYTHONPATH"] = str(slow)
     up.launch()
     up.until((slow / "reading").exists)

@@ -216,7 +216,7 @@ async def test_a_restart_of_the_server(server: RestartablePostgres) -> None:
         with pytest.raises(StoreUnavailable) as caught:
             await attempt()
         assert "postgres" not in repr(caught.value).lower()
-    await asyncio.to_thread(server.start)
+    server.start()
 
     async with asyncio.timeout(10):
         await world.add(command := world.command())

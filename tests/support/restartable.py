@@ -28,7 +28,8 @@ class RestartablePostgres:
 
     def stop(self) -> None:
         """Pull the plug: the server does not even flush its memory."""
-        os.kill(int(_postmaster(self._home)[0]), signal.SIGQUIT)
+        for pid in _postmaster(self._home)[:1]:
+            os.kill(int(pid), signal.SIGQUIT)
         deadline = time.monotonic() + 20
         while _postmaster(self._home):
             assert time.monotonic() < deadline
@@ -37,7 +38,7 @@ class RestartablePostgres:
             self._process.wait()
 
     def start(self) -> None:
-        """Start it on the same port again, which replays the log."""
+        """Start it on the same port again, which replays the log. The kernel ends it with the thread that calls this."""
         with (self._home / "log").open("ab") as log:
             self._process = Account(self._home).start([*self._command], log)
         assert is_ready(self._process, self._data)
@@ -53,8 +54,7 @@ def restartable() -> Iterator[RestartablePostgres]:
         try:
             yield restarting
         finally:
-            if _postmaster(home):
-                restarting.stop()
+            restarting.stop()
 
 
 def _postmaster(home: Path) -> list[str]:
