@@ -10,6 +10,7 @@ from urllib.parse import quote
 import httpx2
 
 from heliograph_agent import Agent, AgentConfig
+from heliograph_agent.lines import system_authorities
 from heliograph_lab.effector import LabEffector
 from heliograph_lab.fleet import DeviceSpec, DeviceState, Fleet
 from heliograph_lab.kernel import Kernel
@@ -34,7 +35,7 @@ class Devices:
         """Bring up what is on line."""
         # One client for all agents; they speak to a server on this machine, without proxy or certificates.
         limits = httpx2.Limits(max_connections=None, max_keepalive_connections=None)
-        self._http = httpx2.AsyncClient(trust_env=False, limits=limits)
+        self._http = httpx2.AsyncClient(verify=system_authorities(), trust_env=False, limits=limits)
         for device in self._fleet.devices():
             self._apply(device)
         self._fleet.subscribe(self._apply)

@@ -27,6 +27,7 @@ from heliograph.system import AesGcmBox
 from heliograph_lab.serve import Lab, LabOptions
 from tests.app.conftest import Clock
 from tests.channels.google import account_file
+from tests.support.direct import direct
 
 Json = dict[str, Any]
 
@@ -118,7 +119,7 @@ async def open_office(folder: Path, per_minute: int = 600) -> AsyncIterator[Offi
         quota=Quota(store.system, clock, per_minute),
     )
     organization = await create_organization(services, "acme")
-    async with httpx2.AsyncClient(trust_env=False) as http:
+    async with direct() as http:
         yield Office(services, clock, lab, organization, http)
     await channels.close()
     await providers.close()

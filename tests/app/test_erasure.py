@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from heliograph.app.cancel_command import cancel_command
-from heliograph.app.effects import EFFECTS, issue
+from heliograph.app.effects import EFFECTS, fitness, issue
 from heliograph.domain.ladder import Command, Failed, Issue, Reason, Rung
 from heliograph.ports.changes import ChangeSet
 from tests.app.conftest import Desk
@@ -143,7 +143,7 @@ async def test_of_two_begun_at_the_same_time_the_later_is_not_sent(desk: Desk, m
     company = replace(desk.android, management_mode="PROFILE_OWNER", ownership="COMPANY_OWNED")
     await desk.work.setup.save_device(company)
     slow, quick = [await desk.command({"type": kind}, company) for kind in KINDS]
-    really = issue.check_fitness
+    really = fitness.check_fitness
 
     async def overtaken(*args: Any) -> bool:
         is_fit = await really(*args)

@@ -10,6 +10,7 @@ import httpx2
 
 from heliograph_lab.service import ASGIApp
 from heliograph_lab.transport import Listener, bind
+from tests.support.direct import direct
 
 
 @contextlib.asynccontextmanager
@@ -24,7 +25,7 @@ async def serving(app: ASGIApp) -> AsyncIterator[str]:
 
 @contextlib.asynccontextmanager
 async def client_of(app: ASGIApp) -> AsyncIterator[httpx2.AsyncClient]:
-    async with serving(app) as url, httpx2.AsyncClient(base_url=url, trust_env=False) as client:
+    async with serving(app) as url, direct(url) as client:
         yield client
 
 

@@ -20,6 +20,7 @@ import pytest
 
 from heliograph_lab.kernel import Kernel, StateDirInUseError
 from tests.lab.serving import until
+from tests.support.direct import direct
 
 DEVICE = {"deviceId": "d1", "name": "n", "platform": "aosp"}
 # Starts the lab as its child, then does nothing until it is killed.
@@ -86,7 +87,7 @@ def ended(process: subprocess.Popen[bytes]) -> int:
 async def test_ends_cleanly(lab: Process, number: signal.Signals) -> None:
     process, ready = await lab.start()
     assert ready["pid"] == process.pid
-    async with httpx2.AsyncClient(trust_env=False) as client:
+    async with direct() as client:
         assert (await client.get(f"{ready['controlUrl']}/health")).json() == {"status": "ok"}
         assert (await client.get(f"{ready['pushyUrl']}/topics?api_key=k")).json() == {"topics": []}
         assert (await client.get(f"{ready['amapiUrl']}/v1/enterprises/x/devices")).status_code == 401
@@ -134,7 +135,7 @@ async def test_a_signal_while_starting_leaves_no_traceback(lab: Process) -> None
 
 async def test_sigkill_loses_nothing_and_ports_stay(lab: Process) -> None:
     process, ready = await lab.start()
-    async with httpx2.AsyncClient(trust_env=False) as client:
+    async with direct() as client:
         await client.put(f"{ready['controlUrl']}/fleet", json=[DEVICE])
         await client.put(f"{ready['controlUrl']}/devices/d1", json={"online": False, "latencyMs": 7})
         await client.put(f"{ready['controlUrl']}/clock", json={"advanceSeconds": 3600})
@@ -168,7 +169,7 @@ async def test_a_directory_in_use_is_refused(lab: Process) -> None:
 async def test_what_is_under_way_ends_quietly(lab: Process) -> None:
     process, ready = await lab.start()
     control = ready["controlUrl"]
-    async with httpx2.AsyncClient(trust_env=False, timeout=60) as client:
+    async with direct(timeout=60) as client:
         await client.put(f"{control}/faults", json=[{"service": "pushy", "action": {"delayMs": 600_000}}])
         slow = asyncio.create_task(client.get(f"{ready['pushyUrl']}/topics?api_key=k"))
         while not (await client.get(f"{control}/requests?service=pushy")).json()["items"]:  # noqa: ASYNC110
@@ -183,11 +184,11 @@ async def test_what_is_under_way_ends_quietly(lab: Process) -> None:
 async def test_a_waiting_pull_ends_quietly(lab: Process) -> None:
     process, ready = await lab.start()
     subscription = "/v1/projects/p1/subscriptions/waiting"
-    async with httpx2.AsyncClient(base_url=ready["pubsubUrl"], trust_env=False, timeout=60) as client:
+    async with direct(ready["pubsubUrl"], timeout=60) as client:
         await client.put("/v1/projects/p1/topics/amapi", json={})
         await client.put(subscription, json={"topic": "projects/p1/topics/amapi"})
         waiting = asyncio.create_task(client.post(f"{subscription}:pull", json={"maxMessages": 1}))
-        async with httpx2.AsyncClient(base_url=ready["controlUrl"], trust_env=False) as control:
+        async with direct(ready["controlUrl"]) as control:
             while len((await control.get("/requests?service=pubsub")).json()["items"]) < 3:  # noqa: ASYNC110
                 await asyncio.sleep(0.01)
         process.terminate()
@@ -199,7 +200,7 @@ async def test_a_waiting_pull_ends_quietly(lab: Process) -> None:
 
 async def test_foreign_names_are_refused(lab: Process) -> None:
     _, ready = await lab.start()
-    async with httpx2.AsyncClient(trust_env=False, base_url=ready["controlUrl"]) as client:
+    async with direct(ready["controlUrl"]) as client:
         refused = await client.get("/requests", headers={"Host": "evil.example"})
         assert (refused.status_code, refused.json()) == (400, {"error": "call the lab by a loopback address"})
         assert (await client.get("/requests", headers={"Host": "localhost:1"})).status_code == 200

@@ -23,6 +23,7 @@ from heliograph_lab.web import Reply, Request, Router
 from heliograph_lab.webpush import Delivery, WebPushEmulator
 from heliograph_lab.webpush.control import WebPushControl
 from tests.lab.serving import client_of, serving, until
+from tests.support.direct import direct
 
 
 def public_of(key: ec.EllipticCurvePrivateKey) -> str:
@@ -84,7 +85,7 @@ async def service(kernel: Kernel) -> AsyncIterator[WebPushEmulator]:
 
 @pytest.fixture
 async def sender(service: WebPushEmulator) -> AsyncIterator[Sender]:
-    async with httpx2.AsyncClient(trust_env=False) as client:
+    async with direct() as client:
         yield Sender(client, service.url, ec.generate_private_key(ec.SECP256R1()))
 
 
@@ -166,7 +167,7 @@ async def test_all_of_it_outlives_the_lab(tmp_path: Path) -> None:
     async def restarted(use: Callable[[WebPushEmulator, Sender], Any]) -> Any:
         kernel = Kernel(tmp_path / "lab")
         emulator = WebPushEmulator(kernel)
-        async with serving(emulator.app) as url, httpx2.AsyncClient(trust_env=False) as client:
+        async with serving(emulator.app) as url, direct() as client:
             emulator.url = url
             result = await use(emulator, Sender(client, url, ec.generate_private_key(ec.SECP256R1())))
         await emulator.stop()

@@ -20,6 +20,7 @@ from heliograph_lab.wns import Notification, WnsEmulator
 from heliograph_lab.wns.control import WnsControl
 from tests.lab.agent_server import AgentServer, agent_server
 from tests.lab.serving import serving, until
+from tests.support.direct import direct
 
 SID = "ms-app://s-1-15-2-1-2-3-4-5-6-7"
 OTHER_SID = "ms-app://s-1-15-2-7-6-5-4-3-2-1"
@@ -85,7 +86,7 @@ async def world(tmp_path: Path) -> AsyncIterator[World]:
     async with serving(wns.app) as url:
         wns.base_url = url
         async with (
-            httpx2.AsyncClient(base_url=url, trust_env=False) as http,
+            direct(url) as http,
             httpx2.AsyncClient(base_url="http://lab", transport=httpx2.ASGITransport(app=control)) as controls,
         ):
             world = World(kernel, wns, http, controls)

@@ -25,6 +25,7 @@ from heliograph.domain.permissions import BY_NAME_ONLY
 from heliograph.operator_socket import ask_operator
 from tests.support.child import LAB, SERVER, Child
 from tests.support.demo import STORES, new_database
+from tests.support.direct import direct
 from tests.support.postgres import free_port
 
 Json = dict[str, Any]
@@ -79,10 +80,9 @@ class Client:
     """The API as a script uses it, many requests at a time."""
 
     def __init__(self, base_url: str, organization: str, key: str) -> None:
-        self.http = httpx2.AsyncClient(
-            base_url=base_url,
+        self.http = direct(
+            base_url,
             headers={"Authorization": f"Bearer {key}"},
-            trust_env=False,
             timeout=WAIT_S + 30.0,
             limits=httpx2.Limits(max_connections=None, max_keepalive_connections=100),
         )
@@ -149,7 +149,7 @@ class LabClient:
 
     def __init__(self, urls: Json) -> None:
         self._urls = urls
-        self.http = httpx2.AsyncClient(trust_env=False, timeout=60.0)
+        self.http = direct(timeout=60.0)
 
     async def ask(self, method: str, path: str, body: Any = None) -> Any:
         """One request to the control API."""

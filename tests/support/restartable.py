@@ -38,7 +38,7 @@ class RestartablePostgres:
             self._process.wait()
 
     def start(self) -> None:
-        """Start it on the same port again, which replays the log. The kernel ends it with the thread that calls this."""
+        """Start it again, on the same port: it replays the log. The kernel ends it with the thread that calls this."""
         with (self._home / "log").open("ab") as log:
             self._process = Account(self._home).start([*self._command], log)
         assert is_ready(self._process, self._data)

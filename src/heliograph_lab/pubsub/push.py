@@ -7,6 +7,7 @@ from collections.abc import Callable
 import httpx2
 import msgspec
 
+from heliograph_agent.lines import system_authorities
 from heliograph_lab.clock import LabClock
 from heliograph_lab.pubsub.chaos import Action
 from heliograph_lab.pubsub.keys import SigningKeys
@@ -40,7 +41,9 @@ class Pusher:
 
     async def start(self) -> None:
         """Begin with what is waiting."""
-        self._http = httpx2.AsyncClient(trust_env=False, limits=httpx2.Limits(max_connections=None))
+        self._http = httpx2.AsyncClient(
+            verify=system_authorities(), trust_env=False, limits=httpx2.Limits(max_connections=None)
+        )
         for subscription in self._store.subscriptions():
             self._changed(subscription.name)
 

@@ -17,6 +17,7 @@ import httpx2
 import pytest
 
 from tests.lab.pubsub.rig import Json, Pubsub, running
+from tests.support.direct import direct
 
 PACKAGE = "google-cloud-cli-pubsub-emulator"
 
@@ -93,7 +94,7 @@ class World:
 async def world(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[World]:
     if request.param == "google":
         url = request.getfixturevalue("google")
-        async with httpx2.AsyncClient(base_url=url, trust_env=False, timeout=60) as http:
+        async with direct(url, timeout=60) as http:
             world = World(Pubsub(http))
             await world.pubsub.set_up(world.topic, world.subscription)
             yield world

@@ -5,9 +5,8 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
-import httpx2
-
 from tests.lab.pubsub.rig import SUBSCRIPTION, TOPIC, Rig, running
+from tests.support.direct import direct
 
 DAY = 86_400
 
@@ -66,7 +65,7 @@ async def test_a_retry_policy_lets_messages_rest(rig: Rig) -> None:
 
 async def test_who_hangs_up_while_waiting_takes_nothing_along(rig: Rig) -> None:
     await rig.set_up()
-    async with httpx2.AsyncClient(base_url=rig.http.base_url, trust_env=False) as other:
+    async with direct(str(rig.http.base_url)) as other:
         asking = other.post(f"/v1/{SUBSCRIPTION}:pull", json={"maxMessages": 1}, timeout=60)
         waiting = asyncio.create_task(asking)
         while len(rig.kernel.requests.items("pubsub")) < 3:  # noqa: ASYNC110 - until the emulator has the request

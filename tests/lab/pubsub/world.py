@@ -15,6 +15,7 @@ import httpx2
 from heliograph_lab.pubsub.publisher import PUBLISHER
 from heliograph_lab.serve import Lab, LabOptions
 from tests.lab.pubsub.rig import TOPIC, Json, Pubsub
+from tests.support.direct import direct
 
 ENTERPRISE = "enterprises/LC1"
 EVERY = ["COMMAND", "STATUS_REPORT", "ENROLLMENT", "USAGE_LOGS"]
@@ -127,9 +128,9 @@ async def lab(directory: Path) -> AsyncIterator[World]:
     headers = {"authorization": "Bearer any"}
     try:
         async with (
-            httpx2.AsyncClient(base_url=running.urls["pubsubUrl"], trust_env=False, timeout=60) as pubsub,
-            httpx2.AsyncClient(base_url=running.urls["amapiUrl"], trust_env=False, headers=headers) as amapi,
-            httpx2.AsyncClient(base_url=running.urls["controlUrl"], trust_env=False) as control,
+            direct(running.urls["pubsubUrl"], timeout=60) as pubsub,
+            direct(running.urls["amapiUrl"], headers=headers) as amapi,
+            direct(running.urls["controlUrl"]) as control,
         ):
             yield World(running, pubsub, amapi, control)
     finally:
