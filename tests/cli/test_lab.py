@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx2
 import pytest
 
 from tests.cli.rig import Cli, outside, serving
+from tests.support.postgres import free_port
 
+SERVICES = ("control", "amapi", "pushy", "pubsub", "apns", "fcm", "webpush", "wns")
 DEVICES = [{"deviceId": f"d{n}", "name": f"device-{n}", "platform": "aosp", "online": False} for n in (1, 2)]
 
 
@@ -145,3 +148,10 @@ def test_what_is_no_lab_is_told(cli: Cli, lab: dict[str, Any]) -> None:
 def test_the_agent_refuses_to_act_on_this_machine(cli: Cli) -> None:
     result = cli("agent", "run", "--server", "http://127.0.0.1:1")
     assert (result.code, "--simulate" in result.err) == (2, True)
+
+
+def test_every_service_takes_the_port_that_it_is_given(tmp_path: Path) -> None:
+    ports = {service: free_port() for service in SERVICES}
+    wanted = [part for service, port in ports.items() for part in (f"--{service}-port", port)]
+    with serving(tmp_path, "lab", "up", "--data-dir", tmp_path / "data", *wanted) as urls:
+        assert {service: urlsplit(urls[f"{service}Url"]).port for service in SERVICES} == ports

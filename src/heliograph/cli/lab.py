@@ -3,7 +3,7 @@
 import json
 import os
 import sys
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -38,15 +38,25 @@ class Where:
     as_json: Json = False
 
 
+@dataclass
+class Ports:
+    """The port of each service."""
+
+    control_port: Annotated[int, typer.Option(help="0 = that of the last start, or any.")] = 0
+    amapi_port: Annotated[int, typer.Option(help="0 = that of the last start, or any.")] = 0
+    pushy_port: Annotated[int, typer.Option(help="0 = that of the last start, or any.")] = 0
+    pubsub_port: Annotated[int, typer.Option(help="0 = that of the last start, or any.")] = 0
+    apns_port: Annotated[int, typer.Option(help="0 = that of the last start, or any.")] = 0
+    fcm_port: Annotated[int, typer.Option(help="0 = that of the last start, or any.")] = 0
+    webpush_port: Annotated[int, typer.Option(help="0 = that of the last start, or any.")] = 0
+    wns_port: Annotated[int, typer.Option(help="0 = that of the last start, or any.")] = 0
+
+
 @app.command()
 @spread
 def up(
+    ports: Ports,
     data_dir: Annotated[Path, typer.Option(help="The lab keeps its state in the folder `lab` in there.")] = Path("var"),
-    control_port: Annotated[int, typer.Option(help="0 = that of the last start, or any.")] = 0,
-    amapi_port: Annotated[int, typer.Option(help="0 = that of the last start, or any.")] = 0,
-    pushy_port: Annotated[int, typer.Option(help="0 = that of the last start, or any.")] = 0,
-    pubsub_port: Annotated[int, typer.Option(help="0 = that of the last start, or any.")] = 0,
-    wns_port: Annotated[int, typer.Option(help="0 = that of the last start, or any.")] = 0,
     ready_file: Annotated[Path | None, typer.Option(help="Written, as JSON, once it listens.")] = None,
 ) -> None:
     """Start the emulators without a server, for code of your own. Ctrl-C ends it."""
@@ -60,9 +70,8 @@ def up(
     if not os.access(state, os.W_OK | os.X_OK):
         raise usage(f"--data-dir: {state} cannot be written by you")
     arguments = ["--announce", "--state-dir", str(state), "--ready-file", str(ready_file or state / _READY)]
-    ports = {"control": control_port, "amapi": amapi_port, "pushy": pushy_port, "pubsub": pubsub_port, "wns": wns_port}
-    for name, port in ports.items():
-        arguments += [f"--{name}-port", str(port)]
+    for name, port in asdict(ports).items():
+        arguments += [f"--{name.replace('_', '-')}", str(port)]
     sys.stdout.flush()
     os.execv(sys.executable, [sys.executable, "-m", "heliograph_lab", *arguments])  # noqa: S606
 
