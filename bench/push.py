@@ -1,6 +1,6 @@
 """CPU per push through the whole path: API, PostgreSQL, dispatcher, provider, the lab's APNs or FCM over TLS.
 
-Beside it in the same rounds: our HTTP/2 transport alone, firebase-admin, and h2load on the same fake.
+Beside it in the same rounds: our HTTP/2 transport alone, aioapns or firebase-admin, and h2load on the same fake.
 """
 
 from __future__ import annotations
@@ -34,6 +34,9 @@ from heliograph_protocol.messages import Register, Target
 PUSHES = 5_000
 DEVICES = 500
 ROUNDS = 3
+PEERS = {"apns": "aioapns", "fcm": "firebaseAdmin"}
+"""The library that others use for a service; it sends fewer."""
+_PEERS_SHARE = 10
 _WITHIN_S = 300
 
 Say = Callable[[str], None]
@@ -89,13 +92,11 @@ async def _rounds(bench: _Bench, rounds: int) -> list[dict[str, float]]:
         bare = stack.enter_context(processes.client("push_senders", bench.folder))
         settings = bench.fake.settings(bench.kind)
         told = await asyncio.to_thread(lambda: bare.ask(prepare=bench.kind, settings=settings, count=bench.count))
-        peer = None
-        if bench.kind == "fcm":
-            peer = stack.enter_context(
-                processes.client("push_senders", bench.folder, SSL_CERT_FILE=bench.fake.urls["caPath"], NO_PROXY="*")
-            )
-            few = bench.count // 10
-            await asyncio.to_thread(lambda: peer.ask(prepare="firebase", settings=settings, count=few))
+        peer = stack.enter_context(
+            processes.client("push_senders", bench.folder, SSL_CERT_FILE=bench.fake.urls["caPath"], NO_PROXY="*")
+        )
+        few = bench.count // _PEERS_SHARE
+        await asyncio.to_thread(lambda: peer.ask(prepare=PEERS[bench.kind], settings=settings, count=few))
         bench.say("warming up")
         await _through_the_server(bench, running, bench.count // 10)
         return [await _round(bench, n, running, bare, peer, told["sample"]) for n in range(1, rounds + 1)]
@@ -106,16 +107,15 @@ async def _round(
     number: int,
     running: server.Server,
     bare: processes.Client,
-    peer: processes.Client | None,
+    peer: processes.Client,
     sample: dict[str, Any],
 ) -> dict[str, float]:
     bench.say(f"{bench.kind}, round {number}: {bench.count:,} pushes through the server")
     found = await _through_the_server(bench, running, bench.count)
     bench.say(f"{bench.kind}, round {number}: the transport alone")
     found |= await _alone(bare, "transport", bench.count)
-    if peer is not None:
-        bench.say(f"{bench.kind}, round {number}: firebase-admin")
-        found |= await _alone(peer, "firebaseAdmin", bench.count // 10)
+    bench.say(f"{bench.kind}, round {number}: {PEERS[bench.kind]}")
+    found |= await _alone(peer, PEERS[bench.kind], bench.count // _PEERS_SHARE)
     bench.say(f"{bench.kind}, round {number}: h2load")
     url = bench.fake.urls[f"{bench.kind}Url"]
     return found | {"h2loadPerSecond": await h2load.per_second(url, sample, bench.count, bench.folder)}

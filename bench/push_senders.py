@@ -1,4 +1,4 @@
-"""What a push costs without a server around it: our transport alone, and Google's own library.
+"""What a push costs without a server around it: our transport alone, and the libraries that others use.
 
 Run as a process: `{"prepare": kind, "settings": …, "count": n}` first, then `{"send": true}` for each round.
 """
@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import ssl
 import sys
 import time
 import warnings
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import urlsplit
 
 import msgspec
 
@@ -111,13 +113,64 @@ def _firebase(settings: dict[str, Any], count: int) -> Send:
     return send
 
 
+async def _aioapns(settings: dict[str, Any], count: int) -> Send:
+    """The library that asyncio programs use for APNs; only where APNs is has to be told it."""
+    from aioapns import APNs, NotificationRequest, PushType
+    from aioapns.connection import APNsTLSClientProtocol
+
+    class Fake(APNsTLSClientProtocol):  # type: ignore[misc]
+        APNS_SERVER, APNS_PORT = endpoint_of(settings["baseUrl"])
+
+    tls = ssl.create_default_context(cadata=settings["ca"])
+    tls.set_alpn_protocols(["h2"])
+    client = APNs(
+        key=settings["key"],
+        key_id=settings["keyId"],
+        team_id=settings["teamId"],
+        topic=settings["topic"],
+        ssl_context=tls,
+    )
+    client.pool.protocol_class = Fake
+    made = [
+        NotificationRequest(
+            path.rpartition("/")[2],
+            msgspec.json.decode(body),
+            notification_id=headers.get("apns-id"),
+            time_to_live=LIFE_S,
+            priority=int(headers["apns-priority"]),
+            collapse_key=headers.get("apns-collapse-id"),
+            push_type=PushType(headers["apns-push-type"]),
+        )
+        for path, headers, body in (await recorded("apns", settings, count)).requests
+    ]
+
+    async def send() -> int:
+        taken = 0
+        for at in range(0, count, _PEER_AT_ONCE):
+            some = (client.send_notification(request) for request in made[at : at + _PEER_AT_ONCE])
+            taken += sum(result.is_successful for result in await asyncio.gather(*some))
+        return taken
+
+    return send
+
+
+def endpoint_of(url: str) -> tuple[str, int]:
+    """Host and port of an address that names both."""
+    address = urlsplit(url)
+    assert address.hostname is not None
+    assert address.port is not None
+    return address.hostname, address.port
+
+
 async def _answers(lines: Iterator[bytes]) -> None:
     first = msgspec.json.decode(next(lines))
     kind, settings, count = first["prepare"], first["settings"], first["count"]
     sample: Any = None
     send: Send
-    if kind == "firebase":
+    if kind == "firebaseAdmin":
         send = _firebase(settings, count)
+    elif kind == "aioapns":
+        send = await _aioapns(settings, count)
     else:
         recorder = await recorded(kind, settings, count)
         path, headers, body = recorder.requests[0]
