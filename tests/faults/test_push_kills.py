@@ -186,6 +186,7 @@ async def test_between_sent_and_recorded(site: PushSite) -> None:
 
 async def crowd_out(site: PushSite, flood: int) -> None:
     """A provider that answers after 30 s, a flood to another, and a third's pushes that go ahead of it."""
+    loop = asyncio.get_running_loop()
     async with (
         site.tenant("sick", ["webpush"]) as sick,
         site.tenant("busy", ["pushy"]) as busy,
@@ -204,8 +205,9 @@ async def crowd_out(site: PushSite, flood: int) -> None:
             await load.reach(flood * part // FIFTHS)
             waiting = len(load.accepted) - sum(site.fakes.received[push_id] for push_id in load.accepted)
             assert waiting > 2 * OVERTAKEN  # else this would tell nothing
+            began = loop.time()
             ahead = await arrives(site, third)
-            print(f"{site.rig.store}: {waiting} waited, {ahead} went before")
+            print(f"{site.rig.store}: {waiting} waited, {ahead} went before, {loop.time() - began:.2f} s to arrive")
             assert ahead < OVERTAKEN
         load.going = False
         await sending

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from graphlib import TopologicalSorter
 from itertools import pairwise
+from unittest.mock import AsyncMock
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -82,9 +83,14 @@ async def test_two_processes_on_one_postgres(postgres_store: PostgresStore, dsn:
         await other.close()
 
 
-async def test_claims_of_two_processes(postgres_store: PostgresStore, dsn: str) -> None:
+@pytest.mark.parametrize("by_pool", [False, True], ids=["in order", "by pool"])
+async def test_claims_of_two_processes(
+    postgres_store: PostgresStore, dsn: str, monkeypatch: pytest.MonkeyPatch, by_pool: bool
+) -> None:
     other = await PostgresStore.open(dsn, Hub())
     world = await new_world(postgres_store)
+    for each in (postgres_store, other):
+        monkeypatch.setattr(each.system, "_flooded", AsyncMock(return_value=by_pool))
     try:
         debts = [world.debt(lane=f"lane-{n % 10}") for n in range(200)]
         await world.owe(*debts)

@@ -12,6 +12,7 @@ from heliograph.domain.ladder import Rung
 from heliograph.ports.store import PageQuery
 from heliograph.store import AnyStore, PostgresStore, SqliteStore
 from heliograph.store.database import LookUp
+from heliograph.store.due import due_statements
 from heliograph.store.sqlite import _named
 from tests.store.world import LATER, NOW, World, new_id, run_sql
 
@@ -118,7 +119,8 @@ async def test_a_place_in_the_queue(world: World, spy: Spy) -> None:
     """Whoever stands in front costs little: what is behind is not read."""
     await fill(world)
     await world.store.system.place(world.organization.id, "k")
-    assert_uses(await spy.plan(0), "outbox_due")
+    # Either index ends at the place; with so few rows PostgreSQL takes the smaller one.
+    assert_uses(await spy.plan(0), "outbox_pools" if isinstance(world.store, SqliteStore) else "outbox_due")
 
 
 async def test_silent_commands(world: World, spy: Spy) -> None:
@@ -147,18 +149,22 @@ async def test_keys_and_aliases(world: World, spy: Spy) -> None:
 
 
 async def test_claim(world: World) -> None:
-    """A claim walks the index of what is due, and looks up lanes in theirs."""
+    """A claim walks the index of what is due, or that of the pools, and looks up lanes in theirs."""
     await fill(world)
-    sql = world.store.system._claim
-    none = world.store.dialect.pack([])
-    arguments = (NOW, LATER, 10, none, none, none)
-    if isinstance(world.store, SqliteStore):
-        rows = world.store._reader().execute(f"EXPLAIN QUERY PLAN {sql}", _named(arguments)).fetchall()
-        plan = "\n".join(row[3] for row in rows)
-    else:
-        plan = "\n".join(row[0] for row in await world.store.fetch(f"EXPLAIN {sql}", *arguments))
+    due = due_statements(world.store.dialect)
     # The few that each priority gives are sorted once more; what is due is never read as a whole.
-    assert plan.count("outbox_due") == 3, plan
-    assert "outbox_lanes" in plan, plan
-    assert "Seq Scan on outbox" not in plan, plan
-    assert "SCAN o\n" not in plan + "\n", plan
+    for sql, index in ((due.claim, "outbox_due"), (due.claim_by_pool, "outbox_pools")):
+        plan = await plan_of_claim(world.store, sql)
+        assert plan.count(index) >= 3, plan
+        assert "outbox_lanes" in plan, plan
+        assert "Seq Scan on outbox" not in plan, plan
+        assert "SCAN o\n" not in plan + "\n", plan
+
+
+async def plan_of_claim(store: AnyStore, sql: str) -> str:
+    none = store.dialect.pack([])
+    arguments = (NOW, LATER, 10, none, none, none)
+    if isinstance(store, SqliteStore):
+        rows = store._reader().execute(f"EXPLAIN QUERY PLAN {sql}", _named(arguments)).fetchall()
+        return "\n".join(row[3] for row in rows)
+    return "\n".join(row[0] for row in await store.fetch(f"EXPLAIN {sql}", *arguments))

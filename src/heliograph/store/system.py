@@ -3,46 +3,22 @@
 # ruff: noqa: S608 - made of the names of our own tables and columns
 
 from collections.abc import Sequence
+from typing import Any
 
 from heliograph.domain.deliveries import Push
 from heliograph.domain.ladder import Command
-from heliograph.ports.changes import PRIORITIES, OutboxItem
+from heliograph.ports.changes import OutboxItem
 from heliograph.ports.system import NONE_SHUT, Place, TokenOrder
 from heliograph.store.commands import LIVE, OPEN_PUSH
-from heliograph.store.database import Database, Dialect, statement
+from heliograph.store.database import Database, statement
+from heliograph.store.due import due_statements
 from heliograph.store.records import COMMANDS, OUTBOX, PUSHES
 
-# An item of a lane waits while another is claimed or goes before it: what was begun goes before what was not (an older
-# one may have been committed later), and else the older.
-_GOES_BEFORE = "CASE WHEN (b.attempts > 0) = (o.attempts > 0) THEN b.id < o.id ELSE b.attempts > 0 END"
-_DUE = """
-due_{priority} AS MATERIALIZED (
-    SELECT o.id, o.due_at FROM outbox o WHERE o.priority = {priority} AND o.due_at <= $1 AND o.lease_until <= $1
-    AND NOT ({shut})
-    AND (o.lane IS NULL OR NOT EXISTS (
-        SELECT 1 FROM outbox b WHERE b.lane = o.lane AND b.id <> o.id AND (b.lease_until > $1 OR {goes_before})))
-    ORDER BY o.due_at, o.id LIMIT $3 {skip_locked}
-)"""
-_CLAIM = """
-WITH {due}
-UPDATE outbox SET lease_until = $2, token = token + 1, attempts = attempts + 1
-WHERE id IN (SELECT id FROM ({all_due}) AS due ORDER BY priority, due_at, id LIMIT $3) RETURNING {columns}
-"""
 # The pair is compared as text so that one statement, whatever the number of items, fits both databases.
 _RENEW = """
 UPDATE outbox SET lease_until = $1
 WHERE {ids} AND {fences}
 """
-_NEXT_FREE = """
-SELECT due_at FROM (SELECT o.due_at FROM outbox o WHERE o.priority = {priority} AND o.lease_until = 0
-AND NOT ({shut})
-AND (o.lane IS NULL OR NOT EXISTS (
-    SELECT 1 FROM outbox b WHERE b.lane = o.lane AND b.id <> o.id AND (b.lease_until > 0 OR {goes_before})))
-ORDER BY o.due_at LIMIT 1) AS free_{priority}
-"""
-# What is claimed was due before: past the first that is free, no lease can end earlier than that one is due.
-_NEXT_LEASE = "SELECT min(lease_until) FROM outbox WHERE lease_until > 0 AND priority IN (0, 1, 2) AND due_at <= $1"
-_NEVER = 2**63 - 1
 _EXPIRED_COMMANDS = f"""
 SELECT {COMMANDS.names} FROM commands
 WHERE {LIVE} AND (platform <> 'android' OR issue = 'idle') AND expires_at <= $1
@@ -118,32 +94,21 @@ FROM outbox m WHERE m.organization_id = $1 AND m.key = $2
 """
 
 
-def _outbox_statements(dialect: Dialect) -> tuple[str, str]:
-    """Claim and next due. Their last parameters are the pools that are shut to each priority."""
-    own = {"goes_before": _GOES_BEFORE, "skip_locked": dialect.skip_locked}
-    due = ",".join(_DUE.format(priority=p, shut=dialect.among("o.pool", 4 + p), **own) for p in PRIORITIES)
-    all_due = " UNION ALL ".join(f"SELECT id, due_at, {p} AS priority FROM due_{p}" for p in PRIORITIES)
-    claim = _CLAIM.format(due=due, all_due=all_due, columns=OUTBOX.names)
-    return claim, " UNION ALL ".join(
-        _NEXT_FREE.format(priority=p, goes_before=_GOES_BEFORE, shut=dialect.among("o.pool", 1 + p)) for p in PRIORITIES
-    )
-
-
 class System:
     """See ports.system.SystemWork."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._claim, self._next_free = _outbox_statements(database.dialect)
+        self._due = due_statements(database.dialect)
 
     async def claim(
         self, now: int, lease_until: int, limit: int, shut: Sequence[Sequence[str]] = NONE_SHUT
     ) -> list[OutboxItem]:
         """Claim due effects by priority, then in the order in which they are due."""
-        pack = self._database.dialect.pack
-        claim = statement(self._claim, now, lease_until, limit, *(pack(pools) for pools in shut))
+        pools = self._packed(shut)
+        sql = self._due.claim_by_pool if await self._flooded(now, shut) else self._due.claim
         # One claim at a time: two that look at a lane in the same instant would each find it free.
-        [rows] = await self._database.write(claim, alone="claim")
+        [rows] = await self._database.write(statement(sql, now, lease_until, limit, *pools), alone="claim")
         return sorted((OUTBOX.read(row) for row in rows), key=lambda item: (item.priority, item.due_at, item.id))
 
     async def renew(self, items: Sequence[OutboxItem], lease_until: int) -> None:
@@ -158,11 +123,27 @@ class System:
 
     async def next_due(self, shut: Sequence[Sequence[str]] = NONE_SHUT) -> int | None:
         """When the next effect is due or its lease runs out; what waits in a lane behind another does not count."""
-        pack = self._database.dialect.pack
-        free = await self._database.fetch(self._next_free, *(pack(pools) for pools in shut))
+        pools = self._packed(shut)
+        if await self._flooded(None, shut):
+            [[at]] = await self._database.fetch(self._due.next_by_pool, *pools)
+            return None if at is None else int(at)
+        free = await self._database.fetch(self._due.next_free, *pools)
         first = min((row[0] for row in free), default=None)
-        [[lease]] = await self._database.fetch(_NEXT_LEASE, _NEVER if first is None else first)
+        [[lease]] = await self._database.fetch(self._due.next_lease, first, *pools)
         return min((at for at in (first, lease) if at is not None), default=None)
+
+    def _packed(self, shut: Sequence[Sequence[str]]) -> list[Any]:
+        return [self._database.dialect.pack(pools) for pools in shut]
+
+    async def _flooded(self, due: int | None, shut: Sequence[Sequence[str]]) -> bool:
+        """Whether so much of what is due first, by `due`, is shut that it is cheaper to look at every other pool.
+
+        Both ways find the same; only what they cost depends on this.
+        """
+        if not any(shut):
+            return False
+        [[flooded]] = await self._database.fetch(self._due.flooded, due, *self._packed(shut))
+        return bool(flooded)
 
     async def expired_commands(self, now: int, limit: int) -> list[Command]:
         """Live commands past `expires_at` that no upstream operation decides."""
