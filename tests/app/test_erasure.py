@@ -9,12 +9,17 @@ import pytest
 
 from heliograph.app.cancel_command import cancel_command
 from heliograph.app.effects import EFFECTS, fitness, issue
-from heliograph.domain.ladder import Command, Failed, Issue, Reason, Rung
+from heliograph.app.quota import Quota
+from heliograph.app.turns import turn_of
+from heliograph.domain.devices import Device
+from heliograph.domain.ladder import Command, Failed, Issue, Issued, Reason, Rung
 from heliograph.ports.changes import ChangeSet
-from tests.app.conftest import Desk
+from heliograph.ports.channel import Uncertain
+from tests.app.conftest import DEVICE_NAME, Desk
 from tests.app.test_absence import KINDS, look, open_command, state
 
 _DROPPED_S = 601
+OUTCOMES: list[dict[str, Any]] = [{"error": {"code": 1}}, {"metadata": {"type": "WIPE", "errorCode": "UNKNOWN"}}]
 
 
 async def finish(desk: Desk, command: Command) -> None:
@@ -28,6 +33,15 @@ async def both(desk: Desk, kinds: tuple[str, str] = KINDS) -> tuple[Command, Com
     first, second = await open_command(desk, kinds[0]), await open_command(desk, kinds[1])
     assert [name for name, _ in desk.google.issued] == [first.id]
     return first, second
+
+
+async def enrol_again(desk: Desk) -> Device:
+    """The device comes back under another name at Google."""
+    device = await desk.work.devices.find("android", desk.android.id)
+    assert device is not None
+    renamed = replace(device, external_name=f"{DEVICE_NAME}-again")
+    await desk.work.setup.save_device(renamed)
+    return renamed
 
 
 async def evidence(desk: Desk, command: Command) -> list[dict[str, Any]]:
@@ -58,6 +72,8 @@ async def test_it_is_never_issued_once_the_first_has_erased_the_device(desk: Des
     assert await state(desk, second) == (Rung.QUEUED, None)  # Google has yet to drop the device
     desk.google.gone = True
     await look(desk, 6)
+    assert await state(desk, second) == (Rung.QUEUED, None)  # one "not found" decides nothing
+    await look(desk, 6)
     reason = Reason("DEVICE_GONE", "WIPE had ended the management of the device before")
     assert await state(desk, second) == (Rung.FAILED, reason)
     assert (await evidence(desk, second))[-1] == {"issued": False, "by": first.id}
@@ -84,9 +100,19 @@ async def test_one_that_is_asked_for_after_the_device_was_erased_is_not_issued_e
     assert len(desk.google.issued) == 1
     desk.google.gone = True
     await look(desk, 6)
+    await look(desk, 6)
     rung, reason = await state(desk, second)
     assert reason is not None
     assert (rung, reason.code) == (Rung.FAILED, "DEVICE_GONE")
+
+
+async def test_a_not_found_that_does_not_last_is_taken_back(desk: Desk) -> None:
+    first, second = await both(desk)
+    await finish(desk, first)
+    for gone in (True, False, True):
+        desk.google.gone = gone
+        await look(desk, 6)
+    assert await state(desk, second) == (Rung.QUEUED, None)
 
 
 async def test_a_device_that_is_there_long_after_is_erased_once_more(desk: Desk) -> None:
@@ -96,23 +122,102 @@ async def test_a_device_that_is_there_long_after_is_erased_once_more(desk: Desk)
     assert await state(desk, second) == (Rung.ISSUED, None)
 
 
-async def test_a_device_that_enrolled_again_is_not_the_one_that_was_meant(desk: Desk) -> None:
+@pytest.mark.parametrize("outcome", OUTCOMES)
+@pytest.mark.parametrize("is_finished", [True, False])
+async def test_a_device_that_enrolled_again_is_not_the_one_that_was_meant(
+    desk: Desk, outcome: dict[str, Any], is_finished: bool
+) -> None:
+    """However the first one ends, and also where the second was asked for after it."""
     first, second = await both(desk)
+    if is_finished:
+        desk.google.finish(str((await desk.now(first)).receipt), **outcome)
+    await enrol_again(desk)
+    await look(desk, _DROPPED_S)
+    rung, reason = await state(desk, second)
+    assert reason is not None
+    assert (rung, reason.code) == (Rung.FAILED, "DEVICE_GONE")
+    assert (await evidence(desk, second))[-1] == {"issued": False, "meant": DEVICE_NAME}
+    assert len(desk.google.issued) == 1
+
+
+async def test_what_is_meant_for_the_new_device_waits_for_nothing_of_the_old_one(desk: Desk) -> None:
+    await open_command(desk, "WIPE")
+    again = await desk.command({"type": "WIPE"}, await enrol_again(desk))
+    await look(desk, 6)
+    assert (await desk.now(again)).issue is Issue.BOUND
+
+
+async def test_one_that_waited_for_a_device_that_was_to_go_is_not_sent_to_its_successor(desk: Desk) -> None:
+    first = await open_command(desk, "WIPE")
     await finish(desk, first)
-    device = await desk.work.devices.find("android", desk.android.id)
-    assert device is not None
-    await desk.work.setup.save_device(replace(device, external_name="enterprises/LC0test/devices/d2"))
+    second = await desk.command({"type": "WIPE"}, await desk.work.devices.find("android", desk.android.id))
+    await enrol_again(desk)
     await look(desk, _DROPPED_S)
     rung, reason = await state(desk, second)
     assert reason is not None
     assert (rung, reason.code) == (Rung.FAILED, "DEVICE_GONE")
     assert len(desk.google.issued) == 1
-    again = await desk.command({"type": "WIPE"}, await desk.work.devices.find("android", desk.android.id))
+
+
+async def test_an_attempt_without_an_answer_is_looked_for_where_it_went(desk: Desk) -> None:
+    """Not in the list of the device that has enrolled again since, where it is absent: it would be sent once more."""
+    desk.google.answers = [Uncertain("no answer")]
+    command = await open_command(desk, "LOCK")
+    operation = desk.google.accept("LOCK")
+    await enrol_again(desk)
+    desk.google.while_listing = None
+    listed: list[str | None] = []
+    really = desk.google.operations
+
+    async def operations(device: Device, toll: Any = None) -> Any:
+        listed.append(device.external_name)
+        return await really(device, toll)
+
+    desk.google.operations = operations  # type: ignore[method-assign]
+    await look(desk, 2)
+    assert set(listed) == {DEVICE_NAME}
+    assert (await desk.now(command)).receipt == operation["name"]
+
+
+async def test_many_later_commands_hide_nothing(desk: Desk) -> None:
+    first, second = await both(desk)
+    for _ in range(201):
+        await desk.command({"type": "LOCK"})
+    await finish(desk, first)
+    await look(desk, 6)
+    assert await state(desk, second) == (Rung.QUEUED, None)
+
+
+async def test_one_of_a_device_that_is_there_ends_with_its_time(desk: Desk) -> None:
+    """Google has forgotten the operation, and the device has another name: nobody will learn any more."""
+    command = await open_command(desk, "WIPE")
+    desk.google.operations_now.clear()
+    await enrol_again(desk)
+    for seconds in (1, 30, 366 * 24 * 3600, 10, 10):
+        await look(desk, seconds)
+    rung, reason = await state(desk, command)
+    assert reason is not None
+    assert (rung, reason.code) == (Rung.FAILED, "outcome_unknown")
+
+
+async def test_of_two_that_are_open_after_all_nobody_can_tell_which_it_was(desk: Desk) -> None:
+    """Another program, or an earlier one of ours, may have issued the second."""
+    first, second = await both(desk)
+    changes = ChangeSet(desk.organization.id)
+    operation = desk.google.accept(second.type)
+    issued = Issued(source="amapi", receipt=operation["name"], operation=operation)
+    changes.move(await desk.now(second), issued, desk.clock.now())
+    await desk.work.commit(changes)
+    desk.google.gone = True
     await look(desk, 1)
-    assert (await desk.now(again)).issue is Issue.BOUND
+    await look(desk, 30)
+    for command in (first, second):
+        rung, reason = await state(desk, command)
+        assert reason is not None
+        assert (rung, reason.code) == (Rung.FAILED, "outcome_unknown")
 
 
-@pytest.mark.parametrize("outcome", [{"error": {"code": 1}}, {"metadata": {"type": "WIPE", "errorCode": "UNKNOWN"}}])
+@pytest.mark.parametrize("outcome", OUTCOMES)
 async def test_it_goes_once_the_first_is_over_and_the_device_is_still_there(
     desk: Desk, outcome: dict[str, Any]
 ) -> None:
@@ -130,12 +235,31 @@ async def test_its_cancel_is_proven_at_once(desk: Desk) -> None:
     assert cancelled.rung is Rung.CANCELLED
 
 
-async def test_a_device_that_cannot_be_asked_for_keeps_it_waiting(desk: Desk) -> None:
+async def test_a_device_that_cannot_be_asked_for_keeps_it_waiting_no_longer(desk: Desk) -> None:
     first, second = await both(desk)
     await finish(desk, first)
     desk.google.unreachable = True
-    await look(desk, _DROPPED_S)
+    await look(desk, 60)
     assert await state(desk, second) == (Rung.QUEUED, None)
+    await look(desk, _DROPPED_S)
+    assert (await desk.now(second)).issue is Issue.BOUND
+
+
+async def test_who_waits_for_another_has_no_place_in_the_queue(desk: Desk) -> None:
+    _, second = await both(desk)
+    services = replace(desk.services, quota=Quota(desk.services.store.system, desk.clock, 600))
+    assert await turn_of(services, await desk.now(second)) is None
+
+
+async def test_who_waits_asks_google_for_nothing_and_ever_less_often(desk: Desk) -> None:
+    await both(desk)
+    desk.google.asked.clear()
+    tries = 0
+    for _ in range(720):
+        desk.clock.advance(5)
+        tries += (await desk.pay()).count("issue")
+    assert desk.google.asked == []
+    assert tries < 120
 
 
 async def test_of_two_begun_at_the_same_time_the_later_is_not_sent(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -67,15 +67,15 @@ def _sent_late(patch: pytest.MonkeyPatch) -> None:
 
 def _not_marked(patch: pytest.MonkeyPatch) -> None:
     """An attempt is not known to have begun until its outcome is."""
-    patch.setattr(issue, "IssueStarted", IssueRefused)
+    patch.setattr(issue, "IssueStarted", lambda device_name, **more: IssueRefused(**more))
 
 
 def _repeated_blindly(patch: pytest.MonkeyPatch) -> None:
     """No answer counts as a refusal."""
 
-    def apply(s: Services, changes: Any, item: Any, command: Command, answer: Any) -> None:
+    def apply(s: Services, changes: Any, item: Any, command: Command, answer: Any, source: str) -> None:
         told = NotTaken(answer.reason) if isinstance(answer, Uncertain) else answer
-        real(s, changes, item, command, told)
+        real(s, changes, item, command, told, source)
 
     real = issue._apply
     patch.setattr(issue, "_apply", apply)

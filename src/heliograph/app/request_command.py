@@ -102,6 +102,7 @@ def _new_command(s: Services, device: Device, request: CommandRequest) -> Comman
         created_at=now,
         updated_at=now,
         expires_at=now + request.duration_us,
+        device_name=device.external_name if device.platform == "android" else None,
     )
 
 

@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from math import ceil
 
+from heliograph.app.effects.erasure import device_name, in_flight
+from heliograph.app.effects.upstream import ends_record
 from heliograph.app.services import SECOND, Services
 from heliograph.domain.ladder import Command, Issue, Rung
 
@@ -16,10 +18,16 @@ class Turn:
 
 
 async def turn_of(s: Services, command: Command) -> Turn | None:
-    """The turn of an Android command that was not handed to Google yet; None where no quota makes it wait."""
+    """The turn of an Android command that was not handed to Google yet; None where no quota makes it wait, or where
+    it waits for another command instead.
+    """
     waits = command.platform == "android" and command.rung is Rung.QUEUED and command.issue is Issue.IDLE
     if not waits or s.quota is None or s.quota.per_minute <= 0:
         return None
+    if ends_record(command):
+        work = s.store.unit_of_work(command.organization_id)
+        if await in_flight(work, command, device_name(command)) is not None:
+            return None
     place = await s.store.system.place(command.organization_id, f"issue:{command.id}")
     if place is None:
         return None

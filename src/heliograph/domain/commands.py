@@ -76,7 +76,8 @@ class Command:
 
     `attempts` = the attempts to issue it that failed. `not_before` = when a deferred command may be claimed again,
     `deferrals` = how often it was deferred. `contradicted` = the kinds of results that were heard and
-    did not count; each is in the history once.
+    did not count; each is in the history once. `device_name` = upstream's name of the device that is meant, then of the
+    one that the last attempt went to.
     """
 
     id: str
@@ -105,6 +106,7 @@ class Command:
     not_before: int | None = None
     deferrals: int = 0
     contradicted: tuple[str, ...] | None = None
+    device_name: str | None = None
     entries: int = 0
     version: int = 1
 

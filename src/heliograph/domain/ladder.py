@@ -84,8 +84,14 @@ class Requested(Event):
     """The command was accepted: it is in the database."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
 class IssueStarted(Event):
-    """An attempt to hand it to the upstream service begins; from here on it may have been accepted."""
+    """An attempt to hand it to the upstream service begins; from here on it may have been accepted.
+
+    `device_name` = upstream's name of the device that it goes to.
+    """
+
+    device_name: str | None = None
 
 
 class IssueRefused(Event):
@@ -309,9 +315,10 @@ def _note_attempt(command: Command, event: Event, now: int) -> Step:
     if command.rung is not Rung.QUEUED or command.issue is Issue.BOUND:
         return Step(command, None)
     if isinstance(event, IssueStarted):
+        began = {"issue": Issue.OPEN, "issue_at": now, "device_name": event.device_name or command.device_name}
         if command.attempts is not None:  # the summary of the attempts counts this one
-            return Step(replace(command, issue=Issue.OPEN, issue_at=now, updated_at=now), None)
-        return _entered(command, event, now, issue=Issue.OPEN, issue_at=now)
+            return Step(replace(command, **began, updated_at=now), None)  # type: ignore[arg-type]
+        return _entered(command, event, now, **began)
     if isinstance(event, IssueRefused):
         return _refused(command, event, now)
     return _entered(command, event, now, rung_at=now)

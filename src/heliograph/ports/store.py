@@ -63,6 +63,10 @@ class CommandRepository(Protocol):
         """A device's commands that are not over, oldest first. Its cost does not grow with history."""
         ...
 
+    async def of_types(self, device_id: str, types: Sequence[str], limit: int) -> list[Command]:
+        """A device's commands of some types, over or not, newest first."""
+        ...
+
     async def bound_receipts(self, receipts: Sequence[str]) -> set[str]:
         """Which of these upstream names are bound to commands. The one read that looks beyond the organization: an
         operation that is another's must never be taken for ours.

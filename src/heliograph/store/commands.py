@@ -75,6 +75,16 @@ class Commands:
         rows = await self._reader.look_up(_LIVE, self._organization_id, device_id, limit)
         return [COMMANDS.read(row) for row in rows]
 
+    async def of_types(self, device_id: str, types: Sequence[str], limit: int) -> list[Command]:
+        """A device's commands of some types, newest first."""
+        dialect = self._reader.dialect
+        sql = (
+            f"SELECT {COMMANDS.names} {_OF_DEVICE} AND {dialect.among('type', 3)}"
+            " ORDER BY created_at DESC, id DESC LIMIT $4"
+        )
+        rows = await self._reader.fetch(sql, self._organization_id, device_id, dialect.pack(types), limit)
+        return [COMMANDS.read(row) for row in rows]
+
     async def bound_receipts(self, receipts: Sequence[str]) -> set[str]:
         """Which of these upstream names are bound to commands, of any organization."""
         dialect = self._reader.dialect

@@ -8,18 +8,16 @@ of operations and the device itself must be absent, and again after `absence_win
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from heliograph.app.effects.erasure import device_name, gone_by
-from heliograph.app.effects.upstream import ends_record
+from heliograph.app.effects.erasure import device_name, erasing, gone_by, in_flight
 from heliograph.app.google_devices import GONE_STATE
 from heliograph.app.services import SECOND, Services
 from heliograph.domain.devices import Device
 from heliograph.domain.ladder import Command, Entry, Event, Failed, Noted, Reason, Rung, Succeeded
-from heliograph.ports.channel import Gone, ManagementChannel
-from heliograph.ports.store import PageQuery, UnitOfWork
+from heliograph.ports.channel import Gone, ManagementChannel, Unreachable
+from heliograph.ports.store import UnitOfWork
 
 _SOURCE = "amapi"
 _DEVICE, OPERATION = "deviceGone", "operationGone"
-_LATEST = PageQuery(limit=200, sort="created_at", descending=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,8 +42,10 @@ class Absence:
         # Asked by the name in the operation: a device that enrolled again has another.
         name = device_name(command)
         answer = await self.channel.device(name)
-        if not isinstance(answer, Gone):
+        if isinstance(answer, Unreachable) or (not isinstance(answer, Gone) and not self._is_over(command)):
             return back_again(history)
+        if not isinstance(answer, Gone):
+            return back_again(history) or forgotten(self.s, command, history)
         if self.device.state == GONE_STATE and self.device.external_name == name:
             return await self._end(command)  # its last report said so, or list after list
         missed_at = missed_since(history, _DEVICE)
@@ -55,19 +55,21 @@ class Absence:
             return None
         return await self._end(command)
 
+    def _is_over(self, command: Command) -> bool:
+        return self.s.clock.now() >= command.expires_at
+
     async def _end(self, command: Command) -> Event:
-        """Commands of a device run one after the other, so behind the one that erased it none ran. None else that may
-        have erased it was open (`erasure`), but an attempt may have been given up.
-        """
-        latest = (await self.work.commands.list_of_device(self.device.id, _LATEST)).items
-        others = [other for other in latest if _may_have_erased(other, command)]
+        """Commands of a device run one after the other, so behind the one that erased it none ran."""
+        others = [o for o in await erasing(self.work, self.device.id) if _may_have_erased(o, command)]
         for other in others:
             # Also one that was over before this one was issued: Google takes commands until it has dropped the record,
             # and a device that enrols again has another name.
             if other.rung is Rung.SUCCEEDED:
                 return gone_by(other, _SOURCE, {_DEVICE: True})
-        if any(_is_unknown(other) and other.rung_at >= command.created_at for other in others):
-            unclear = Reason("outcome_unknown", "the device is gone, by this command or by one that was given up")
+        was_open = any(_is_unknown(other) and other.rung_at >= command.created_at for other in others)
+        # Not two that this program has issued (`erasure`), but an attempt may have been given up.
+        if was_open or await in_flight(self.work, command, device_name(command)) is not None:
+            unclear = Reason("outcome_unknown", "the device is gone, by this command or by another that was open")
             return Failed(source=_SOURCE, reason=unclear, evidence={_DEVICE: True})
         return Succeeded(source=_SOURCE, evidence={_DEVICE: True, "operation": "not found", "device": "not found"})
 
@@ -78,8 +80,7 @@ def _is_unknown(command: Command) -> bool:
 
 def _may_have_erased(other: Command, command: Command) -> bool:
     """Whether another command of this record may have ended the device that `command` was issued to."""
-    is_same_device = other.receipt is None or device_name(other) == device_name(command)
-    return other.id != command.id and ends_record(other) and is_same_device
+    return other.id != command.id and device_name(other) in ("", device_name(command))
 
 
 def back_again(history: Sequence[Entry]) -> Event | None:

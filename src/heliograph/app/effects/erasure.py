@@ -4,25 +4,31 @@ Were two open when a device goes, nobody could tell which of them it was, nor wh
 """
 
 from heliograph.app.dispatch import backoff_s
-from heliograph.app.effects.upstream import Later, ends_record
+from heliograph.app.effects.upstream import ERASING, Later, ends_record
 from heliograph.app.google_devices import GONE_STATE
 from heliograph.app.services import SECOND, Services
 from heliograph.domain.devices import Device
 from heliograph.domain.ladder import Command, Failed, Issue, Noted, Reason, Rung
 from heliograph.ports.changes import OutboxItem
 from heliograph.ports.channel import Gone, ManagementChannel, Unreachable
-from heliograph.ports.store import PageQuery, UnitOfWork
+from heliograph.ports.store import UnitOfWork
 
 _SOURCE = "dispatcher"
-_LATEST = PageQuery(limit=200, sort="created_at", descending=True)
+_DEVICE = "erased device"
 _MAX_LIVE = 100_000  # none may be overlooked
-_PAUSE_S = 5.0
+_MOST = 200  # commands of these types for one device
+_PAUSES_S = (5.0, 60.0)  # shortest and longest, as the wait gets longer
 _DROPPED_WITHIN_US = 600 * SECOND  # after that Google would have dropped it: the device was not erased after all
 
 
 def device_name(command: Command) -> str:
-    """The name at Google of the device that a command was issued to; empty before it is."""
-    return (command.receipt or "").partition("/operations/")[0]
+    """The name at Google of the device that a command was issued to; before it is, of the one that is meant."""
+    return (command.receipt or "").partition("/operations/")[0] or command.device_name or ""
+
+
+async def erasing(work: UnitOfWork, device_id: str) -> list[Command]:
+    """A device's commands that may erase it, over or not, newest first."""
+    return await work.commands.of_types(device_id, ERASING, _MOST)
 
 
 def gone_by(other: Command, source: str, evidence: dict[str, object]) -> Failed:
@@ -31,43 +37,51 @@ def gone_by(other: Command, source: str, evidence: dict[str, object]) -> Failed:
     return Failed(source=source, reason=reason, evidence=evidence | {"by": other.id})
 
 
-async def in_flight(work: UnitOfWork, command: Command) -> Command | None:
-    """Another command that may erase the device, and that Google has or may have."""
+async def in_flight(work: UnitOfWork, command: Command, name: str) -> Command | None:
+    """Another command that may erase the device of this name, and that Google has or may have."""
     live = await work.commands.live_of_device(command.device_id, _MAX_LIVE)
-    return next((c for c in live if c.id != command.id and c.issue is not Issue.IDLE and ends_record(c)), None)
+    others = (c for c in live if c.id != command.id and c.issue is not Issue.IDLE and ends_record(c))
+    return next((c for c in others if device_name(c) in ("", name)), None)
 
 
 async def verdict(
     s: Services, work: UnitOfWork, item: OutboxItem, command: Command, device: Device, channel: ManagementChannel
 ) -> Failed | Later | None:
     """Whether a command that may erase its device comes too late, or must wait for another."""
-    latest = (await work.commands.list_of_device(command.device_id, _LATEST)).items
-    for other in latest:
-        if other.rung is Rung.SUCCEEDED and ends_record(other):
-            found = await _behind(s, item, command, device, channel, other)
-            if found is not None:
-                return found
-    before = await in_flight(work, command)
-    return None if before is None else _turn(before)
+    name = device.external_name or ""
+    if device_name(command) not in ("", name):
+        reason = Reason("DEVICE_GONE", "the device that was meant has enrolled again since, under another name")
+        return Failed(source=_SOURCE, reason=reason, evidence={"issued": False, "meant": device_name(command)})
+    before = await in_flight(work, command, name)
+    if before is not None:
+        return _turn(s, command, before)
+    done = [c for c in await erasing(work, device.id) if c.rung is Rung.SUCCEEDED and device_name(c) == name]
+    for other in done:
+        if s.clock.now() - other.rung_at < _DROPPED_WITHIN_US:
+            return await _behind(s, item, command, device, channel, other)
+    return None  # if the device is gone after all, Google says so
 
 
 async def _behind(
     s: Services, item: OutboxItem, command: Command, device: Device, channel: ManagementChannel, other: Command
-) -> Failed | Later | None:
-    """What it means that another has erased the device: it is gone, or about to go, or there as if nothing had been."""
-    too_late = gone_by(other, _SOURCE, {"issued": False})
-    if device_name(other) != device.external_name:
-        # It has enrolled again since: not the device that was meant, where the command is from before.
-        return too_late if other.rung_at >= command.created_at else None
-    if device.state == GONE_STATE:
-        return too_late
-    answer = await channel.device(device.external_name or "")
-    if isinstance(answer, Gone):
-        return too_late
-    if isinstance(answer, Unreachable):
-        return Later(backoff_s(s, item.attempts, answer.after_s))
-    return _turn(other) if s.clock.now() - other.rung_at < _DROPPED_WITHIN_US else None
+) -> Failed | Later:
+    """Another has just erased the device: it waits until Google has dropped it, seen twice, or goes on not doing so."""
+    if device.state != GONE_STATE:
+        asked = s.clock.elapsed()
+        answer = await channel.device(device.external_name or "")
+        if isinstance(answer, Unreachable):
+            return Later(backoff_s(s, item.attempts, answer.after_s))
+        if not isinstance(answer, Gone):
+            s.absences.forget(command.id, _DEVICE)
+            return _turn(s, command, other)
+        if s.absences.seen(command.id, _DEVICE, asked) < s.limits.absence_window_s * SECOND:
+            return _turn(s, command, other)
+    s.absences.forget(command.id)
+    return gone_by(other, _SOURCE, {"issued": False})
 
 
-def _turn(before: Command) -> Later:
-    return Later(_PAUSE_S, Noted(source=_SOURCE, evidence={"waitsFor": before.id}))
+def _turn(s: Services, command: Command, before: Command) -> Later:
+    shortest, longest = _PAUSES_S
+    waited_s = (s.clock.now() - command.created_at) / SECOND
+    pause_s = min(longest, max(shortest, waited_s / 10))
+    return Later(pause_s, Noted(source=_SOURCE, evidence={"waitsFor": before.id}))

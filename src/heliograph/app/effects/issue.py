@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any
 
 from heliograph.app.dispatch import backoff_s
-from heliograph.app.effects.erasure import in_flight
+from heliograph.app.effects.erasure import device_name, in_flight
 from heliograph.app.effects.fitness import check_fitness
 from heliograph.app.effects.uncertain import bind, resolve_attempt, retry_or_cancel, unresolvable
 from heliograph.app.effects.upstream import ends_record
@@ -32,7 +32,7 @@ from heliograph.ports.changes import ChangeSet, OutboxItem
 from heliograph.ports.channel import IssueAnswer, NotTaken, Refused, Taken, Uncertain
 from heliograph.ports.store import UnitOfWork
 
-_SOURCE = "amapi"
+_SOURCE, _OURS = "amapi", "dispatcher"
 _RECHECK_S = 1.0
 _LATE_US = 60 * SECOND  # from here on a command is sent with what is left of its life
 
@@ -72,20 +72,28 @@ async def _issue(
         return
     began = s.clock.elapsed()
     changes = ChangeSet(work.organization_id)
-    started = IssueStarted(source="dispatcher", evidence={"attempt": "started"})
+    started = IssueStarted(source=_OURS, evidence={"attempt": "started"}, device_name=device.external_name)
     marked = changes.move(command, started, s.clock.now())
     try:
         await work.commit(changes)  # durable before the call: from here on cancel must ask Google
     except Conflict:
         await _retry(s, work, item, 0.0)  # changed meanwhile
         return
-    answer: IssueAnswer
-    if ends_record(marked) and (other := await in_flight(work, marked)) is not None:
-        # Another process was slow between its look and its mark. Each looks again once it is marked, so one sees it.
-        answer = NotTaken(f"{other.type} was begun at the same time")
-    else:
+    source, answer = _OURS, await _overtaken(work, marked)
+    if answer is None:
+        source = _SOURCE
         answer = await channel.issue(device, marked, _with_life(s, marked, params), _time_left_s(s, began))
-    await until_committed(partial(_record, s, work, item, marked, answer))
+    await until_committed(partial(_record, s, work, item, marked, answer, source))
+
+
+async def _overtaken(work: UnitOfWork, marked: Command) -> IssueAnswer | None:
+    """Another that may erase the device was begun between our look and our mark. Each process looks again once it has
+    marked its own, so one at the least sees the other, and sends nothing.
+    """
+    if not ends_record(marked):
+        return None
+    other = await in_flight(work, marked, device_name(marked))
+    return None if other is None else NotTaken(f"{other.type} was begun at the same time")
 
 
 def _time_left_s(s: Services, began: int) -> float:
@@ -103,7 +111,9 @@ def _with_life(s: Services, command: Command, params: dict[str, Any]) -> dict[st
     return params | {"duration": f"{max(1, (command.expires_at - now) // SECOND)}s"}
 
 
-async def _record(s: Services, work: UnitOfWork, item: OutboxItem, attempt: Command, answer: IssueAnswer) -> None:
+async def _record(
+    s: Services, work: UnitOfWork, item: OutboxItem, attempt: Command, answer: IssueAnswer, source: str
+) -> None:
     command = await work.commands.find(attempt.id)
     changes = ChangeSet(item.organization_id)
     if command is None:
@@ -112,21 +122,26 @@ async def _record(s: Services, work: UnitOfWork, item: OutboxItem, attempt: Comm
         bind(s, changes, item, command, answer.operation)
         changes.settle(item)
     elif command.issue is Issue.OPEN and command.issue_at == attempt.issue_at:
-        _apply(s, changes, item, command, answer)
+        _apply(s, changes, item, command, answer, source)
     else:
         changes.put_off(item, s.later(_RECHECK_S))  # overtaken: another attempt, or another decision, counts
     await work.commit(changes)
 
 
 def _apply(
-    s: Services, changes: ChangeSet, item: OutboxItem, command: Command, answer: NotTaken | Refused | Uncertain
+    s: Services,
+    changes: ChangeSet,
+    item: OutboxItem,
+    command: Command,
+    answer: NotTaken | Refused | Uncertain,
+    source: str,
 ) -> None:
     now = s.clock.now()
     match answer:
         case NotTaken():
-            refused = IssueRefused(source=_SOURCE, evidence={"reason": answer.reason})
-            after = changes.move(command, refused, now)
-            retry_or_cancel(s, changes, item, after, backoff_s(s, item.attempts, answer.after_s))
+            after = changes.move(command, IssueRefused(source=source, evidence={"reason": answer.reason}), now)
+            attempts = after.attempts.count if after.attempts else item.attempts  # not how often it had to wait
+            retry_or_cancel(s, changes, item, after, backoff_s(s, attempts, answer.after_s))
         case Refused():
             reason = Reason(answer.code, answer.message)
             event = (

@@ -5,6 +5,7 @@ seen, before an offline device can run it, and the record's history says so.
 """
 
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -60,7 +61,9 @@ async def watch_for_strays(s: Services, item: OutboxItem) -> None:
         return
     device = await work.devices.find("android", command.device_id)
     channel = await google(s, command.organization_id, command.enterprise_id, item.priority)
-    answer = None if device is None or channel is None else await channel.operations(device)
+    answer = None
+    if device is not None and channel is not None:
+        answer = await channel.operations(replace(device, external_name=command.device_name or device.external_name))
     if isinstance(answer, Operations) and not await _is_being_issued(work, command):
         found = await unbound(s, work, command, answer)
         if found:

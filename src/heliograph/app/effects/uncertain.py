@@ -5,7 +5,7 @@ seen it, look by look on a clock that nobody sets, for longer than an attempt ca
 then the device is watched for a while, and an operation that comes after all is cancelled at Google (`strays`).
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from heliograph.app.dispatch import backoff_s
@@ -80,6 +80,8 @@ async def resolve_attempt(
     s: Services, work: UnitOfWork, item: OutboxItem, command: Command, device: Device, channel: ManagementChannel
 ) -> None:
     """Look once for the operation of an attempt, and decide if that can be."""
+    if command.device_name is not None:
+        device = replace(device, external_name=command.device_name)  # which may have enrolled again under another since
     asked = s.clock.elapsed()  # what the answer says, it says of then: this process may be held up before it reads it
     answer = await _look(device, channel)
     search = _Search(s, work, item, command, asked)

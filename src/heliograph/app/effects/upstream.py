@@ -16,6 +16,7 @@ from heliograph.ports.store import UnitOfWork
 
 log = structlog.get_logger("heliograph.amapi")
 
+ERASING = tuple(name for name, entry in TYPES.items() if entry.amapi is not None and entry.amapi.ends_record)
 _FIRST_PAUSE_S = 0.25
 _MAX_LIVE = 1_000
 
@@ -42,15 +43,12 @@ def result_of(s: Services, command: Command, operation: Mapping[str, Any]) -> Ev
 
 def ends_record(command: Command) -> bool:
     """Whether success takes Google's record of the device with it."""
-    form = TYPES[command.type].amapi
-    return form is not None and form.ends_record
+    return command.type in ERASING
 
 
 def issue_lane(command: Command) -> str:
-    """One attempt for a device and type at a time: an uncertain one must be told from the next. Those that may erase
-    the device count as one type.
-    """
-    return f"issue:{command.device_id}:{'erase' if ends_record(command) else command.type}"
+    """One attempt for a device and type at a time: an uncertain one must be told from the next."""
+    return f"issue:{command.device_id}:{command.type}"
 
 
 def owe_issue(s: Services, changes: ChangeSet, command: Command, priority: int) -> None:
