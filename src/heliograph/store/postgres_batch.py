@@ -13,20 +13,19 @@ The text depends only on which parts a batch has, so there are few texts and the
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from typing import Any
 
-from heliograph.store.postgres_rows import packed, rows_from
+from heliograph.store.postgres_rows import Shape
 from heliograph.store.prepared import Prepared
 from heliograph.store.records import COMMANDS, HISTORY, OUTBOX, PUSHES, Row, Table
 
 Columns = tuple[tuple[str, str], ...]
 
-_SET = ("set_no", "integer")
 _ORGANIZATION = ("organization_id", "text")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Part:
     """One kind of row in a change set: where it lies, its columns behind the set's number, and its SQL."""
 
@@ -35,6 +34,11 @@ class Part:
     columns: Columns
     ctes: Callable[[str], list[str]]
     locks: bool = False
+
+    @cached_property
+    def shape(self) -> Shape:
+        """Its rows as a parameter, with the set's number before them."""
+        return Shape(("set_no", "integer"), *self.columns)
 
 
 def _typed(table: Table[Any], columns: Sequence[str]) -> Columns:
@@ -187,7 +191,7 @@ def build(batch: Sequence[Prepared], parts: Sequence[Part] = PARTS) -> tuple[str
         rows = [(number, *row) for number, prepared in enumerate(batch) for row in part.rows(prepared)]
         if rows:
             present.append(part)
-            arguments.append(packed((_SET, *part.columns), rows))
+            arguments.append(part.shape.packed(rows))
     return (_text(tuple(present)), arguments) if present else None
 
 
@@ -198,7 +202,7 @@ def _text(parts: tuple[Part, ...]) -> str:
     guards = [_GUARDS[part.name] for part in parts if part.locks]
     good = "i.set_no NOT IN (SELECT set_no FROM bad)" if guards else "TRUE"
     for position, part in enumerate(parts, 1):
-        rows = rows_from(position, "i", (_SET, *part.columns))
+        rows = part.shape.rows_of(position, "i")
         inputs.append(f"{part.name} AS MATERIALIZED (SELECT * FROM {rows})")
         changes.extend(part.ctes(good))
     locks = [cte for cte in changes if "_locked AS MATERIALIZED" in cte]

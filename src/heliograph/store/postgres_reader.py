@@ -17,7 +17,7 @@ from typing import Any
 from heliograph.store.database import LookUp, Rows
 from heliograph.store.postgres_connections import Connection, Connections
 from heliograph.store.postgres_errors import is_unavailable, translate
-from heliograph.store.postgres_rows import packed, rows_from
+from heliograph.store.postgres_rows import Shape
 
 _MAX_LOOK_UPS = 128
 _AT_A_TIME = 1  # statements of one text
@@ -84,7 +84,7 @@ async def _fetch(connection: Connection, what: LookUp, asked: list[tuple[Any, ..
     if len(asked) == 1:
         return [await connection.fetch(what.sql, *asked[0])]
     found: list[list[Any]] = [[] for _ in asked]
-    parameters = packed(_parameters(what), ((number, *args) for number, args in enumerate(asked)))
+    parameters = _shape(what).packed((number, *args) for number, args in enumerate(asked))
     for row in await connection.fetch(_grouped(what), parameters):
         number, *values = row
         found[number].append(values)
@@ -95,10 +95,10 @@ async def _fetch(connection: Connection, what: LookUp, asked: list[tuple[Any, ..
 def _grouped(what: LookUp) -> str:
     """A statement that answers many look-ups: a nested loop, which keeps the order of each look-up's rows."""
     inner = _PARAMETER.sub(r"k.a\1", what.sql)
-    return f"SELECT k.n, q.* FROM {rows_from(1, 'k', _parameters(what))} CROSS JOIN LATERAL ({inner}) AS q"
+    return f"SELECT k.n, q.* FROM {_shape(what).rows_of(1, 'k')} CROSS JOIN LATERAL ({inner}) AS q"
 
 
 @cache
-def _parameters(what: LookUp) -> tuple[tuple[str, str], ...]:
+def _shape(what: LookUp) -> Shape:
     """The number of a look-up in its group, then its parameters."""
-    return (("n", "integer"), *((f"a{n}", kind) for n, kind in enumerate(what.types, 1)))
+    return Shape(("n", "integer"), *((f"a{n}", kind) for n, kind in enumerate(what.types, 1)))
