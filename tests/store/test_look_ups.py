@@ -15,7 +15,7 @@ from heliograph.store import devices as device_statements
 from heliograph.store import directory as directory_statements
 from heliograph.store import setup as setup_statements
 from heliograph.store.database import LookUp
-from heliograph.store.postgres_reader import _grouped
+from heliograph.store.postgres_reader import _grouped, _shape
 from tests.store.world import NOW, World, new_id, new_world, run_sql
 
 
@@ -90,7 +90,8 @@ async def test_plans_of_groups(postgres_store: PostgresStore, what: LookUp) -> N
     await world.added_push()
     await run_sql(postgres_store, "ANALYZE")
     samples: dict[str, Any] = {"text": world.organization.id, "bigint": 1, "bytea": b"x"}
-    arrays = [[samples[kind]] * 2 for kind in what.types]
-    plan = "\n".join(row[0] for row in await postgres_store.fetch(f"EXPLAIN {_grouped(what)}", [0, 1], *arrays))
+    asked = [(number, *(samples[kind] for kind in what.types)) for number in (0, 1)]
+    parameters = _shape(what).packed(asked)
+    plan = "\n".join(row[0] for row in await postgres_store.fetch(f"EXPLAIN {_grouped(what)}", parameters))
     assert "Seq Scan" not in plan, plan
     assert "Nested Loop" in plan, plan

@@ -85,6 +85,15 @@ async def test_one_bad_set_would_take_others_along_without_the_fallback(
     assert batches == [10, 1]
 
 
+async def test_what_no_column_takes_fails_alone_among_others(world: World) -> None:
+    good = [world.command(secret=b"\x00\xff\\"), world.command(mdm_user_id='"\\\n🌞{}'), world.command(secret=None)]
+    bad = [world.command(mdm_user_id="\0"), world.command(mdm_user_id="\ud800"), world.command(duration_us=2**63)]
+    sets = [bare_set(world.organization.id, new_commands=[command]) for command in (*good, *bad)]
+    results = await asyncio.gather(*(world.work.commit(s) for s in sets), return_exceptions=True)
+    assert [type(r) for r in results] == [type(None)] * 3 + [InvalidInput] * 3
+    assert [await world.read(command.id) for command in good] == good
+
+
 async def test_a_renewed_lease_does_not_hide_a_settlement(world: World, dsn: str) -> None:
     """The lease is renewed while the statement that settles the item already waits for another row's lock."""
     command = await world.added_command()

@@ -9,6 +9,7 @@ from collections import OrderedDict, deque
 from dataclasses import dataclass, field
 
 from heliograph.domain.devices import PushTarget
+from heliograph.domain.record import record
 from heliograph.ports.push import Accepted, Misconfigured, Outcome, Rejected, RetryLater
 
 _WINDOW = 40  # outcomes that are looked at
@@ -18,7 +19,7 @@ _MOST_ACCOUNTS = 10_000
 _SECOND = 1_000_000
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Lesson:
     """What follows from an outcome. `fault`: why the account is out of order; None = it works, if `tells_fault`.
 

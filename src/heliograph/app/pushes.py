@@ -1,6 +1,5 @@
 """Pushes: how one is made and owed, and `send_push` itself."""
 
-from dataclasses import dataclass
 from typing import Any
 
 from heliograph.app.routes import ChosenTarget, routes_to
@@ -9,6 +8,7 @@ from heliograph.domain.deliveries import Push, PushRequested
 from heliograph.domain.devices import APPS, PLATFORMS, Device
 from heliograph.domain.errors import InvalidInput, NotFound
 from heliograph.domain.fields import Fields
+from heliograph.domain.record import record
 from heliograph.ports.changes import BACKGROUND, NORMAL, ChangeSet
 from heliograph.ports.push import PushMessage
 from heliograph.ports.store import UnitOfWork
@@ -49,7 +49,7 @@ def owe_push(s: Services, changes: ChangeSet, push: Push, source: str) -> Push:
     return push
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class PushRequest:
     """A validated request to send a push."""
 

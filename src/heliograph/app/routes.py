@@ -6,11 +6,11 @@ offered whatever it has not acknowledged. The agent drops what it has seen, so a
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 
 from heliograph.app.services import SECOND, Services
 from heliograph.domain.deliveries import Push
 from heliograph.domain.devices import Device, ProviderAccount, PushTarget
+from heliograph.domain.record import record
 from heliograph.ports.push import PushMessage, Route
 from heliograph.ports.store import UnitOfWork
 
@@ -20,7 +20,7 @@ PATIENCE_S = {Route.LINE: 1.0, Route.VENDOR: 60.0, Route.RELAY: 60.0}
 _DEFAULT, _NO_ACCOUNT = 2, 3
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class ChosenTarget:
     """An address, with the account whose credentials reach it and the longest life its provider offers.
 

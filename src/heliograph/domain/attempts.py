@@ -5,15 +5,16 @@ added to that entry (its evidence is overwritten), so a history stays as short a
 Times are microseconds since the epoch (UTC).
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
+from heliograph.domain.record import record
 from heliograph.domain.times import time_text
 
 _MAX_REASON = 500
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Attempts:
     """What the attempts so far came to. `seq` = the entry that tells of them; `reason` = that of the last one.
 

@@ -1,10 +1,10 @@
 """A command as a record: the rungs it can stand on, and what is known of it. How it moves: `ladder`."""
 
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
 from heliograph.domain.attempts import Attempts
+from heliograph.domain.record import record
 
 
 class Rung(StrEnum):
@@ -62,7 +62,7 @@ class Issue(StrEnum):
     BOUND = "bound"  # accepted: the operation's name is known
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Reason:
     """Why a command failed: a stable code and a sentence for people."""
 
@@ -70,7 +70,7 @@ class Reason:
     message: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Command:
     """One instruction to one device, with a life. `secret` is sealed (encrypted) and leaves once it is not needed.
 

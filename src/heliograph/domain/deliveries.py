@@ -6,12 +6,13 @@
 Times are microseconds since the epoch (UTC).
 """
 
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from enum import StrEnum
 from typing import Any
 
 from heliograph.domain.attempts import Attempts, one_more
 from heliograph.domain.ladder import Entry
+from heliograph.domain.record import record
 
 
 class PushRung(StrEnum):
@@ -32,7 +33,7 @@ P = PushRung
 PUSH_FINAL = frozenset({P.ACKNOWLEDGED, P.EXECUTED, P.COLLAPSED, P.REVOKED, P.EXPIRED, P.REJECTED})
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Leg:
     """A provider that a push went to before the one it goes to now. `reference` None = it never took the push, or
     never said so. `refused`: it never will. `attempts`: how many had failed by then, on this way and those before.
@@ -45,7 +46,7 @@ class Leg:
     attempts: int = 0
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Push:
     """One message to one app on one device. `command_id` is set on a push that wakes the device for a command.
 
@@ -90,7 +91,7 @@ class Push:
         return next((leg for leg in reversed(self.legs or ()) if leg.reference is not None), None)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(kw_only=True)
 class PushEvent:
     """Something that was learnt about a push."""
 
@@ -106,7 +107,7 @@ class PushNoted(PushEvent):
     """Worth keeping, moves nothing."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(kw_only=True)
 class PushAttempted(PushEvent):
     """An attempt to send it failed and another will follow. `uncertain`: it may have been taken all the same.
 
@@ -117,7 +118,7 @@ class PushAttempted(PushEvent):
     uncertain: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(kw_only=True)
 class PushAccepted(PushEvent):
     """The provider took it and named it."""
 
@@ -125,7 +126,7 @@ class PushAccepted(PushEvent):
     expires_at: int | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(kw_only=True)
 class ProviderAnswered(PushEvent):
     """The provider's word on an accepted push: how many of its addresses still wait."""
 
@@ -133,7 +134,7 @@ class ProviderAnswered(PushEvent):
     expires_at: int | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(kw_only=True)
 class PushRerouted(PushEvent):
     """Nothing was heard by the way it went: it goes another, under the same id. What was taken stays so, as a leg.
 
@@ -150,7 +151,7 @@ class PushReturned(PushEvent):
     """The way it goes refuses it, and none is left: what counts is again the one before that took it."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(kw_only=True)
 class LegAccepted(PushEvent):
     """Late word of a provider that the push has left: it took it, all the same."""
 
@@ -175,7 +176,7 @@ class PushExpired(PushEvent):
     """Its life ended without an acknowledgement."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(kw_only=True)
 class PushRejected(PushEvent):
     """The provider will not take it."""
 
@@ -202,7 +203,7 @@ PUSH_TRANSITIONS: dict[tuple[PushRung, type[PushEvent]], PushRung] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class PushStep:
     """What one event did to a push; `entry` None = nothing for the history.
 
@@ -292,7 +293,7 @@ def _leg_accepted(push: Push, event: LegAccepted, now: int) -> dict[str, Any]:
     return {"legs": legs, "sent_at": push.sent_at or now}
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class PushStatus:
     """What can be said of a push's delivery; see `push_status`. Times in microseconds."""
 

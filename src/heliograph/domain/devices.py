@@ -1,14 +1,16 @@
 """Devices, their apps and what belongs to an organization. Times are microseconds since the epoch (UTC)."""
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
+
+from heliograph.domain.record import record
 
 PLATFORMS = ("ios", "android", "aosp", "macos", "windows", "package")
 APPS = ("mdmAgent", "setupAssistant", "remoteSupport", "kioskLauncher")
 COMMAND_APP = "mdmAgent"  # the only app that claims commands
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Organization:
     """The tenant: owns every row. `features` holds those that the operator switched off (absent = on)."""
 
@@ -24,7 +26,7 @@ class Organization:
         return self.features.get(feature, True)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Principal:
     """Who calls: one API key of one organization."""
 
@@ -34,7 +36,7 @@ class Principal:
     expires_at: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class ApiKey:
     """An API key without its secret. `prefix` is what people recognise it by, `created_by` the key that made it."""
 
@@ -49,7 +51,7 @@ class ApiKey:
     created_by: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Enterprise:
     """Under which devices are managed: a Google enterprise (`android`) or the organization's own (`aosp`).
 
@@ -71,7 +73,7 @@ class Enterprise:
     heard_at: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Device:
     """One managed machine. `external_name` is the upstream's name of it (AMAPI: `enterprises/…/devices/…`).
 
@@ -102,7 +104,7 @@ class Device:
     missed_at: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class PushTarget:
     """An address of one app on one device that a provider takes. `token` is empty for our own line.
 
@@ -121,7 +123,7 @@ class PushTarget:
     dead_reason: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class ProviderAccount:
     """One organization's credentials for a push provider; `config` is sealed JSON.
 

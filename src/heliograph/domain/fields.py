@@ -6,13 +6,14 @@ never appear in a reason, so nothing secret is echoed. Lengths count Unicode cod
 
 import math
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 from heliograph.domain.errors import FieldError, InvalidInput
 
 MAX_TEXT = 256
 MAX_LIST = 1_000
+_UNSTORABLE = re.compile("[\0\ud800-\udfff]")  # lone surrogates and NUL: neither store takes them
 
 
 class Fields:
@@ -52,7 +53,7 @@ class Fields:
         *,
         required: bool = False,
         max_length: int = MAX_TEXT,
-        choices: Iterable[str] | None = None,
+        choices: Collection[str] | None = None,
         pattern: str | None = None,
         meaning: str = "",
         empty: bool = True,
@@ -61,7 +62,7 @@ class Fields:
         value = self._get(name, required)
         if value is None:
             return None
-        reason = _text_fault(value, max_length, None if choices is None else list(choices), pattern, meaning, empty)
+        reason = _text_fault(value, max_length, choices, pattern, meaning, empty)
         if reason:
             self.wrong(name, reason)
             return None
@@ -73,7 +74,7 @@ class Fields:
         *,
         required: bool = False,
         max_length: int = MAX_TEXT,
-        choices: Iterable[str] | None = None,
+        choices: Collection[str] | None = None,
         pattern: str | None = None,
         meaning: str = "",
         at_least: int = 0,
@@ -85,9 +86,8 @@ class Fields:
         if not isinstance(value, list) or not at_least <= len(value) <= MAX_LIST:
             self.wrong(name, f"must be a list of {at_least} to {MAX_LIST} strings")
             return []
-        allowed = None if choices is None else list(choices)
         for index, item in enumerate(value):
-            reason = _text_fault(item, max_length, allowed, pattern, meaning, False)
+            reason = _text_fault(item, max_length, choices, pattern, meaning, False)
             if reason:
                 self.wrong(f"{name}[{index}]", reason)
         return [item for item in value if isinstance(item, str)]
@@ -142,20 +142,19 @@ class Fields:
 
 
 def _text_fault(
-    value: object, max_length: int, choices: list[str] | None, pattern: str | None, meaning: str, empty: bool
+    value: object, max_length: int, choices: Collection[str] | None, pattern: str | None, meaning: str, empty: bool
 ) -> str | None:
-    checks: list[tuple[Callable[[str], bool], str]] = [
-        (_encodable, "must be valid Unicode text"),
-        (lambda v: empty or v != "", "must not be empty"),
-        (lambda v: len(v) <= max_length, f"must have at most {max_length} characters"),
-        (lambda v: choices is None or v in choices, f"must be one of {', '.join(choices or [])}"),
-        (lambda v: pattern is None or re.fullmatch(pattern, v) is not None, meaning or f"must match {pattern}"),
-    ]
+    """The first reason why a value is no such text. Asked several times in every request."""
     if not isinstance(value, str):
         return "must be a string"
-    return next((reason for holds, reason in checks if not holds(value)), None)
-
-
-def _encodable(text: str) -> bool:
-    """No lone surrogates and no NUL: neither store takes them."""
-    return "\0" not in text and not any("\ud800" <= c <= "\udfff" for c in text)
+    if _UNSTORABLE.search(value):
+        return "must be valid Unicode text"
+    if not empty and not value:
+        return "must not be empty"
+    if len(value) > max_length:
+        return f"must have at most {max_length} characters"
+    if choices is not None and value not in choices:
+        return f"must be one of {', '.join(choices)}"
+    if pattern is not None and re.fullmatch(pattern, value) is None:
+        return meaning or f"must match {pattern}"
+    return None

@@ -9,7 +9,7 @@ the table does not know for the rung is stale (late, doubled, or overtaken): the
 contradicts a terminal rung is kept as evidence, once of each kind. Times are microseconds since the epoch (UTC).
 """
 
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import Any
 
 from heliograph.domain.attempts import one_more
@@ -26,6 +26,7 @@ from heliograph.domain.commands import (
     Rung,
 )
 from heliograph.domain.deferral import pause_us
+from heliograph.domain.record import record
 
 # With those of the record: whoever reads a move needs both.
 __all__ = [
@@ -72,7 +73,7 @@ __all__ = [
 MAX_ENTRIES = 100
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(kw_only=True)
 class Event:
     """Something that happened. `source` = who says so (`key:…`, `provider:pushy`, `agent`, `amapi`, `sweeper`)."""
 
@@ -109,7 +110,7 @@ class Strayed(Event):
     """The upstream holds an operation of this command beside what the record says: it is being cancelled there."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(kw_only=True)
 class Issued(Event):
     """On its way: accepted upstream (`receipt` = the operation's name), or its push was accepted (`push_id`)."""
 
@@ -130,21 +131,21 @@ class Started(Event):
     """The agent began to run it."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(kw_only=True)
 class Deferred(Event):
     """The device says: not now. It may be claimed again after a pause; `wish_us` = how long the device wants it."""
 
     wish_us: int | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(kw_only=True)
 class Succeeded(Event):
     """It ran and did what it should."""
 
     operation: dict[str, Any] | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(kw_only=True)
 class Failed(Event):
     """It will not succeed. `executed` = the device itself says that it tried, which corrects an expiry."""
 
@@ -153,14 +154,14 @@ class Failed(Event):
     operation: dict[str, Any] | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(kw_only=True)
 class Undeliverable(Event):
     """There is no device to take it."""
 
     reason: Reason
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(kw_only=True)
 class Expired(Event):
     """Its time ran out before an outcome was heard."""
 
@@ -171,7 +172,7 @@ class CancelRequested(Event):
     """Somebody asked to cancel. Proven at once where nobody was given the command; else the channel decides."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(kw_only=True)
 class Cancelled(Event):
     """Proof that it will not run: the operation ended with code 1, or the agent journalled the refusal."""
 
@@ -218,7 +219,7 @@ TRANSITIONS: dict[tuple[Rung, type[Event]], Rung] = {
 _RESULTS = (Succeeded, Failed, Cancelled)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Entry:
     """One line of a record's history. `rung` is where the record stood after it."""
 
@@ -230,7 +231,7 @@ class Entry:
     evidence: dict[str, Any]
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Step:
     """What one event did: the command after it, and the entry to store (None = nothing new was learnt).
 

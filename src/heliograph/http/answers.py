@@ -1,9 +1,11 @@
 """A request as the edge has taken it, and an answer on its way out."""
 
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 from urllib.parse import parse_qsl, quote
+
+from heliograph.domain.record import record
 
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
@@ -12,7 +14,7 @@ _IN_PATHS = "/:@!$&'()*+,;=~"  # RFC 3986, 3.3
 JSON = b"application/json; charset=utf-8"
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Request:
     """What came in: the ASGI scope, the parameters in its path, and the whole of the body."""
 
@@ -33,7 +35,7 @@ class Request:
         return f"{self.scope['scheme']}://{self.header(b'host') or ''}{quote(self.scope['path'], _IN_PATHS)}?{query}"
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Answer:
     """Status, headers and the whole of the body."""
 

@@ -9,12 +9,13 @@ from dataclasses import dataclass, field
 
 from heliograph.domain.deliveries import Push, PushEvent, PushStep, apply_push
 from heliograph.domain.ladder import Command, Entry, Event, Step, apply
+from heliograph.domain.record import record
 
 URGENT, NORMAL, BACKGROUND = PRIORITIES = (0, 1, 2)
 """URGENT: somebody waits for it, or it stops something. BACKGROUND: it can wait."""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Debt:
     """An effect to be owed: becomes an outbox item in the transaction that makes it due.
 
@@ -35,7 +36,7 @@ class Debt:
     priority: int = NORMAL
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class OutboxItem:
     """An effect owed, claimed by this process until `lease_until`; `token` fences the claim."""
 
@@ -54,7 +55,7 @@ class OutboxItem:
     priority: int = NORMAL
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Settlement:
     """What becomes of a claimed item: paid (`due_at` None, no `dead`), put off, or dead with a reason."""
 

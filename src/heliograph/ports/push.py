@@ -10,13 +10,14 @@ from typing import Any, Protocol, TypeVar
 
 from heliograph.domain.devices import PLATFORMS, PushTarget
 from heliograph.domain.fields import Fields
+from heliograph.domain.record import record
 from heliograph.ports.clock import Clock
 from heliograph.ports.transport import Transports
 
 T = TypeVar("T")
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class PushMessage:
     """What a device shall hear. `id` is stable over all attempts, so the agent can drop a repeated one.
 
@@ -32,7 +33,7 @@ class PushMessage:
     data: dict[str, Any] | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Accepted:
     """The provider took the push and named it. `expires_at` in microseconds, where the provider says."""
 
@@ -41,7 +42,7 @@ class Accepted:
     evidence: dict[str, Any] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Rejected:
     """The provider will never take this push.
 
@@ -55,7 +56,7 @@ class Rejected:
     evidence: dict[str, Any] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class RetryLater:
     """Not now. `after_s` from Retry-After; `uncertain`: the push may have been taken all the same.
 
@@ -69,7 +70,7 @@ class RetryLater:
     evidence: dict[str, Any] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Misconfigured:
     """The provider refuses the account: its credentials or settings. Nothing was sent; push and address may be fine."""
 
@@ -80,7 +81,7 @@ class Misconfigured:
 Outcome = Accepted | Rejected | RetryLater | Misconfigured
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Pending:
     """The provider's word on a push: how many addresses still wait, and the end of its life (microseconds)."""
 
@@ -88,19 +89,19 @@ class Pending:
     expires_at: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Forgotten:
     """The provider knows no such push (any more)."""
 
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class CannotTell:
     """This provider never says what became of a push: only the agent's acknowledgement does."""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Unavailable:
     """The provider did not answer, or refuses for now."""
 
@@ -111,12 +112,12 @@ class Unavailable:
 StatusAnswer = Pending | Forgotten | CannotTell | Unavailable
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Withdrawn:
     """The provider dropped the push. No proof that the device did not get it before."""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class CannotWithdraw:
     """This provider has no way, or knows no such push."""
 
@@ -126,7 +127,7 @@ class CannotWithdraw:
 WithdrawAnswer = Withdrawn | CannotWithdraw | Unavailable
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Works:
     """The provider takes the account's credentials. `detail`: a sentence on what was tried."""
 

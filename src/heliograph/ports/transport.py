@@ -14,6 +14,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Protocol
 
+from heliograph.domain.record import record
+
 
 class Cause(StrEnum):
     """Why there is no answer."""
@@ -37,7 +39,7 @@ class Cause(StrEnum):
     UNEXPLAINED = "the client failed"
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Answered:
     """An answer. Header names are in lower case; of a repeated header the last value counts.
 
@@ -50,7 +52,7 @@ class Answered:
     whole: bool = True
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class NotProcessed:
     """Safe to send again. `reason`: what the service said when it shut the connection down (APNs: a reason word)."""
 
@@ -58,7 +60,7 @@ class NotProcessed:
     reason: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Unknown:
     """Sending again may do it twice. `reason` as in `NotProcessed`."""
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from heliograph.domain.errors import HeliographError, InvalidInput
+from heliograph.domain.record import record
 from heliograph.store.prepared import Prepared
 
 log = logging.getLogger(__name__)
@@ -40,7 +41,7 @@ class DataDirectoryInUse(HeliographError):
     code = "data_directory_in_use"
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Statement:
     """One statement with its arguments."""
 
@@ -53,7 +54,7 @@ def statement(sql: str, *args: Any) -> Statement:
     return Statement(sql, args)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class LookUp:
     """A SELECT that is asked all the time, for a few rows each time; `types` are those of its parameters.
 

@@ -1,6 +1,6 @@
 """One SQL statement that writes many change sets: guards first, then every table, each set for itself.
 
-    WITH inputs (unnest of arrays, one row each, with the number of its set)
+    WITH inputs (the rows of each part, each with the number of its set)
        , locks of the rows that a set was decided on, in the order of their ids, where they are still as they were read
        , bad = numbers of the sets of which a row is missing there
        , INSERT, UPDATE and DELETE of what belongs to the other sets
@@ -13,9 +13,10 @@ The text depends only on which parts a batch has, so there are few texts and the
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from typing import Any
 
+from heliograph.store.postgres_rows import Shape
 from heliograph.store.prepared import Prepared
 from heliograph.store.records import COMMANDS, HISTORY, OUTBOX, PUSHES, Row, Table
 
@@ -24,7 +25,7 @@ Columns = tuple[tuple[str, str], ...]
 _ORGANIZATION = ("organization_id", "text")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Part:
     """One kind of row in a change set: where it lies, its columns behind the set's number, and its SQL."""
 
@@ -33,6 +34,11 @@ class Part:
     columns: Columns
     ctes: Callable[[str], list[str]]
     locks: bool = False
+
+    @cached_property
+    def shape(self) -> Shape:
+        """Its rows as a parameter, with the set's number before them."""
+        return Shape(("set_no", "integer"), *self.columns)
 
 
 def _typed(table: Table[Any], columns: Sequence[str]) -> Columns:
@@ -185,7 +191,7 @@ def build(batch: Sequence[Prepared], parts: Sequence[Part] = PARTS) -> tuple[str
         rows = [(number, *row) for number, prepared in enumerate(batch) for row in part.rows(prepared)]
         if rows:
             present.append(part)
-            arguments.extend(list(column) for column in zip(*rows, strict=True))
+            arguments.append(part.shape.packed(rows))
     return (_text(tuple(present)), arguments) if present else None
 
 
@@ -195,13 +201,9 @@ def _text(parts: tuple[Part, ...]) -> str:
     changes: list[str] = []
     guards = [_GUARDS[part.name] for part in parts if part.locks]
     good = "i.set_no NOT IN (SELECT set_no FROM bad)" if guards else "TRUE"
-    position = 0
-    for part in parts:
-        columns = (("set_no", "integer"), *part.columns)
-        arrays = ", ".join(f"CAST(${position + n} AS {kind}[])" for n, (_, kind) in enumerate(columns, 1))
-        names = ", ".join(name for name, _ in columns)
-        inputs.append(f"{part.name} AS MATERIALIZED (SELECT * FROM unnest({arrays}) AS i ({names}))")
-        position += len(columns)
+    for position, part in enumerate(parts, 1):
+        rows = part.shape.rows_of(position, "i")
+        inputs.append(f"{part.name} AS MATERIALIZED (SELECT * FROM {rows})")
         changes.extend(part.ctes(good))
     locks = [cte for cte in changes if "_locked AS MATERIALIZED" in cte]
     writes = [cte for cte in changes if cte not in locks]

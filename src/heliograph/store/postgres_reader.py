@@ -1,6 +1,6 @@
 """PostgreSQL's group reads, the counterpart of its group commit: what is looked up at the same moment is one statement.
 
-    SELECT k.n, q.* FROM unnest(an array per parameter) AS k CROSS JOIN LATERAL (a look-up, its parameters from k) AS q
+    SELECT k.n, q.* FROM (the parameters of each) AS k CROSS JOIN LATERAL (a look-up, its parameters from k) AS q
 
 While a statement is under way, the next look-ups gather. There is no timer, so an idle server adds no delay; and a
 look-up never joins a statement that was sent before it was asked for, so it sees what was committed until then.
@@ -17,6 +17,7 @@ from typing import Any
 from heliograph.store.database import LookUp, Rows
 from heliograph.store.postgres_connections import Connection, Connections
 from heliograph.store.postgres_errors import is_unavailable, translate
+from heliograph.store.postgres_rows import Shape
 
 _MAX_LOOK_UPS = 128
 _AT_A_TIME = 1  # statements of one text
@@ -83,8 +84,8 @@ async def _fetch(connection: Connection, what: LookUp, asked: list[tuple[Any, ..
     if len(asked) == 1:
         return [await connection.fetch(what.sql, *asked[0])]
     found: list[list[Any]] = [[] for _ in asked]
-    columns = [list(column) for column in zip(*asked, strict=True)]
-    for row in await connection.fetch(_grouped(what), list(range(len(asked))), *columns):
+    parameters = _shape(what).packed((number, *args) for number, args in enumerate(asked))
+    for row in await connection.fetch(_grouped(what), parameters):
         number, *values = row
         found[number].append(values)
     return list(found)
@@ -93,7 +94,11 @@ async def _fetch(connection: Connection, what: LookUp, asked: list[tuple[Any, ..
 @cache
 def _grouped(what: LookUp) -> str:
     """A statement that answers many look-ups: a nested loop, which keeps the order of each look-up's rows."""
-    arrays = ", ".join(f"CAST(${n} AS {kind}[])" for n, kind in enumerate(("integer", *what.types), 1))
-    names = ", ".join(["n", *(f"a{n}" for n, _ in enumerate(what.types, 1))])
     inner = _PARAMETER.sub(r"k.a\1", what.sql)
-    return f"SELECT k.n, q.* FROM unnest({arrays}) AS k ({names}) CROSS JOIN LATERAL ({inner}) AS q"
+    return f"SELECT k.n, q.* FROM {_shape(what).rows_of(1, 'k')} CROSS JOIN LATERAL ({inner}) AS q"
+
+
+@cache
+def _shape(what: LookUp) -> Shape:
+    """The number of a look-up in its group, then its parameters."""
+    return Shape(("n", "integer"), *((f"a{n}", kind) for n, kind in enumerate(what.types, 1)))

@@ -1,7 +1,6 @@
 """A change set made ready for a database: rows instead of records, checked and with its contradictions resolved."""
 
 import time
-from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from typing import Protocol, TypeVar
 
@@ -85,6 +84,8 @@ def prepare(changes: ChangeSet) -> Prepared:
 
 def _folded(organization_id: str, new: list[R], saved: list[R]) -> tuple[list[R], list[R]]:
     """New and saved records; one that was made and moved in the same set is inserted as it is at the end."""
+    if not new and not saved:
+        return new, saved
     if any(record.organization_id != organization_id for record in (*new, *saved)):
         raise ValueError("a change set holds a record of another organization")
     final = {record.id: record for record in saved}
@@ -94,8 +95,10 @@ def _folded(organization_id: str, new: list[R], saved: list[R]) -> tuple[list[R]
     return inserted, sorted(final.values(), key=lambda record: record.id)
 
 
-def _merged(debts: Iterable[Debt]) -> list[Debt]:
+def _merged(debts: list[Debt]) -> list[Debt]:
     """Debts with one of each key: the earliest, as urgent as the most urgent."""
+    if len(debts) < 2:
+        return debts
     keyed: dict[str, Debt] = {}
     free: list[Debt] = []
     for debt in debts:

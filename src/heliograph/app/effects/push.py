@@ -1,7 +1,5 @@
 """Hand a push to its provider."""
 
-from dataclasses import dataclass
-
 import structlog
 
 from heliograph.app.dispatch import backoff_s
@@ -23,6 +21,7 @@ from heliograph.domain.deliveries import (
 from heliograph.domain.devices import PushTarget
 from heliograph.domain.errors import Conflict, StoreUnavailable
 from heliograph.domain.ladder import Command, Issued
+from heliograph.domain.record import record
 from heliograph.ports.changes import ChangeSet, OutboxItem
 from heliograph.ports.push import (
     Accepted,
@@ -157,7 +156,7 @@ def _attempted(source: str, outcome: Rejected | RetryLater | Misconfigured) -> P
     return PushAttempted(source=source, evidence=outcome.evidence, reason=outcome.reason, uncertain=uncertain)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class _Sent:
     """Records what a provider answered to a push."""
 

@@ -14,6 +14,7 @@ from uuid import NAMESPACE_URL, uuid5
 import msgspec
 
 from heliograph.domain.devices import PushTarget
+from heliograph.domain.record import record
 from heliograph.ports.clock import Clock
 from heliograph.ports.push import (
     Accepted,
@@ -61,7 +62,7 @@ class Account:
         return self.topics.get(app, self.topic)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class _Push:
     token: str
     headers: dict[str, str]

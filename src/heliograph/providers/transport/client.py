@@ -7,9 +7,9 @@ process is sent again, a few times, within the request's time.
 import asyncio
 import random
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Protocol
 
+from heliograph.domain.record import record
 from heliograph.ports.clock import Clock
 from heliograph.ports.transport import Answered, Cause, NotProcessed, Outcome, Unknown
 from heliograph.providers.transport.streams import Streams, Turn
@@ -39,7 +39,7 @@ class Exchanger(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class _Request:
     path: str
     headers: Mapping[str, str]

@@ -7,12 +7,12 @@ A fresh connection of APNs allows one stream until the first valid token has bee
 import asyncio
 import contextlib
 from collections import deque
-from dataclasses import dataclass
 
+from heliograph.domain.record import record
 from heliograph.ports.transport import Cause, NotProcessed
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Turn:
     """The right to have one request in flight. `probe`: nobody else is, on a connection that is not proved yet."""
 
