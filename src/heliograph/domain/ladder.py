@@ -85,7 +85,7 @@ class Requested(Event):
     """The command was accepted: it is in the database."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(kw_only=True)
 class IssueStarted(Event):
     """An attempt to hand it to the upstream service begins; from here on it may have been accepted.
 
