@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from heliograph.app.effects import absence, cancel, issue, uncertain
+from heliograph.app.effects import absence, cancel, erasure, issue, uncertain
 from heliograph.app.services import Services, until_committed
 from heliograph.domain.ladder import Cancelled, Command, Issue, IssueRefused, Rung
 from heliograph.ports.channel import NotTaken, Uncertain
@@ -87,9 +87,13 @@ def _gone_at_once(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(uncertain._Search, "_has_lasted", lambda *_: True)
 
 
-def _first_wipe_forgotten(patch: pytest.MonkeyPatch) -> None:
-    """What another command did to the device is not looked at."""
-    patch.setattr(absence, "_may_have_erased", lambda *_: False)
+def _another_device(patch: pytest.MonkeyPatch) -> None:
+    """What was meant for a device is sent to it under the name that it has now."""
+
+    async def verdict(*_: Any) -> None:
+        return None
+
+    patch.setattr(erasure, "verdict", verdict)
 
 
 def _lease_of_nobody(patch: pytest.MonkeyPatch) -> None:
@@ -110,7 +114,7 @@ BREAKS: dict[str, Break] = {
         _not_marked,
         _repeated_blindly,
         _gone_at_once,
-        _first_wipe_forgotten,
+        _another_device,
         _lease_of_nobody,
     )
 }

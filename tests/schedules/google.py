@@ -52,9 +52,13 @@ class Operation:
 
 @dataclass
 class Phone:
-    """A device. `leaving`: it has acknowledged what ends its record. `dropped`: Google knows it no more."""
+    """A device under one name. `leaving`: it has acknowledged what ends its record. `dropped`: Google knows it no more.
+    `away`: it has another name now, and nothing that waits under this one will ever run. `former`: its earlier names.
+    """
 
     name: str
+    former: tuple[str, ...] = ()
+    away: bool = False
     online: bool = True
     busy: bool = False
     leaving: bool = False
@@ -108,7 +112,8 @@ class Google:
 
     def described(self, phone: Phone) -> dict[str, Any]:
         """A device as Google describes it."""
-        return {"name": phone.name, **_DESCRIBED}
+        former = {"previousDeviceNames": list(phone.former)} if phone.former else {}
+        return {"name": phone.name, **former, **_DESCRIBED}
 
     def cancel(self, operation: Operation) -> None:
         """Note the wish; its effect comes later, or never."""
@@ -121,7 +126,7 @@ class Google:
 
     def kick(self, phone: Phone) -> None:
         """Let a device look for work."""
-        if phone.busy or not phone.online or phone.leaving:
+        if phone.busy or not phone.online or phone.leaving or phone.away:
             return
         operation = next((o for o in phone.operations if not o.done and not o.begun and o.outcome != "never"), None)
         if operation is not None:
@@ -133,11 +138,23 @@ class Google:
         phone.online = online
         self.kick(phone)
 
+    def enrol_again(self, phone: Phone) -> None:
+        """A device that was erased, by us or by hand, is set up anew: it has another name from now on."""
+        if phone.away or any(o.begun and not o.done for o in phone.operations):
+            return  # what it is just doing would be lost, to Google and to us
+        phone.away = True
+        # Where a WIPE is open as well, its success is inferred (ADR 0021), and nobody can tell that it was by hand.
+        is_told_apart = all(o.done for o in phone.operations if o.type in ENDS_RECORD)
+        phone.dropped = phone.dropped or (is_told_apart and self.dice.random() < 0.5)
+        again = Phone(f"{phone.name}x", (*phone.former, phone.name), online=phone.online)
+        self.phones[again.name] = again
+        self._tell("ENROLLMENT", self.described(again))
+
     # ------------------------------------------------------------ what happens by itself
 
     def _run(self, phone: Phone, operation: Operation) -> None:
         phone.busy = False
-        if phone.online and not operation.done and not operation.begun:
+        if phone.online and not operation.done and not operation.begun and not phone.away:
             operation.begun = True
             operation.executed += operation.outcome == "ok"
             phone.busy = True
@@ -161,6 +178,8 @@ class Google:
     def _drop(self, phone: Phone) -> None:
         phone.dropped = True
         self._tell("STATUS_REPORT", {"name": phone.name, "appliedState": "DELETED"})
+        if self.dice.random() < 0.5:
+            self._loop.call_later(self.dice.choice((0, 1, 10, 40)), self.enrol_again, phone)
 
     def _expire(self, phone: Phone, operation: Operation) -> None:
         if not operation.done and not operation.begun and not phone.dropped:

@@ -61,7 +61,10 @@ def _of_record(world: World, command: Command, operations: list[Operation]) -> I
 
 
 def _of_operation(world: World, command: Command, operation: Operation) -> Iterator[str]:
-    is_lost = operation.forgotten or world.google.phones[operation.device].dropped
+    is_lost = operation.forgotten or _is_away(world, operation.device)
+    # An answer that was lost leaves nobody to say what was meant.
+    if command.type in ENDS_RECORD and world.meant.get(command.id, operation.device) != operation.device:
+        yield f"{operation.device} was not meant"
     if _is_unknown(command):
         if not is_lost:
             yield f"nothing was lost: {operation.shown}"
@@ -107,7 +110,12 @@ def _is_unknown(command: Command) -> bool:
 
 
 def _phone_is_gone(world: World, command: Command) -> bool:
-    return any(
-        phone.dropped and phone.name.endswith(f"d{int(command.device_id, 16)}")
-        for phone in world.google.phones.values()
-    )
+    mark = f"/devices/d{int(command.device_id, 16)}"
+    names = [name for name in world.google.phones if name.rstrip("x").endswith(mark)]
+    return any(_is_away(world, name) for name in names)
+
+
+def _is_away(world: World, name: str) -> bool:
+    """Whether Google has dropped a device, or it has another name now, so that nobody may learn of it any more."""
+    phone = world.google.phones[name]
+    return phone.dropped or phone.away

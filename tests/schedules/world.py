@@ -68,6 +68,7 @@ class World:
         self.healed_at: float | None = None
         self.ended_at = 0.0
         self.answered: list[str] = []  # ids of commands that were answered with success
+        self.meant: dict[str, str] = {}  # the name of the device that each command was asked for
         self.promised: list[str] = []  # ids of commands of which somebody was told that they are cancelled
         self.processes: list[Process] = []
         self._notices = 0
@@ -131,6 +132,7 @@ class World:
             (self._stand_still, (0, 0, 1, 3)),
             (self._set_clock, (0, 0, 0, 0, 1)),
             (self._start_process, (0, 1)),
+            (self._set_up_anew, (0, 0, 0, 0, 1)),
         ):
             plan += [(dice.uniform(0, horizon), action) for _ in range(dice.choice(chances))]
         return plan
@@ -198,6 +200,11 @@ class World:
         self.say(f"{phone.name} goes {'off' if phone.online else 'on'}")
         self.google.switch(phone, online=not phone.online)
 
+    def _set_up_anew(self) -> None:
+        phone = self.dice.choice([p for p in self.google.phones.values() if not p.away])
+        self.say(f"{phone.name} is reset by hand, and enrols again")
+        self.google.enrol_again(phone)
+
     def _create(self) -> None:
         alive = self._alive()
         if not alive:
@@ -220,6 +227,7 @@ class World:
             return
         self.say(f"{command.id[-6:]} {command.type} for {device.name}, {body['duration']}")
         self.answered.append(command.id)
+        self.meant[command.id] = str(device.external_name)
         for _ in range(self.dice.choice((0, 0, 1, 1, 2))):
             delay_s = self.dice.choice((0, 0.01, 0.5, 3, 12, 40))
             self.later(delay_s, self._cancel, command.id, device.id)
