@@ -27,7 +27,8 @@ POSTGRES = Dialect(
 )
 
 # All our statements look up keys in indexes. Statistics of a table that was empty a minute ago must not talk the
-# planner into reading it whole, nor a penalty for doing so into compiling the plan.
+# planner into reading it whole, nor a penalty for doing so into compiling the plan, nor a wrong guess into starting
+# workers.
 _SETTINGS = {
     "application_name": "heliograph",
     "enable_hashjoin": "off",
@@ -36,6 +37,7 @@ _SETTINGS = {
     # A process that was stopped in the middle of a claim holds the lock on claims; the others must not wait for it.
     "idle_in_transaction_session_timeout": "5s",
     "jit": "off",
+    "max_parallel_workers_per_gather": "0",
     "plan_cache_mode": "force_generic_plan",
     "timezone": "UTC",
 }
