@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import replace
 
+import pytest
+
+from heliograph.app import dispatch
 from heliograph.app.dispatch import Dispatcher
 from heliograph.app.services import Services
 from heliograph.ports.changes import BACKGROUND, URGENT, ChangeSet, OutboxItem
+from heliograph.ports.system import NONE_SHUT
 from tests.app.conftest import Desk
 
 
@@ -91,6 +96,35 @@ async def test_places_that_come_free_one_by_one_are_not_filled_by_handfuls(desk:
     running.cancel()
     for _ in range(4):
         permits.release()
+    await asyncio.gather(running, return_exceptions=True)
+
+
+async def test_places_that_come_free_while_it_looks_for_the_next_are_used(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What it found then left out the pool that was full: nobody would wake it for what waits there."""
+    monkeypatch.setattr(dispatch, "_LONGEST_SLEEP_S", 3600.0)
+    payments = Payments()
+    limits = replace(desk.services.limits, dispatch_concurrency=12, pool_concurrency=4, lease_s=3600)
+    permits = payments.permits["busy"] = asyncio.Semaphore(0)
+    system = desk.services.store.system
+    look = system.next_due
+
+    async def look_until_all_are_paid(shut: Sequence[Sequence[str]] = NONE_SHUT) -> int | None:
+        found = await look(shut)
+        async with asyncio.timeout(20):
+            while dispatcher._running:
+                permits.release()
+                await asyncio.wait(dispatcher._running, return_when=asyncio.FIRST_COMPLETED)
+        return found
+
+    monkeypatch.setattr(system, "next_due", look_until_all_are_paid)
+    subjects = [f"h{n}" for n in range(10)]
+    await owe(desk, "busy", subjects, BACKGROUND)
+    dispatcher = Dispatcher(replace(desk.services, limits=limits), {"test": payments.pay})
+    running = asyncio.create_task(dispatcher.run())
+    await payments.until(set(subjects))
+    running.cancel()
     await asyncio.gather(running, return_exceptions=True)
 
 

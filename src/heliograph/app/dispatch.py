@@ -47,6 +47,7 @@ class Dispatcher:
         self._effects = effects
         self._running: dict[asyncio.Task[None], OutboxItem] = {}
         self._places: Counter[str] = Counter()
+        self._looked_past: list[list[str]] = []
         self.last_round_at = 0
 
     async def run(self) -> None:
@@ -78,10 +79,13 @@ class Dispatcher:
                     break
             if len(self._running) >= s.limits.dispatch_concurrency:
                 await asyncio.wait(self._running, return_when=asyncio.FIRST_COMPLETED)
+                self._looked_past = self._crowded()
                 return 0.0
-            due = await s.store.system.next_due(self._crowded())
+            self._looked_past = self._crowded()
+            due = await s.store.system.next_due(self._looked_past)
         except StoreUnavailable as error:
             log.warning("dispatcher.store_unavailable", error=str(error))
+            self._looked_past = self._crowded()  # the pause is kept
             return _STORE_PAUSE_S
         if due is None:
             return _LONGEST_SLEEP_S
@@ -107,7 +111,10 @@ class Dispatcher:
         """Until something is owed, `seconds` are over, a pause is, or a place is free in a pool that was full."""
         if paused := self._paused():
             seconds = min(seconds, max(0.001, (min(paused.values()) - self._s.clock.now()) / SECOND))
-        if not any(self._crowded()):
+        if self._looked_past != (crowded := self._crowded()):  # a place came free while what is due was looked up
+            await asyncio.sleep(_GATHER_S)
+            return
+        if not any(crowded):
             await waiter.wait(seconds)
             return
         bell = asyncio.create_task(waiter.wait(seconds))
