@@ -2,6 +2,8 @@
 .DEFAULT_GOAL := help
 .PHONY: help setup setup-dev run test lint soak live bench docs lock clean
 MAKEFLAGS += --no-print-directory
+# Else every process that a test starts would compile the program anew.
+export PYTHONDONTWRITEBYTECODE :=
 BIN := .venv/bin
 ARGS ?=
 
