@@ -21,7 +21,7 @@ run: setup ## start Heliograph with the demo fleet; ends with Ctrl-C
 
 test: lint ## run every check and every test
 	@echo "test: pytest"
-	@$(BIN)/python -m pytest -n 4 --dist loadfile --no-loadscope-reorder $(ARGS)
+	@$(BIN)/python -m pytest -n 5 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 lint: setup-dev ## check style, types and the direction of imports
 	@echo "lint: ruff"
