@@ -44,6 +44,14 @@ async def enrol_again(desk: Desk) -> Device:
     return renamed
 
 
+async def failure(desk: Desk, command: Command) -> str:
+    """The code with which a command has failed."""
+    rung, reason = await state(desk, command)
+    assert rung is Rung.FAILED
+    assert reason is not None
+    return reason.code
+
+
 async def evidence(desk: Desk, command: Command) -> list[dict[str, Any]]:
     return [dict(entry.evidence) for entry in await desk.history(command)]
 
@@ -87,9 +95,7 @@ async def test_the_report_of_the_deletion_is_enough(desk: Desk) -> None:
     await desk.work.setup.save_device(replace(device, state="DELETED"))
     await finish(desk, first)
     await look(desk, 6)
-    rung, reason = await state(desk, second)
-    assert reason is not None
-    assert (rung, reason.code) == (Rung.FAILED, "DEVICE_GONE")
+    assert await failure(desk, second) == "DEVICE_GONE"
 
 
 async def test_one_that_is_asked_for_after_the_device_was_erased_is_not_issued_either(desk: Desk) -> None:
@@ -101,9 +107,7 @@ async def test_one_that_is_asked_for_after_the_device_was_erased_is_not_issued_e
     desk.google.gone = True
     await look(desk, 6)
     await look(desk, 6)
-    rung, reason = await state(desk, second)
-    assert reason is not None
-    assert (rung, reason.code) == (Rung.FAILED, "DEVICE_GONE")
+    assert await failure(desk, second) == "DEVICE_GONE"
 
 
 async def test_a_not_found_that_does_not_last_is_taken_back(desk: Desk) -> None:
@@ -133,9 +137,7 @@ async def test_a_device_that_enrolled_again_is_not_the_one_that_was_meant(
         desk.google.finish(str((await desk.now(first)).receipt), **outcome)
     await enrol_again(desk)
     await look(desk, _DROPPED_S)
-    rung, reason = await state(desk, second)
-    assert reason is not None
-    assert (rung, reason.code) == (Rung.FAILED, "DEVICE_GONE")
+    assert await failure(desk, second) == "DEVICE_GONE"
     assert (await evidence(desk, second))[-1] == {"issued": False, "meant": DEVICE_NAME}
     assert len(desk.google.issued) == 1
 
@@ -153,9 +155,7 @@ async def test_one_that_waited_for_a_device_that_was_to_go_is_not_sent_to_its_su
     second = await desk.command({"type": "WIPE"}, await desk.work.devices.find("android", desk.android.id))
     await enrol_again(desk)
     await look(desk, _DROPPED_S)
-    rung, reason = await state(desk, second)
-    assert reason is not None
-    assert (rung, reason.code) == (Rung.FAILED, "DEVICE_GONE")
+    assert await failure(desk, second) == "DEVICE_GONE"
     assert len(desk.google.issued) == 1
 
 
@@ -195,9 +195,7 @@ async def test_one_of_a_device_that_is_there_ends_with_its_time(desk: Desk) -> N
     await enrol_again(desk)
     for seconds in (1, 30, 366 * 24 * 3600, 10, 10):
         await look(desk, seconds)
-    rung, reason = await state(desk, command)
-    assert reason is not None
-    assert (rung, reason.code) == (Rung.FAILED, "outcome_unknown")
+    assert await failure(desk, command) == "outcome_unknown"
 
 
 async def test_of_two_that_are_open_after_all_nobody_can_tell_which_it_was(desk: Desk) -> None:
@@ -212,9 +210,7 @@ async def test_of_two_that_are_open_after_all_nobody_can_tell_which_it_was(desk:
     await look(desk, 1)
     await look(desk, 30)
     for command in (first, second):
-        rung, reason = await state(desk, command)
-        assert reason is not None
-        assert (rung, reason.code) == (Rung.FAILED, "outcome_unknown")
+        assert await failure(desk, command) == "outcome_unknown"
 
 
 @pytest.mark.parametrize("outcome", OUTCOMES)
@@ -294,6 +290,4 @@ async def test_after_an_attempt_that_was_given_up_nobody_can_tell_which_it_was(d
     desk.google.gone = True
     await look(desk, 1)
     await look(desk, 30)
-    rung, why = await state(desk, second)
-    assert why is not None
-    assert (rung, why.code) == (Rung.FAILED, "outcome_unknown")
+    assert await failure(desk, second) == "outcome_unknown"
