@@ -171,8 +171,8 @@ class OneChannel:
     def __init__(self, google: Google) -> None:
         self.google = google
 
-    async def channel(self, organization_id: str, enterprise_id: str) -> Google:
-        return self.google
+    async def channel(self, organization_id: str, enterprise_id: str) -> Google | None:
+        return self.google if enterprise_id else None
 
     async def subscription(self, enterprise: Enterprise) -> Subscription | None:
         return None

@@ -9,12 +9,15 @@ import pytest
 
 from heliograph.app.cancel_command import cancel_command
 from heliograph.app.effects import EFFECTS, fitness, issue
+from heliograph.app.effects.strays import owe_stray_cancel
+from heliograph.app.effects.upstream import ERASING
 from heliograph.app.quota import Quota
 from heliograph.app.turns import turn_of
 from heliograph.domain.devices import Device
 from heliograph.domain.ladder import Command, Failed, Issue, Issued, Reason, Rung
 from heliograph.ports.changes import ChangeSet
-from heliograph.ports.channel import Uncertain
+from heliograph.ports.channel import CancelTaken, Uncertain
+from heliograph.store.commands import ERASES
 from tests.app.conftest import DEVICE_NAME, Desk
 from tests.app.test_absence import KINDS, look, open_command, state
 
@@ -239,6 +242,69 @@ async def test_a_device_that_cannot_be_asked_for_keeps_it_waiting_no_longer(desk
     assert await state(desk, second) == (Rung.QUEUED, None)
     await look(desk, _DROPPED_S)
     assert (await desk.now(second)).issue is Issue.BOUND
+
+
+async def test_one_that_goes_after_all_may_be_the_one_that_erased_it(desk: Desk) -> None:
+    """The device was there long after the first, so that one did not erase it."""
+    first, second = await both(desk)
+    await finish(desk, first)
+    await look(desk, _DROPPED_S)
+    assert await state(desk, second) == (Rung.ISSUED, None)
+    await look(desk, 3600)
+    desk.google.gone = True
+    await look(desk, 3600)
+    await look(desk, 30)
+    assert await state(desk, second) == (Rung.SUCCEEDED, None)
+
+
+async def test_an_attempt_under_the_former_name_holds_nothing_up(desk: Desk) -> None:
+    """Two operations may be it, so nobody can tell until its time is over."""
+    desk.google.answers = [Uncertain("no answer")]
+    first = await open_command(desk, "WIPE")
+    for _ in range(2):
+        desk.google.accept("WIPE")
+    second = await desk.command({"type": "WIPE"}, await enrol_again(desk))
+    await look(desk, 2)
+    assert (await desk.now(first)).issue is Issue.OPEN
+    assert (await desk.now(second)).issue is Issue.BOUND
+
+
+async def test_candidates_that_only_time_tells_apart_are_looked_at_ever_less_often(desk: Desk) -> None:
+    desk.google.answers = [Uncertain("no answer")]
+    await open_command(desk, "LOCK")
+    for _ in range(2):
+        desk.google.accept("LOCK")
+    looks = 0
+    for _ in range(3600):
+        desk.clock.advance(1)
+        looks += (await desk.pay()).count("issue")
+    assert looks < 200
+
+
+async def test_a_stray_of_the_former_name_is_cancelled_too(desk: Desk) -> None:
+    command = await open_command(desk, "WIPE")
+    stray = f"{DEVICE_NAME}/operations/1"
+    await enrol_again(desk)
+    desk.google.cancel_answer = CancelTaken()
+    changes = ChangeSet(desk.organization.id)
+    owe_stray_cancel(desk.services, changes, stray, command.enterprise_id)
+    await desk.work.commit(changes)
+    await look(desk, 1)
+    assert desk.google.cancels == [stray]
+
+
+async def test_one_that_is_open_under_the_former_name_is_looked_up_at_the_usual_pace(desk: Desk) -> None:
+    await open_command(desk, "WIPE")
+    await enrol_again(desk)
+    looks = 0
+    for _ in range(720):
+        desk.clock.advance(5)
+        looks += (await desk.pay()).count("look_up")
+    assert looks < 200
+
+
+def test_the_store_knows_the_types_that_erase() -> None:
+    assert f"type IN {ERASING}" == ERASES
 
 
 async def test_who_waits_for_another_has_no_place_in_the_queue(desk: Desk) -> None:

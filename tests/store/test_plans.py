@@ -108,6 +108,12 @@ async def test_list_and_receipts(world: World, spy: Spy) -> None:
     assert_uses(await spy.plan(2), "commands_receipt")
 
 
+async def test_what_may_have_erased_a_device(world: World, spy: Spy) -> None:
+    await fill(world)
+    await world.work.commands.ended_erasures(world.device.id, 100)
+    assert_uses(await spy.plan(0), "commands_erasing")
+
+
 async def test_next_due(world: World, spy: Spy) -> None:
     await fill(world)
     await world.store.system.next_due()

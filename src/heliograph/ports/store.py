@@ -63,8 +63,8 @@ class CommandRepository(Protocol):
         """A device's commands that are not over, oldest first. Its cost does not grow with history."""
         ...
 
-    async def of_types(self, device_id: str, types: Sequence[str], limit: int) -> list[Command]:
-        """A device's commands of some types, over or not, newest first."""
+    async def ended_erasures(self, device_id: str, limit: int) -> list[Command]:
+        """A device's commands of the types that may erase it that succeeded or failed, newest first."""
         ...
 
     async def bound_receipts(self, receipts: Sequence[str]) -> set[str]:

@@ -13,6 +13,7 @@ from heliograph.store.records import COMMANDS, HISTORY, PUSHES
 
 # As in the partial indexes, to the letter: only then do the databases see that an index serves.
 LIVE = "rung IN ('queued', 'held', 'scheduled', 'issued', 'deferred', 'delivered', 'acknowledged', 'running')"
+ERASES = "type IN ('RELINQUISH_OWNERSHIP', 'WIPE')"
 OPEN_PUSH = "rung IN ('queued', 'accepted')"
 OFFERED = "(rung IN ('accepted', 'provider_delivered') OR (rung = 'queued' AND legs IS NOT NULL))"
 
@@ -30,6 +31,11 @@ _FIND_BY_RECEIPT = f"SELECT {COMMANDS.names} FROM commands WHERE organization_id
 _LIVE = LookUp(
     f"SELECT {COMMANDS.names} {_OF_DEVICE} AND {LIVE} ORDER BY created_at, id LIMIT $3", ("text", "text", "bigint")
 )
+
+_ENDED_ERASURES = f"""
+SELECT {COMMANDS.names} {_OF_DEVICE} AND {ERASES} AND rung IN ('succeeded', 'failed')
+ORDER BY created_at DESC, id DESC LIMIT $3
+"""
 
 _FIND_PUSH = LookUp(f"SELECT {PUSHES.names} FROM pushes WHERE organization_id = $1 AND id = $2", ("text", "text"))
 _PUSHES_OF_COMMAND = f"""
@@ -75,14 +81,9 @@ class Commands:
         rows = await self._reader.look_up(_LIVE, self._organization_id, device_id, limit)
         return [COMMANDS.read(row) for row in rows]
 
-    async def of_types(self, device_id: str, types: Sequence[str], limit: int) -> list[Command]:
-        """A device's commands of some types, newest first."""
-        dialect = self._reader.dialect
-        sql = (
-            f"SELECT {COMMANDS.names} {_OF_DEVICE} AND {dialect.among('type', 3)}"
-            " ORDER BY created_at DESC, id DESC LIMIT $4"
-        )
-        rows = await self._reader.fetch(sql, self._organization_id, device_id, dialect.pack(types), limit)
+    async def ended_erasures(self, device_id: str, limit: int) -> list[Command]:
+        """A device's commands that succeeded or failed, of the types that may erase it, newest first."""
+        rows = await self._reader.fetch(_ENDED_ERASURES, self._organization_id, device_id, limit)
         return [COMMANDS.read(row) for row in rows]
 
     async def bound_receipts(self, receipts: Sequence[str]) -> set[str]:

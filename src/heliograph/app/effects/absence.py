@@ -8,7 +8,7 @@ of operations and the device itself must be absent, and again after `absence_win
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from heliograph.app.effects.erasure import device_name, erasing, gone_by, in_flight
+from heliograph.app.effects.erasure import DROPPED_WITHIN_US, MOST, device_name, gone_by, in_flight
 from heliograph.app.google_devices import GONE_STATE
 from heliograph.app.services import SECOND, Services
 from heliograph.domain.devices import Device
@@ -17,6 +17,7 @@ from heliograph.ports.channel import Gone, ManagementChannel, Unreachable
 from heliograph.ports.store import UnitOfWork
 
 _SOURCE = "amapi"
+_STARTED_WITHIN_US = 65 * SECOND  # an attempt that begins later is sent with what is left of the command's life
 _DEVICE, OPERATION = "deviceGone", "operationGone"
 
 
@@ -42,10 +43,10 @@ class Absence:
         # Asked by the name in the operation: a device that enrolled again has another.
         name = device_name(command)
         answer = await self.channel.device(name)
-        if isinstance(answer, Unreachable) or (not isinstance(answer, Gone) and not self._is_over(command)):
-            return back_again(history)
+        if isinstance(answer, Unreachable):
+            return None
         if not isinstance(answer, Gone):
-            return back_again(history) or forgotten(self.s, command, history)
+            return back_again(history) or (forgotten(self.s, command, history) if self._is_over(command) else None)
         if self.device.state == GONE_STATE and self.device.external_name == name:
             return await self._end(command)  # its last report said so, or list after list
         missed_at = missed_since(history, _DEVICE)
@@ -56,11 +57,13 @@ class Absence:
         return await self._end(command)
 
     def _is_over(self, command: Command) -> bool:
-        return self.s.clock.now() >= command.expires_at
+        """Also by Google's count, which begins with the attempt."""
+        return self.s.clock.now() >= command.expires_at + _STARTED_WITHIN_US
 
     async def _end(self, command: Command) -> Event:
         """Commands of a device run one after the other, so behind the one that erased it none ran."""
-        others = [o for o in await erasing(self.work, self.device.id) if _may_have_erased(o, command)]
+        ended = await self.work.commands.ended_erasures(self.device.id, MOST)
+        others = [other for other in ended if _may_have_erased(other, command)]
         for other in others:
             # Also one that was over before this one was issued: Google takes commands until it has dropped the record,
             # and a device that enrols again has another name.
@@ -80,13 +83,22 @@ def _is_unknown(command: Command) -> bool:
 
 def _may_have_erased(other: Command, command: Command) -> bool:
     """Whether another command of this record may have ended the device that `command` was issued to."""
-    return other.id != command.id and device_name(other) in ("", device_name(command))
+    if other.id == command.id or device_name(other) not in ("", device_name(command)):
+        return False
+    # The device was there for long after: that one did not erase it.
+    is_refuted = (command.issue_at or command.created_at) - other.rung_at >= DROPPED_WITHIN_US
+    return not (other.rung is Rung.SUCCEEDED and is_refuted)
 
 
 def back_again(history: Sequence[Entry]) -> Event | None:
     """Takes the absences that a command's history holds back: device or operation were seen again."""
     marks = [mark for mark in (_DEVICE, OPERATION) if missed_since(history, mark) is not None]
     return Noted(source=_SOURCE, evidence=dict.fromkeys(marks, False)) if marks else None
+
+
+def is_missed(history: Sequence[Entry]) -> bool:
+    """Whether the latest look at the device found none."""
+    return missed_since(history, _DEVICE) is not None
 
 
 def missed_since(history: Sequence[Entry], mark: str) -> int | None:

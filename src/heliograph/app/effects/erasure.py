@@ -4,7 +4,7 @@ Were two open when a device goes, nobody could tell which of them it was, nor wh
 """
 
 from heliograph.app.dispatch import backoff_s
-from heliograph.app.effects.upstream import ERASING, Later, ends_record
+from heliograph.app.effects.upstream import Later, ends_record
 from heliograph.app.google_devices import GONE_STATE
 from heliograph.app.services import SECOND, Services
 from heliograph.domain.devices import Device
@@ -16,19 +16,14 @@ from heliograph.ports.store import UnitOfWork
 _SOURCE = "dispatcher"
 _DEVICE = "erased device"
 _MAX_LIVE = 100_000  # none may be overlooked
-_MOST = 200  # commands of these types for one device
+MOST = 1_000  # ended commands of these types that are looked at
 _PAUSES_S = (5.0, 60.0)  # shortest and longest, as the wait gets longer
-_DROPPED_WITHIN_US = 600 * SECOND  # after that Google would have dropped it: the device was not erased after all
+DROPPED_WITHIN_US = 600 * SECOND  # after that Google would have dropped it: the device was not erased after all
 
 
 def device_name(command: Command) -> str:
     """The name at Google of the device that a command was issued to; before it is, of the one that is meant."""
     return (command.receipt or "").partition("/operations/")[0] or command.device_name or ""
-
-
-async def erasing(work: UnitOfWork, device_id: str) -> list[Command]:
-    """A device's commands that may erase it, over or not, newest first."""
-    return await work.commands.of_types(device_id, ERASING, _MOST)
 
 
 def gone_by(other: Command, source: str, evidence: dict[str, object]) -> Failed:
@@ -55,9 +50,9 @@ async def verdict(
     before = await in_flight(work, command, name)
     if before is not None:
         return _turn(s, command, before)
-    done = [c for c in await erasing(work, device.id) if c.rung is Rung.SUCCEEDED and device_name(c) == name]
-    for other in done:
-        if s.clock.now() - other.rung_at < _DROPPED_WITHIN_US:
+    for other in await work.commands.ended_erasures(device.id, MOST):
+        is_recent = s.clock.now() - other.rung_at < DROPPED_WITHIN_US
+        if is_recent and other.rung is Rung.SUCCEEDED and device_name(other) == name:
             return await _behind(s, item, command, device, channel, other)
     return None  # if the device is gone after all, Google says so
 

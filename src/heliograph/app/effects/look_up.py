@@ -7,7 +7,7 @@ from typing import Any
 import structlog
 
 from heliograph.app.dispatch import backoff_s
-from heliograph.app.effects.absence import OPERATION, Absence, back_again, forgotten
+from heliograph.app.effects.absence import OPERATION, Absence, back_again, forgotten, is_missed
 from heliograph.app.effects.upstream import ends_record, next_look_up_s, result_of
 from heliograph.app.google_channel import google
 from heliograph.app.services import Services, until_committed
@@ -113,10 +113,10 @@ async def _look_again(s: Services, work: UnitOfWork, item: OutboxItem, absence: 
         owed = await s.store.system.owed("look_up", item.priority)
         newest = max(c.issue_at or c.created_at for c in waiting)
         # What seems gone is looked for a second time soon.
-        is_missed = any(
-            (ends_record(c) and absence.is_likely(c)) or s.absences.is_missed(c.id, OPERATION) for c in waiting
-        )
-        cap_s = min(s.limits.look_up_cap_s, s.limits.absence_window_s) if is_missed else s.limits.look_up_cap_s
+        likely = [c.id for c in waiting if ends_record(c) and absence.is_likely(c)]
+        missed = any(s.absences.is_missed(c.id, OPERATION) for c in waiting)
+        missed = missed or (bool(likely) and any(map(is_missed, (await work.history.of(likely)).values())))
+        cap_s = min(s.limits.look_up_cap_s, s.limits.absence_window_s) if missed else s.limits.look_up_cap_s
         changes.put_off(item, s.later(next_look_up_s(s, newest, owed, cap_s)))
     else:
         changes.settle(item)

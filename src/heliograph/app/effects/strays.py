@@ -45,9 +45,9 @@ def owe_watch(s: Services, changes: ChangeSet, command: Command) -> None:
     )
 
 
-def owe_stray_cancel(s: Services, changes: ChangeSet, name: str) -> None:
+def owe_stray_cancel(s: Services, changes: ChangeSet, name: str, enterprise_id: str) -> None:
     """Cancel an operation that no record accounts for."""
-    changes.owe(s.debt(changes.organization_id, "cancel_stray", name, priority=URGENT))
+    changes.owe(s.debt(changes.organization_id, "cancel_stray", name, pool=enterprise_id, priority=URGENT))
 
 
 async def watch_for_strays(s: Services, item: OutboxItem) -> None:
@@ -88,7 +88,7 @@ async def _record(s: Services, work: UnitOfWork, command_id: str, names: list[st
         if name not in known:
             log.warning("command.stray", command=command_id, operation=name)
             command = changes.move(command, Strayed(source=_SOURCE, evidence={"stray": name}), s.clock.now())
-            owe_stray_cancel(s, changes, name)
+            owe_stray_cancel(s, changes, name, command.enterprise_id)
     if changes:
         await work.commit(changes)
 
@@ -96,10 +96,7 @@ async def _record(s: Services, work: UnitOfWork, command_id: str, names: list[st
 async def cancel_stray(s: Services, item: OutboxItem) -> None:
     """Ask Google to cancel an operation that no record accounts for."""
     work = s.store.unit_of_work(item.organization_id)
-    device = await work.devices.find_by_external_name(item.subject_id.partition("/operations/")[0])
-    channel = None
-    if device is not None and device.enterprise_id is not None:
-        channel = await google(s, item.organization_id, device.enterprise_id, item.priority)
+    channel = await google(s, item.organization_id, item.pool or "", item.priority)
     answer: CancelTaken | CancelRefused | Unreachable = Unreachable("no usable credentials")
     if channel is not None:
         answer = await channel.cancel(item.subject_id)

@@ -29,7 +29,7 @@ from heliograph.ports.channel import Gone, ManagementChannel, Operations, Unreac
 from heliograph.ports.store import UnitOfWork
 
 _SOURCE = "amapi"
-_RECHECK_S = 1.0
+_RECHECK_S, _LONGEST_PAUSE_S = 1.0, 60.0
 _LOOKS_FOR_DEVICE = 4  # some may go unanswered, so time alone says little
 _LAST_HOPE_US = 24 * 3600 * SECOND
 
@@ -44,7 +44,7 @@ def bind(s: Services, changes: ChangeSet, item: OutboxItem, command: Command, op
         return
     if command.is_over or command.issue is Issue.BOUND:
         changes.move(command, Strayed(source=_SOURCE, evidence={"stray": name}), s.clock.now())
-        owe_stray_cancel(s, changes, name)
+        owe_stray_cancel(s, changes, name, command.enterprise_id)
         return
     s.absences.forget(command.id)
     issued = Issued(source=_SOURCE, evidence={"name": name}, receipt=name, operation=operation)
@@ -147,10 +147,17 @@ class _Search:
             changes.settle(self.item)
         elif found and self.s.clock.now() > command.expires_at:
             self._fail(changes, command, "several operations may be the one that was issued")
-        elif found or not self._has_lasted(command, f"attempt {command.issue_at}"):
+        elif found:
+            changes.put_off(self.item, self.s.later(self._patience_s(command)))
+        elif not self._has_lasted(command, f"attempt {command.issue_at}"):
             changes.put_off(self.item, self.s.later(_RECHECK_S))
         else:
             self._refuse(changes, command)
+
+    def _patience_s(self, command: Command) -> float:
+        """Nothing but time will tell several candidates apart, so it looks ever less often."""
+        lasted_s = (self.s.clock.now() - (command.issue_at or command.created_at)) / SECOND
+        return min(_LONGEST_PAUSE_S, max(_RECHECK_S, lasted_s / 20))
 
     def _has_lasted(self, command: Command, what: str, looks: int = 2) -> bool:
         limits = self.s.limits

@@ -47,8 +47,11 @@ def ends_record(command: Command) -> bool:
 
 
 def issue_lane(command: Command) -> str:
-    """One attempt for a device and type at a time: an uncertain one must be told from the next."""
-    return f"issue:{command.device_id}:{command.type}"
+    """One attempt for a device and type at a time: an uncertain one must be told from the next. What may erase a device
+    is sent to the one that was meant alone, so what is uncertain of its former name holds nothing up.
+    """
+    name = f":{command.device_name}" if ends_record(command) else ""
+    return f"issue:{command.device_id}:{command.type}{name}"
 
 
 def owe_issue(s: Services, changes: ChangeSet, command: Command, priority: int) -> None:
