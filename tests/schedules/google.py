@@ -138,14 +138,14 @@ class Google:
         phone.online = online
         self.kick(phone)
 
-    def enrol_again(self, phone: Phone) -> None:
-        """A device that was erased, by us or by hand, is set up anew: it has another name from now on."""
+    def enrol_again(self, phone: Phone, *, drops: bool = False) -> None:
+        """A device that was erased, by us or by hand, is set up anew: it has another name from now on. `drops`: Google
+        forgets the former one.
+        """
         if phone.away or any(o.begun and not o.done for o in phone.operations):
             return  # what it is just doing would be lost, to Google and to us
         phone.away = True
-        # Where a WIPE is open as well, its success is inferred (ADR 0021), and nobody can tell that it was by hand.
-        is_told_apart = all(o.done for o in phone.operations if o.type in ENDS_RECORD)
-        phone.dropped = phone.dropped or (is_told_apart and self.dice.random() < 0.5)
+        phone.dropped = phone.dropped or drops
         again = Phone(f"{phone.name}x", (*phone.former, phone.name), online=phone.online)
         self.phones[again.name] = again
         self._tell("ENROLLMENT", self.described(again))

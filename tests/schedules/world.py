@@ -31,6 +31,10 @@ _BODIES: tuple[dict[str, Any], ...] = (
 )
 _WEIGHTS = (8, 4, 2, 1, 2, 1)
 _DURATIONS_S = (20, 45, 90, 200)
+_OPEN_ERASURES = """
+SELECT 1 FROM commands WHERE type IN ('WIPE', 'RELINQUISH_OWNERSHIP') AND rung IN ('queued', 'issued')
+    AND CAST(device_id AS INTEGER) = $1
+"""
 _RETENTION_S = 600.0
 _AGAIN_S = 10.0
 SETTLED_S = 60.0  # documented: work settles within this after a fault is gone
@@ -203,7 +207,9 @@ class World:
     def _set_up_anew(self) -> None:
         phone = self.dice.choice([p for p in self.google.phones.values() if not p.away])
         self.say(f"{phone.name} is reset by hand, and enrols again")
-        self.google.enrol_again(phone)
+        # Where our record of a WIPE is open, its success is inferred (ADR 0021): nobody can tell that it was by hand.
+        is_told_apart = not self.database.read(_OPEN_ERASURES, (int(phone.name.rstrip("x")[-1]),))
+        self.google.enrol_again(phone, drops=is_told_apart and self.dice.random() < 0.5)
 
     def _create(self) -> None:
         alive = self._alive()
