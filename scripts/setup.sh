@@ -51,13 +51,20 @@ else
     [ -n "$python" ] || explain "needs uv or Python 3.11 or newer"
     if can 'import ensurepip; ensurepip.version()'; then
         [ -x .venv/bin/pip ] || quietly "$python" -m venv --clear .venv
-        install() { quietly .venv/bin/python -m pip install -qq --disable-pip-version-check "$@"; }
+        pip() { .venv/bin/python -m pip install -qq --disable-pip-version-check "$@"; }
     elif can 'import pip.__main__'; then # Debian's python3 without python3-venv
         [ -x .venv/bin/python ] || quietly "$python" -m venv --without-pip .venv
-        install() { quietly "$python" -m pip --python .venv/bin/python install -qq --disable-pip-version-check "$@"; }
+        pip() { "$python" -m pip --python .venv/bin/python install -qq --disable-pip-version-check "$@"; }
     else
         explain "$python has neither venv nor pip"
     fi
+    # uv needs a quarter of pip's time, so pip fetches uv, as locked, and does the rest only where that cannot be had.
+    with_uv() {
+        awk '/^[^ ]/ { is_uv = /^uv==/ } is_uv' requirements/dev.txt >.venv/uv.txt
+        [ -x .venv/bin/uv ] || pip --require-hashes -r .venv/uv.txt
+        UV_HTTP_TIMEOUT=20 .venv/bin/uv pip install --quiet --python .venv/bin/python "$@"
+    }
+    install() { with_uv "$@" 2>/dev/null || quietly pip "$@"; }
 fi
 
 rm -f .venv/stamp-*
