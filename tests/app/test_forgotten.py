@@ -85,3 +85,30 @@ async def test_one_commands_fault_never_keeps_the_results_of_the_others(
     desk.google.finish(str(commands[1].receipt))
     await look(desk, 1)
     assert [(await desk.now(c)).rung for c in commands] == [Rung.ISSUED, Rung.SUCCEEDED]
+
+
+async def test_googles_count_of_a_duration_begins_with_the_attempt(desk: Desk) -> None:
+    """Until that is over, too, the operation may be there after all."""
+    command = await desk.command({"type": "WIPE", "duration": "100s"})
+    desk.clock.advance(50)
+    await desk.pay("issue", times=1)
+    desk.google.operations_now.clear()
+    for _ in range(10):
+        await look(desk, 10)
+        assert (await desk.now(command)).rung is Rung.ISSUED
+    for _ in range(2):
+        await look(desk, 40)
+    assert (await desk.now(command)).rung is Rung.FAILED
+
+
+async def test_a_device_that_is_there_after_all_is_said_once(desk: Desk) -> None:
+    command = await desk.command({"type": "WIPE", "duration": "100s"})
+    await desk.pay("issue", times=1)
+    desk.google.gone = True
+    await look(desk, 111)
+    desk.google.device_stays = True
+    for _ in range(3):
+        await look(desk, 10)
+    marks = [dict(entry.evidence) for entry in await desk.history(command)][-3:-1]
+    assert marks == [{"deviceGone": True, "message": "device"}, {"deviceGone": False, "operationGone": True}]
+    assert (await desk.now(command)).rung is Rung.FAILED

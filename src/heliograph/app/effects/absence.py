@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from heliograph.app.effects.erasure import DROPPED_WITHIN_US, MOST, device_name, gone_by, in_flight
+from heliograph.app.effects.upstream import is_past
 from heliograph.app.google_devices import GONE_STATE
 from heliograph.app.services import SECOND, Services
 from heliograph.domain.devices import Device
@@ -17,7 +18,6 @@ from heliograph.ports.channel import Gone, ManagementChannel, Unreachable
 from heliograph.ports.store import UnitOfWork
 
 _SOURCE = "amapi"
-_STARTED_WITHIN_US = 65 * SECOND  # an attempt that begins later is sent with what is left of the command's life
 _DEVICE, OPERATION = "deviceGone", "operationGone"
 
 
@@ -46,7 +46,7 @@ class Absence:
         if isinstance(answer, Unreachable):
             return None
         if not isinstance(answer, Gone):
-            return back_again(history) or (forgotten(self.s, command, history) if self._is_over(command) else None)
+            return forgotten(self.s, command, history) if is_past(self.s, command) else back_again(history)
         if self.device.state == GONE_STATE and self.device.external_name == name:
             return await self._end(command)  # its last report said so, or list after list
         missed_at = missed_since(history, _DEVICE)
@@ -55,10 +55,6 @@ class Absence:
         if self.s.clock.now() - missed_at < self.s.limits.absence_window_s * SECOND:
             return None
         return await self._end(command)
-
-    def _is_over(self, command: Command) -> bool:
-        """Also by Google's count, which begins with the attempt."""
-        return self.s.clock.now() >= command.expires_at + _STARTED_WITHIN_US
 
     async def _end(self, command: Command) -> Event:
         """Commands of a device run one after the other, so behind the one that erased it none ran."""
@@ -108,16 +104,18 @@ def missed_since(history: Sequence[Entry], mark: str) -> int | None:
 
 
 def forgotten(s: Services, command: Command, history: Sequence[Entry]) -> Event | None:
-    """What it means that Google does not know an operation: nothing, until it is so for days, or the command's time is
-    over and a second look says the same. Google has been seen to say so of what is there.
+    """What it means that Google does not know an operation of a device that it knows: nothing, until it is so for days,
+    or the command's time is over and a second look says the same. Google has been seen to say so of what is there.
     """
     since = missed_since(history, OPERATION)
     lasts = since is not None and s.clock.now() - since >= s.limits.forgotten_after_s * SECOND
-    is_over = s.clock.now() >= command.expires_at
-    if is_over:
+    if is_past(s, command):
         seen_us = s.absences.seen(command.id, OPERATION, s.clock.elapsed())
-        is_over = seen_us >= s.limits.absence_window_s * SECOND
-    if lasts or is_over:
+        lasts = lasts or seen_us >= s.limits.absence_window_s * SECOND
+    if lasts:
         s.absences.forget(command.id)
         return Failed(source=_SOURCE, reason=Reason("outcome_unknown", "Google no longer knows the operation"))
-    return Noted(source=_SOURCE, evidence={OPERATION: True}) if since is None else None
+    marks = {OPERATION: True} if since is None else {}
+    if is_missed(history):
+        marks[_DEVICE] = False
+    return Noted(source=_SOURCE, evidence=marks) if marks else None

@@ -11,7 +11,7 @@ from heliograph.app.dispatch import backoff_s
 from heliograph.app.effects.erasure import device_name, in_flight
 from heliograph.app.effects.fitness import check_fitness
 from heliograph.app.effects.uncertain import bind, resolve_attempt, retry_or_cancel, unresolvable
-from heliograph.app.effects.upstream import ends_record
+from heliograph.app.effects.upstream import LATE_US, ends_record
 from heliograph.app.google_channel import MeteredChannel, google
 from heliograph.app.services import SECOND, Services, secret_lost, until_committed
 from heliograph.domain.devices import Device
@@ -34,7 +34,6 @@ from heliograph.ports.store import UnitOfWork
 
 _SOURCE, _OURS = "amapi", "dispatcher"
 _RECHECK_S = 1.0
-_LATE_US = 60 * SECOND  # from here on a command is sent with what is left of its life
 
 
 async def issue_command(s: Services, item: OutboxItem) -> None:
@@ -106,7 +105,7 @@ def _time_left_s(s: Services, began: int) -> float:
 def _with_life(s: Services, command: Command, params: dict[str, Any]) -> dict[str, Any]:
     """The parameters, with less duration where a part of it is over, so that Google's expiry is not after ours."""
     now = s.clock.now()
-    if now - command.created_at < _LATE_US:
+    if now - command.created_at < LATE_US:
         return params
     return params | {"duration": f"{max(1, (command.expires_at - now) // SECOND)}s"}
 

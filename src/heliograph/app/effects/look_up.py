@@ -8,7 +8,7 @@ import structlog
 
 from heliograph.app.dispatch import backoff_s
 from heliograph.app.effects.absence import OPERATION, Absence, back_again, forgotten, is_missed
-from heliograph.app.effects.upstream import ends_record, next_look_up_s, result_of
+from heliograph.app.effects.upstream import ends_record, is_past, next_look_up_s, result_of
 from heliograph.app.google_channel import google
 from heliograph.app.services import Services, until_committed
 from heliograph.domain.errors import StoreUnavailable
@@ -88,7 +88,7 @@ async def _meaning(
         return result_of(s, command, operation) or back_again(history)
     if ends_record(command) and absence.is_likely(command):
         return await absence.meaning(command, history)
-    if ends_record(command) and s.clock.now() < command.expires_at:
+    if ends_record(command) and not is_past(s, command):
         return back_again(history)  # the device is there: it was not erased, and may be yet
     return forgotten(s, command, history)
 
