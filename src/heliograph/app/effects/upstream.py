@@ -17,7 +17,7 @@ from heliograph.ports.store import UnitOfWork
 log = structlog.get_logger("heliograph.amapi")
 
 ERASING = tuple(name for name, entry in TYPES.items() if entry.amapi is not None and entry.amapi.ends_record)
-LATE_US = 60 * SECOND  # from here on a command is sent with what is left of its life
+LATE_US = 2 * SECOND  # from here on a command is sent with what is left of its life
 _FIRST_PAUSE_S = 0.25
 _MAX_LIVE = 1_000
 
@@ -49,9 +49,7 @@ def ends_record(command: Command) -> bool:
 
 def is_past(s: Services, command: Command) -> bool:
     """Whether a command's time is over, for Google too, which counts from when the attempt got there."""
-    late_us = max(0, (command.issue_at or 0) - command.created_at)
-    added_us = (late_us if late_us < LATE_US else 0) + s.limits.issue_timeout_s * SECOND
-    return s.clock.now() >= command.expires_at + added_us
+    return s.clock.now() >= command.expires_at + LATE_US + s.limits.issue_timeout_s * SECOND
 
 
 def issue_lane(command: Command) -> str:
