@@ -49,22 +49,30 @@ async def run(postgres: world.Postgres, say: Say, devices: int = DEVICES, rounds
 
 
 class Creator:
-    """Creates commands over HTTP, a fixed number of requests under way."""
+    """Creates commands over HTTP, a fixed number of requests under way. To be made where an event loop runs."""
 
     def __init__(self, requests: list[bytes]) -> None:
         self._requests = iter(requests)
         self._left = len(requests)
-        self._finished = asyncio.Event()
+        self._finished: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.made: dict[str, float] = {}  # id → when the request was sent
 
     def _answered(self, connection: Connection, status: int, body: bytes) -> None:
-        if status != 200:
-            raise processes.ChildFailed(f"a create was refused: {status} {body[:200]!r}")
-        self.made[msgspec.json.decode(body)["data"]["id"]] = connection.sent_at
+        if self._finished.done():  # a request was refused meanwhile
+            return
+        if status != 200 or not self._took(connection, body):
+            # Raised here, the error would end in the event loop's log.
+            self._finished.set_exception(processes.ChildFailed(f"a request was refused: {status} {body[:200]!r}"))
+            return
         self._left -= 1
         if self._left == 0:
-            self._finished.set()
+            self._finished.set_result(None)
         self._next(connection)
+
+    def _took(self, connection: Connection, body: bytes) -> bool:
+        """Whether an answer with status 200 says that it is done."""
+        self.made[msgspec.json.decode(body)["data"]["id"]] = connection.sent_at
+        return True
 
     def _next(self, connection: Connection) -> None:
         request = next(self._requests, None)
@@ -72,13 +80,15 @@ class Creator:
             connection.send(request)
 
     async def run(self, host: str, port: int) -> None:
-        """Send them all."""
+        """Send them all. ChildFailed for the first that is refused."""
         opened = [await connect(host, port, self._answered) for _ in range(CREATORS)]
-        for connection in opened:
-            self._next(connection)
-        await self._finished.wait()
-        for connection in opened:
-            connection.close()
+        try:
+            for connection in opened:
+                self._next(connection)
+            await self._finished
+        finally:
+            for connection in opened:
+                connection.close()
 
 
 def _requests(made: world.World, host: str) -> list[bytes]:
