@@ -1,6 +1,7 @@
 """CPU per push through the whole path: API, PostgreSQL, dispatcher, provider, the lab's APNs or FCM over TLS.
 
-Beside it in the same rounds: our HTTP/2 transport alone, aioapns or firebase-admin, and h2load on the same fake.
+Beside it in the same rounds: sygnal where it is at hand (see `bench.push_sygnal`), our HTTP/2 transport alone, aioapns
+or firebase-admin, and h2load on the same fake.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ import asyncpg
 import msgspec
 from pydantic import SecretStr
 
-from bench import h2load, processes, push_fake, server, world
+from bench import h2load, processes, push_fake, push_sygnal, server, world
 from bench.acknowledged import Creator
 from bench.http_load import post
 from bench.push_senders import TEXT, TITLE
@@ -86,9 +87,21 @@ class _Bench:
     say: Say
 
 
+@dataclass(frozen=True, slots=True)
+class _Running:
+    """What is measured; `gateways`: sygnal by its name in the figures."""
+
+    server: server.Server
+    gateways: dict[str, push_sygnal.Sygnal]
+    bare: processes.Client
+    peer: processes.Client
+    sample: dict[str, Any]
+
+
 async def _rounds(bench: _Bench, rounds: int) -> list[dict[str, float]]:
     with contextlib.ExitStack() as stack:
         running = stack.enter_context(server.running(bench.made.data_dir, bench.dsn))
+        gateways = _gateways(bench, stack)
         bare = stack.enter_context(processes.client("push_senders", bench.folder))
         settings = bench.fake.settings(bench.kind)
         told = await asyncio.to_thread(lambda: bare.ask(prepare=bench.kind, settings=settings, count=bench.count))
@@ -99,26 +112,46 @@ async def _rounds(bench: _Bench, rounds: int) -> list[dict[str, float]]:
         await asyncio.to_thread(lambda: peer.ask(prepare=PEERS[bench.kind], settings=settings, count=few))
         bench.say("warming up")
         await _through_the_server(bench, running, bench.count // 10)
-        return [await _round(bench, n, running, bare, peer, told["sample"]) for n in range(1, rounds + 1)]
+        for name, gateway in gateways.items():
+            await _through_sygnal(bench, name, gateway, bench.count // 10)
+        all_of_it = _Running(running, gateways, bare, peer, told["sample"])
+        return [await _round(bench, number, all_of_it) for number in range(1, rounds + 1)]
 
 
-async def _round(
-    bench: _Bench,
-    number: int,
-    running: server.Server,
-    bare: processes.Client,
-    peer: processes.Client,
-    sample: dict[str, Any],
-) -> dict[str, float]:
+def _gateways(bench: _Bench, stack: contextlib.ExitStack) -> dict[str, push_sygnal.Sygnal]:
+    checkout = push_sygnal.checkout()
+    if checkout is None or bench.kind not in push_sygnal.KINDS:
+        return {}
+    bench.say("starting sygnal")
+    return {
+        name: stack.enter_context(push_sygnal.running(checkout, bench.folder, name, bench.fake))
+        for name in push_sygnal.LOGGING
+    }
+
+
+async def _round(bench: _Bench, number: int, running: _Running) -> dict[str, float]:
     bench.say(f"{bench.kind}, round {number}: {bench.count:,} pushes through the server")
-    found = await _through_the_server(bench, running, bench.count)
+    found = await _through_the_server(bench, running.server, bench.count)
+    for name, gateway in running.gateways.items():
+        bench.say(f"{bench.kind}, round {number}: {bench.count:,} pushes through {name}")
+        found |= await _through_sygnal(bench, name, gateway, bench.count)
+        found[f"serverTo{name[0].upper()}{name[1:]}"] = found["serverCpuMicros"] / found[f"{name}CpuMicros"]
     bench.say(f"{bench.kind}, round {number}: the transport alone")
-    found |= await _alone(bare, "transport", bench.count)
+    found |= await _alone(running.bare, "transport", bench.count)
     bench.say(f"{bench.kind}, round {number}: {PEERS[bench.kind]}")
-    found |= await _alone(peer, PEERS[bench.kind], bench.count // _PEERS_SHARE)
+    found |= await _alone(running.peer, PEERS[bench.kind], bench.count // _PEERS_SHARE)
     bench.say(f"{bench.kind}, round {number}: h2load")
     url = bench.fake.urls[f"{bench.kind}Url"]
-    return found | {"h2loadPerSecond": await h2load.per_second(url, sample, bench.count, bench.folder)}
+    return found | {"h2loadPerSecond": await h2load.per_second(url, running.sample, bench.count, bench.folder)}
+
+
+async def _through_sygnal(bench: _Bench, name: str, gateway: push_sygnal.Sygnal, count: int) -> dict[str, float]:
+    taken = bench.fake.taken(bench.kind)
+    used = await push_sygnal.send(gateway, count, DEVICES)
+    taken = bench.fake.taken(bench.kind) - taken
+    if taken != count:
+        raise processes.ChildFailed(f"of {count} pushes through {name} the provider took {taken}")
+    return {f"{name}CpuMicros": used["cpuSeconds"] / count * 1e6, f"{name}PerSecond": count / used["seconds"]}
 
 
 async def _alone(client: processes.Client, name: str, count: int) -> dict[str, float]:
