@@ -113,3 +113,15 @@ def test_every_loopback_address_may_have_a_demo(cli: Cli, host: str) -> None:
     Path("data").write_text("no directory")
     result = cli("up", "--demo", "--host", host, "--data-dir", "data")
     assert (result.code, "loopback" in result.err) == (3, False)
+
+
+@pytest.mark.parametrize(("trusted", "scheme"), [("127.0.0.1", "https"), ("192.0.2.1", "http")])
+def test_who_is_trusted_says_how_the_client_came(tmp_path: Path, trusted: str, scheme: str) -> None:
+    """A proxy that ends TLS passes on plain HTTP; what leads back to the server must lead through the proxy."""
+    with serving(tmp_path, "up", "--demo", "--port", 0, HELIOGRAPH_TRUSTED_PROXIES=trusted) as site:
+        page = httpx2.get(
+            f"{site['baseUrl']}/v1/organizations/{site['organization']['slug']}/mdm/devices?limit=1",
+            headers={"Authorization": f"Bearer {site['apiKey']}", "X-Forwarded-Proto": "https"},
+            trust_env=False,
+        )
+    assert page.links["next"]["url"].startswith(f"{scheme}://")
