@@ -57,7 +57,7 @@ async def test_each_page_takes_a_token_of_the_quota(google: Google, channel: Ama
         json_answer({"operations": [op(2)], "nextPageToken": "b"}),
         json_answer({"operations": [op(3)]}),
     )
-    found = await MeteredChannel(channel, cast("Quota", Bucket()), NORMAL).operations(device())
+    found = await MeteredChannel(channel, "e", cast("Quota", Bucket()), NORMAL).operations(device())
     assert len(google.asked) == sum(granted) == tokens
     if tokens < 3:  # a list that may be incomplete is none, and nobody asks on
         assert isinstance(found, Unreachable)

@@ -190,9 +190,9 @@ class Wire:
         await asyncio.sleep(self._latency(_READ_TIMEOUT_S))
         # Google's "Requested entity was not found" has been seen for what is there.
         fault = self._dice.randrange(8)
-        return (
-            Gone("Requested entity was not found.") if fault == 0 else Unreachable("down", 3.0 * (fault == 1) or None)
-        )
+        if fault == 0:
+            return Gone("Requested entity was not found.")
+        return Unreachable("down", 3.0 * (fault == 1) or None, {2: 429, 3: 403}.get(fault))
 
 
 _REFUSALS: dict[str, IssueAnswer] = {

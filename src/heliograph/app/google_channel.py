@@ -3,11 +3,13 @@
 from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
+from heliograph.app.look_pauses import Party
 from heliograph.app.quota import PATIENCE_S, Quota
 from heliograph.app.services import Services
 from heliograph.domain.devices import Device
 from heliograph.domain.ladder import Command
 from heliograph.ports.channel import (
+    REFUSALS,
     TOO_MANY,
     CancelRefused,
     CancelTaken,
@@ -23,18 +25,36 @@ from heliograph.ports.channel import (
 
 MAX_PAGES = 10_000
 OUT_OF_QUOTA = "the quota of requests is used up for now"
-_NO_TOKEN = Unreachable(OUT_OF_QUOTA, status=TOO_MANY)
+NO_TOKEN = Unreachable(OUT_OF_QUOTA, status=TOO_MANY)
+"""Our own quota has none left: Google was not asked."""
 
 
 class MeteredChannel:
     """A management channel whose every request takes a token. Implements `ports.channel.ManagementChannel`."""
 
     def __init__(
-        self, channel: ManagementChannel, quota: Quota | None, priority: int, patience_s: float = PATIENCE_S
+        self,
+        channel: ManagementChannel,
+        enterprise_id: str,
+        quota: Quota | None,
+        priority: int,
+        patience_s: float = PATIENCE_S,
     ) -> None:
         self._channel, self._quota, self._priority, self._patience_s = channel, quota, priority, patience_s
-        self.project = channel.project
+        self.project, self.enterprise_id = channel.project, enterprise_id
         self._paid = 0
+
+    @property
+    def parties(self) -> tuple[Party, Party]:
+        """Whom Google's refusals may be about."""
+        return ("project", self.project), ("enterprise", self.enterprise_id)
+
+    def refused(self, answer: object) -> Party | None:
+        """Whom an answer refuses, whatever is asked; None where it does not, or only our own quota did."""
+        if not isinstance(answer, Unreachable) or answer.status not in REFUSALS or answer is NO_TOKEN:
+            return None
+        project, enterprise = self.parties
+        return project if answer.status == TOO_MANY else enterprise
 
     async def prepare(self) -> bool:
         """Take the token of the next request now, before something is begun that must not wait."""
@@ -57,7 +77,7 @@ class MeteredChannel:
         return await self._channel.issue(device, command, params, deadline_s)
 
     async def _toll(self) -> Unreachable | None:
-        return None if await self._admitted() else _NO_TOKEN
+        return None if await self._admitted() else NO_TOKEN
 
     async def operations(self, device: Device, toll: Toll | None = None) -> Operations | Gone | Unreachable:
         """See ports.channel. Each page takes a token."""
@@ -66,7 +86,7 @@ class MeteredChannel:
     async def device_page(self, enterprise: str, page_token: str) -> ListPage | Gone | Unreachable:
         """See ports.channel."""
         if not await self._admitted():
-            return _NO_TOKEN
+            return NO_TOKEN
         return await self._channel.device_page(enterprise, page_token)
 
     async def devices(self, enterprise: str) -> AsyncIterator[list[Any] | Gone | Unreachable]:
@@ -87,15 +107,15 @@ class MeteredChannel:
 
     async def device(self, name: str) -> dict[str, Any] | Gone | Unreachable:
         """See ports.channel."""
-        return await self._channel.device(name) if await self._admitted() else _NO_TOKEN
+        return await self._channel.device(name) if await self._admitted() else NO_TOKEN
 
     async def operation(self, name: str) -> dict[str, Any] | Gone | Unreachable:
         """See ports.channel."""
-        return await self._channel.operation(name) if await self._admitted() else _NO_TOKEN
+        return await self._channel.operation(name) if await self._admitted() else NO_TOKEN
 
     async def cancel(self, name: str) -> CancelTaken | CancelRefused | Unreachable:
         """See ports.channel."""
-        return await self._channel.cancel(name) if await self._admitted() else _NO_TOKEN
+        return await self._channel.cancel(name) if await self._admitted() else NO_TOKEN
 
 
 async def google(
@@ -106,4 +126,4 @@ async def google(
     `patience_s` = how long a request may wait for its token.
     """
     channel = await s.channels.channel(organization_id, enterprise_id)
-    return None if channel is None else MeteredChannel(channel, s.quota, priority, patience_s)
+    return None if channel is None else MeteredChannel(channel, enterprise_id, s.quota, priority, patience_s)

@@ -10,7 +10,7 @@ import asyncio
 import structlog
 
 from heliograph.app.compare_devices import compare_devices
-from heliograph.app.effects.upstream import owe_issue, owe_look_up
+from heliograph.app.effects.upstream import owe_issue, owe_look_up, take_note
 from heliograph.app.google_channel import google
 from heliograph.app.services import Services
 from heliograph.domain.devices import Enterprise
@@ -46,11 +46,21 @@ async def reconcile_once(s: Services) -> None:
         await system.end_round(COMMANDS, "", s.clock.now(), await _revive_commands(s))
     exhausted: set[str] = set()
     for enterprise in await s.store.directory.enterprises():
+        if await _is_refused(s, enterprise):
+            continue  # its round stays due
         if await system.begin_round(DEVICES, enterprise.id, s.clock.now(), next_at):
             fault = await _round(s, enterprise, exhausted)
             if fault is not None:
                 log.warning("reconcile.ended", enterprise=enterprise.name, reason=fault)
             await system.end_round(DEVICES, enterprise.id, s.clock.now(), fault)
+
+
+async def _is_refused(s: Services, enterprise: Enterprise) -> bool:
+    """Whether Google has just refused look-ups like this one."""
+    if not s.look_pauses:
+        return False
+    channel = await google(s, enterprise.organization_id, enterprise.id, BACKGROUND)
+    return channel is not None and s.look_pauses.end(channel.parties, s.clock.elapsed()) is not None
 
 
 async def _revive_commands(s: Services) -> str | None:
@@ -86,6 +96,7 @@ async def _round(s: Services, enterprise: Enterprise, exhausted: set[str]) -> st
         return "no usable credentials"
     if channel.project in exhausted:
         return "its project has just been told to stop"
+    asked = s.clock.elapsed()
     try:
         end = await compare_devices(s, channel, enterprise)
     except StoreUnavailable:
@@ -93,6 +104,7 @@ async def _round(s: Services, enterprise: Enterprise, exhausted: set[str]) -> st
     except Exception as error:
         log.exception("reconcile.failed", enterprise=enterprise.name)
         return type(error).__name__
+    take_note(s, channel, end, asked)
     if isinstance(end, Unreachable) and end.status == TOO_MANY:
         exhausted.add(channel.project)
     return None if end is None else end.reason

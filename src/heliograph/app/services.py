@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from heliograph.app.account_health import AccountHealth
+from heliograph.app.look_pauses import LookPauses
 from heliograph.app.quota import AccountQuotas, Pace, Quota
 from heliograph.domain.errors import Conflict
 from heliograph.domain.ladder import Command, Failed, Reason
@@ -111,6 +112,7 @@ class Services:
     limits: Limits = field(default_factory=Limits)
     lifecycle: Lifecycle = field(default_factory=Lifecycle)
     absences: Absences = field(default_factory=Absences)
+    look_pauses: LookPauses = field(default_factory=LookPauses)
     quota: Quota | None = None  # None = no limit
     pace: Pace = field(default_factory=Pace)
     health: AccountHealth = field(default_factory=AccountHealth)

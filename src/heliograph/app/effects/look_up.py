@@ -8,8 +8,16 @@ import structlog
 
 from heliograph.app.dispatch import backoff_s
 from heliograph.app.effects.absence import OPERATION, Absence, back_again, forgotten, is_missed
-from heliograph.app.effects.upstream import ends_record, is_past, next_look_up_s, result_of
-from heliograph.app.google_channel import google
+from heliograph.app.effects.upstream import (
+    budget_s,
+    ends_record,
+    is_past,
+    next_look_up_s,
+    result_of,
+    take_note,
+    wait_for_google_s,
+)
+from heliograph.app.google_channel import NO_TOKEN, google
 from heliograph.app.services import Services, until_committed
 from heliograph.domain.errors import StoreUnavailable
 from heliograph.domain.ladder import Command, Entry, Event, Issue
@@ -20,6 +28,7 @@ from heliograph.ports.store import UnitOfWork
 log = structlog.get_logger("heliograph.look_up")
 
 _MAX_OPEN = 1_000
+_NOT_ASKED = Unreachable("no usable credentials")
 
 
 async def look_up_device(s: Services, item: OutboxItem) -> None:
@@ -33,14 +42,17 @@ async def look_up_device(s: Services, item: OutboxItem) -> None:
         return
     device = await work.devices.find("android", item.subject_id)
     channel = await google(s, item.organization_id, waiting[0].enterprise_id, item.priority)
-    answer: Operations | Gone | Unreachable = Unreachable("no usable credentials")
+    answer: Operations | Gone | Unreachable = _NOT_ASKED
     if device is not None and channel is not None:
+        wait_s = wait_for_google_s(s, channel, item.priority)
+        if wait_s is not None:
+            await _put_off(s, work, item, wait_s)
+            return
+        asked_at = s.clock.elapsed()
         answer = await channel.operations(device)
+        take_note(s, channel, answer, asked_at)
     if isinstance(answer, Unreachable) or channel is None or device is None:
-        changes = ChangeSet(item.organization_id)
-        after_s = answer.after_s if isinstance(answer, Unreachable) else None
-        changes.put_off(item, s.later(backoff_s(s, item.attempts, after_s)))
-        await work.commit(changes)
+        await _put_off(s, work, item, await _after_fault_s(s, item, answer))
         return
     found = {op["name"]: op for op in answer.items} if isinstance(answer, Operations) else {}
     absence = Absence(s, work, channel, device, isinstance(answer, Gone))
@@ -49,12 +61,28 @@ async def look_up_device(s: Services, item: OutboxItem) -> None:
     for command in waiting:
         operation: dict[str, Any] | Gone | None = found.get(command.receipt or "")
         if operation is None and not is_refused:
+            asked_at = s.clock.elapsed()
             asked = await channel.operation(command.receipt or "")
+            take_note(s, channel, asked, asked_at)
             is_refused = isinstance(asked, Unreachable) and asked.status in REFUSALS
             operation = None if isinstance(asked, Unreachable) else asked
         if operation is not None:
             await _take_in(s, work, command, operation, histories[command.id], absence)
     await _look_again(s, work, item, absence)
+
+
+async def _after_fault_s(s: Services, item: OutboxItem, answer: Operations | Gone | Unreachable) -> float:
+    """The pause after a look that failed. One that Google was asked for has had its share of the budget."""
+    pause_s = backoff_s(s, item.attempts, answer.after_s if isinstance(answer, Unreachable) else None)
+    if answer is _NOT_ASKED or answer is NO_TOKEN:
+        return pause_s
+    return max(pause_s, budget_s(s, await s.store.system.owed("look_up", item.priority)))
+
+
+async def _put_off(s: Services, work: UnitOfWork, item: OutboxItem, seconds: float) -> None:
+    changes = ChangeSet(item.organization_id)
+    changes.put_off(item, s.later(seconds))
+    await work.commit(changes)
 
 
 def _bound(live: list[Command]) -> list[Command]:

@@ -2,16 +2,20 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import structlog
 
+from heliograph.app.dispatch import backoff_s
+from heliograph.app.google_channel import MeteredChannel
 from heliograph.app.services import SECOND, Services
 from heliograph.domain.catalog import TYPES
 from heliograph.domain.command_types import read_operation
 from heliograph.domain.devices import Device
 from heliograph.domain.ladder import Command, Event, Issue, Noted
 from heliograph.ports.changes import NORMAL, URGENT, ChangeSet
+from heliograph.ports.channel import Unreachable
 from heliograph.ports.store import UnitOfWork
 
 log = structlog.get_logger("heliograph.amapi")
@@ -112,5 +116,31 @@ def next_look_up_s(s: Services, newest_issue_at: int, owed: int, cap_s: float) -
     `owed` = look-ups owed that are at least so urgent; together they keep within `look_ups_per_minute`.
     """
     age_s = (s.clock.now() - newest_issue_at) / SECOND
-    budget_s = owed * 60 / s.limits.look_ups_per_minute
-    return max(budget_s, min(cap_s, max(_FIRST_PAUSE_S, age_s / 2)))
+    return max(budget_s(s, owed), min(cap_s, max(_FIRST_PAUSE_S, age_s / 2)))
+
+
+def budget_s(s: Services, owed: int) -> float:
+    """The pause between two looks of each of so many devices that together keep within the budget."""
+    return owed * 60 / s.limits.look_ups_per_minute
+
+
+def wait_for_google_s(s: Services, channel: MeteredChannel, priority: int) -> float | None:
+    """How long one more look-up must wait because others were just refused, each at its place within the budget. None =
+    it may ask now, and must tell `take_note` what the answer was.
+    """
+    now = s.clock.elapsed()
+    place = s.look_pauses.place(channel.parties, priority, int(budget_s(s, 1) * SECOND), now)
+    return None if place is None else (place - now) / SECOND
+
+
+def take_note(s: Services, channel: MeteredChannel, answer: object, asked: int) -> None:
+    """Let look-ups wait together where Google refuses them, and go on where it answers. `asked` = when, by the clock
+    that nobody sets.
+    """
+    refused = channel.refused(answer)
+    if refused is not None and isinstance(answer, Unreachable):
+        pause_s = partial(backoff_s, s, after_s=answer.after_s)
+        if s.look_pauses.refused(refused, asked, s.clock.elapsed(), pause_s):
+            log.warning("look_up.refused", reason=answer.reason, project=channel.project, of=refused[0])
+    elif not isinstance(answer, Unreachable):
+        s.look_pauses.taken(channel.parties, asked)
