@@ -180,6 +180,19 @@ async def test_a_device_that_enrols_again_keeps_its_record_under_its_new_name(de
     assert after.state != "DELETED"
 
 
+async def test_a_former_name_in_another_enterprise_says_nothing_of_our_record(desk: Desk) -> None:
+    before = await by_name(desk, DEVICE_NAME)
+    two = Enterprise(desk.services.new_id(), desk.organization.id, "android", "enterprises/LC0two", desk.clock.now())
+    await desk.work.setup.add_enterprise(two)
+    name = f"{two.name}/devices/d"
+    raw = message("ENROLLMENT", {"name": name, "previousDeviceNames": [DEVICE_NAME]}, desk.clock.now() / 1e6)
+    assert await take_notification(desk.services, two, read_notification(raw)) is Verdict.TAKEN
+    assert await by_name(desk, DEVICE_NAME) == before
+    theirs = await by_name(desk, name)
+    assert theirs is not None
+    assert theirs.enterprise_id == two.id
+
+
 async def test_a_new_device_is_taken_over(desk: Desk) -> None:
     name = f"{ENTERPRISE_NAME}/devices/new"
     assert await told(desk, "ENROLLMENT", {"name": name, "hardwareInfo": {"serialNumber": "S1"}}) is Verdict.TAKEN

@@ -21,7 +21,7 @@ async def take_over(
     """Bring a device up to date, or add it. None: the report is older than what is known (or says that one we never
     knew is gone). `raw` has a `name`; `reported_at` in microseconds, None = asked for just now. Conflict: read again.
     """
-    known = await _known(work, raw)
+    known = await _known(work, _names(enterprise, raw))
     now = s.clock.now()
     described = _described(raw)
     if known is None:
@@ -60,11 +60,18 @@ async def _add(
     return device
 
 
-async def _known(work: UnitOfWork, raw: dict[str, Any]) -> Device | None:
-    former = raw.get("previousDeviceNames")
-    names = [raw["name"], *(former[-_MAX_FORMER:] if isinstance(former, list) else [])]
+def _names(enterprise: Enterprise, raw: dict[str, Any]) -> list[str]:
+    """The names of a device: the present one, then its former ones, oldest first. A name of another enterprise says
+    nothing of our records: whoever is managed there would take them over.
+    """
+    said = raw.get("previousDeviceNames")
+    former = said[-_MAX_FORMER:] if isinstance(said, list) else []
+    return [raw["name"], *(n for n in former if isinstance(n, str) and n.startswith(f"{enterprise.name}/devices/"))]
+
+
+async def _known(work: UnitOfWork, names: list[str]) -> Device | None:
     for name in names:
-        found = await work.devices.find_by_external_name(name) if isinstance(name, str) else None
+        found = await work.devices.find_by_external_name(name)
         if found is not None:
             return found
     return None
