@@ -7,14 +7,17 @@ from typing import Any
 
 import pytest
 
+from heliograph.app.notifications import Verdict
 from heliograph.app.reconcile import reconcile_once
 from heliograph.app.setup import add_device
 from heliograph.domain.devices import Device
 from heliograph.domain.ladder import Issue, Rung
+from heliograph.domain.times import time_text
 from heliograph.ports.changes import ChangeSet
 from heliograph.ports.channel import Gone, ListPage, Unreachable
 from heliograph.store.devices import Devices
 from tests.app.conftest import DEVICE_NAME, Desk
+from tests.app.test_notifications import told
 
 OTHER = "enterprises/LC0test/devices/d2"
 
@@ -63,6 +66,26 @@ async def test_what_is_as_it_was_is_not_written(desk: Desk) -> None:
     before = await device(desk)
     await round_(desk, raw())
     assert await device(desk) == before
+
+
+@pytest.mark.parametrize("seconds", [600, -600])
+async def test_what_google_tells_after_a_comparison_counts_whatever_our_clock_says(desk: Desk, seconds: int) -> None:
+    desk.clock.jump(seconds)
+    desk.clock.advance(2 * desk.services.limits.reconcile_every_s)
+    told_at = time_text(desk.clock.now() - seconds * 1_000_000)
+    desk.google.listed = [raw(apiLevel=35, lastStatusReportTime=told_at), raw(OTHER)]
+    await reconcile_once(desk.services)
+    assert (await device(desk)).facts["apiLevel"] == 35
+    older = {"name": DEVICE_NAME, "state": "LOST"}
+    assert await told(desk, "STATUS_REPORT", older, age_s=seconds + 1) is Verdict.IGNORED
+    desk.clock.advance(300)
+    for name in (DEVICE_NAME, OTHER):
+        report = {"name": name, "state": "DISABLED"}
+        assert await told(desk, "STATUS_REPORT", report, age_s=seconds) is Verdict.TAKEN
+        assert (await device(desk, name)).state == "DISABLED"
+    again = {"name": f"{DEVICE_NAME}-again", "previousDeviceNames": [DEVICE_NAME]}
+    assert await told(desk, "ENROLLMENT", again, age_s=seconds) is Verdict.TAKEN
+    assert (await device(desk, f"{DEVICE_NAME}-again")).id == desk.android.id
 
 
 async def test_one_process_has_a_round_and_it_is_due_again_after_a_while(desk: Desk) -> None:
@@ -160,6 +183,22 @@ async def test_a_device_that_came_while_the_list_was_read_is_not_missed(
     monkeypatch.setattr(Devices, "of_enterprise", later)
     await round_(desk, raw())
     assert (await device(desk, OTHER)).missed_at is None
+
+
+async def test_a_device_that_was_heard_of_while_the_list_was_read_is_not_missed(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    desk.clock.jump(600)
+    read = Devices.of_enterprise
+
+    async def later(self: Devices, enterprise_id: str, behind: str, limit: int) -> list[Device]:
+        if not behind:
+            assert await told(desk, "STATUS_REPORT", raw(), age_s=600) is Verdict.TAKEN
+        return await read(self, enterprise_id, behind, limit)
+
+    monkeypatch.setattr(Devices, "of_enterprise", later)
+    await round_(desk, raw(OTHER))
+    assert (await device(desk)).missed_at is None
 
 
 async def test_the_wipe_of_a_device_that_list_after_list_lacks_is_settled(desk: Desk) -> None:

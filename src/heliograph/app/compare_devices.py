@@ -78,10 +78,10 @@ async def _note_absent(s: Services, work: UnitOfWork, enterprise: Enterprise, li
 
 
 def _is_absent(enterprise: Enterprise, device: Device, listed: set[str], began: int) -> bool:
-    """Whether the list should have had a device. One that came meanwhile is too young for it."""
+    """Whether the list should have had a device. What has been heard of one meanwhile, the list may not know yet."""
     name = device.external_name or ""
     is_here = device.state != GONE_STATE and name.startswith(f"{enterprise.name}/devices/")
-    return is_here and name not in listed and max(device.created_at, device.reported_at or 0) < began
+    return is_here and name not in listed and device.updated_at < began  # both by our clock
 
 
 async def _note_one(s: Services, work: UnitOfWork, device: Device, began: int) -> None:

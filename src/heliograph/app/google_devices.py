@@ -9,6 +9,7 @@ from typing import Any
 
 from heliograph.app.services import Services
 from heliograph.domain.devices import Device, Enterprise
+from heliograph.domain.times import time_of
 from heliograph.ports.store import UnitOfWork
 
 GONE_STATE = "DELETED"
@@ -19,13 +20,15 @@ async def take_over(
     s: Services, work: UnitOfWork, enterprise: Enterprise, raw: dict[str, Any], reported_at: int | None = None
 ) -> Device | None:
     """Bring a device up to date, or add it. None: the report is older than what is known (or says that one we never
-    knew is gone). `raw` has a `name`; `reported_at` in microseconds, None = asked for just now. Conflict: read again.
+    knew is gone). `raw` has a `name`; `reported_at` in microseconds by Google's clock, None = asked for just now.
+    Conflict: read again.
     """
     known = await _known(work, _names(enterprise, raw))
-    now = s.clock.now()
     described = _described(raw)
+    # By Google's clock alone: by ours, which may be ahead, what Google tells next would seem older.
+    told_at = time_of(raw.get("lastStatusReportTime")) if reported_at is None else reported_at
     if known is None:
-        return await _add(s, work, enterprise, described, reported_at or now)
+        return await _add(s, work, enterprise, described, told_at)
     latest = known.reported_at or 0
     if reported_at is not None and reported_at < latest:
         return None
@@ -33,13 +36,14 @@ async def take_over(
     device = replace(known, **described | {"facts": known.facts | described["facts"]}, missed_at=None)
     if device == known and reported_at is None:
         return known  # as it is found every time that anybody looks
-    device = replace(device, reported_at=max(latest, reported_at or now), updated_at=max(now, known.updated_at + 1))
+    updated_at = max(s.clock.now(), known.updated_at + 1)
+    device = replace(device, reported_at=max(latest, told_at or 0) or None, updated_at=updated_at)
     await work.setup.save_device(device, read_at=known.updated_at)
     return device
 
 
 async def _add(
-    s: Services, work: UnitOfWork, enterprise: Enterprise, described: dict[str, Any], told_at: int
+    s: Services, work: UnitOfWork, enterprise: Enterprise, described: dict[str, Any], told_at: int | None
 ) -> Device | None:
     if described.get("state") == GONE_STATE:
         return None

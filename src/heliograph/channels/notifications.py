@@ -8,12 +8,12 @@ a notification with a `fault`, to be acknowledged and logged, or it would come a
 import base64
 import binascii
 import re
-from datetime import datetime
 from typing import Any
 
 import msgspec
 
 from heliograph.channels.amapi_answers import cleaned, usable_operation
+from heliograph.domain.times import time_of
 from heliograph.ports.channel import Notification
 
 DEVICE_KINDS = ("STATUS_REPORT", "ENROLLMENT")
@@ -26,7 +26,7 @@ def read_notification(message: Any) -> Notification:
     if not isinstance(message, dict):
         return Notification("", "", fault="not a message")
     identifier = str(message.get("messageId") or message.get("message_id") or "")[:128]
-    published = _time(message.get("publishTime") or message.get("publish_time"))
+    published = time_of(message.get("publishTime") or message.get("publish_time"))
     attributes = message.get("attributes")
     kind = attributes.get("notificationType") if isinstance(attributes, dict) else None
     if not isinstance(kind, str) or not _KIND.fullmatch(kind):
@@ -55,15 +55,3 @@ def _resource(data: Any) -> dict[str, Any] | str:
     except (binascii.Error, msgspec.MsgspecError, ValueError, RecursionError):
         return "the data is not base64 of JSON"
     return found if isinstance(found, dict) else "the data is no object"
-
-
-def _time(text: Any) -> int | None:
-    """RFC 3339 as microseconds since the epoch; None for anything else."""
-    if not isinstance(text, str) or len(text) > 64:
-        return None
-    try:
-        # Nanoseconds are more than Python reads.
-        moment = datetime.fromisoformat(re.sub(r"(\.\d{6})\d+", r"\1", text))
-    except ValueError:
-        return None
-    return None if moment.tzinfo is None else int(moment.timestamp() * 1_000_000)
