@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from heliograph.app.listening import listen_forever, take_batch
 from heliograph.app.notifications import Verdict, take_notification
@@ -213,6 +214,87 @@ async def test_the_last_report_of_a_device_has_its_commands_looked_at_at_once(de
     assert await told(desk, "STATUS_REPORT", {"name": DEVICE_NAME, "appliedState": "DELETED"}) is Verdict.TAKEN
     desk.clock.advance(1)
     assert "look_up" in await desk.pay()
+    assert (await desk.now(command)).rung is Rung.SUCCEEDED
+
+
+SERIAL = {"hardwareInfo": {"serialNumber": "S9"}}
+AGAIN = f"{ENTERPRISE_NAME}/devices/again"
+
+
+async def known(desk: Desk) -> list[tuple[str, str | None, str]]:
+    """The Android devices of the organization: id, name at Google and state."""
+    page = await desk.work.devices.list("android", PageQuery())
+    return [(d.id, d.external_name, d.state) for d in page.items]
+
+
+@pytest.mark.parametrize("kinds", [("ENROLLMENT",) * 4, ("ENROLLMENT", "STATUS_REPORT")])
+@pytest.mark.parametrize("previous", [{}, {"previousDeviceNames": [f"{ENTERPRISE_NAME}/devices/before"]}])
+async def test_what_is_told_of_a_new_device_several_times_at_once_makes_one_record(
+    desk: Desk, kinds: tuple[str, ...], previous: dict[str, Any]
+) -> None:
+    raw = {"name": AGAIN, **SERIAL, **previous}
+    at = desk.clock.now() / 1e6
+    batch = [Received(str(n), read_notification(message(kind, raw, at))) for n, kind in enumerate(kinds)]
+    mailbox = Mailbox()
+    await take_batch(desk.services, await enterprise_of(desk), mailbox, batch)
+    assert len(mailbox.acknowledged) == len(kinds)
+    assert [name for _, name, _ in await known(desk)] == [DEVICE_NAME, AGAIN]
+    assert len(await desk.work.devices.find_by_alias("android", "S9")) == 1
+
+
+async def enrolled_again(desk: Desk) -> None:
+    await told(desk, "STATUS_REPORT", {"name": DEVICE_NAME, "state": "ACTIVE", **SERIAL}, age_s=60)
+    raw = {"name": AGAIN, "previousDeviceNames": [DEVICE_NAME], **SERIAL}
+    assert await told(desk, "ENROLLMENT", raw, age_s=30) is Verdict.TAKEN
+
+
+@pytest.mark.parametrize("kind", ["STATUS_REPORT", "ENROLLMENT"])
+@pytest.mark.parametrize(("age_s", "days"), [(45, 0), (30, 0), (5, 0), (86_400, 1)])
+async def test_what_is_told_of_a_former_name_changes_nothing(desk: Desk, kind: str, age_s: int, days: int) -> None:
+    await enrolled_again(desk)
+    before = await known(desk)
+    desk.clock.advance(86_400 * days)
+    with capture_logs() as logs:
+        raw = {"name": DEVICE_NAME, "state": "DISABLED", **SERIAL}
+        assert await told(desk, kind, raw, age_s=age_s) is Verdict.IGNORED
+    assert [line["why"] for line in logs if "why" in line] == ["of a name that the device had before"]
+    assert await known(desk) == before == [(desk.android.id, AGAIN, "ACTIVE")]
+
+
+async def test_former_names_are_known_although_they_were_never_the_present_one(desk: Desk) -> None:
+    first, second, third = (f"{ENTERPRISE_NAME}/devices/n{n}" for n in range(3))
+    raw = {"name": third, "previousDeviceNames": [DEVICE_NAME, first, second, 5, None]}
+    assert await told(desk, "ENROLLMENT", raw) is Verdict.TAKEN
+    for name in (first, second):
+        assert await told(desk, "STATUS_REPORT", {"name": name}) is Verdict.IGNORED
+    assert await known(desk) == [(desk.android.id, third, "ACTIVE")]
+
+
+async def test_a_new_name_is_taken_whenever_the_word_of_it_comes(desk: Desk) -> None:
+    """The last word of the former name may have been published later."""
+    assert await told(desk, "STATUS_REPORT", {"name": DEVICE_NAME, "appliedState": "DELETED"}) is Verdict.TAKEN
+    raw = {"name": AGAIN, "previousDeviceNames": [DEVICE_NAME]}
+    assert await told(desk, "ENROLLMENT", raw, age_s=20) is Verdict.TAKEN
+    assert await known(desk) == [(desk.android.id, AGAIN, "ACTIVE")]
+    assert await told(desk, "STATUS_REPORT", {"name": AGAIN, "state": "DISABLED"}, age_s=10) is Verdict.TAKEN
+    assert await known(desk) == [(desk.android.id, AGAIN, "DISABLED")]
+
+
+async def test_how_a_device_was_managed_before_it_enrolled_again_says_nothing(desk: Desk) -> None:
+    full = {"name": DEVICE_NAME, "managementMode": "DEVICE_OWNER", "ownership": "COMPANY_OWNED", "apiLevel": 34}
+    assert await told(desk, "STATUS_REPORT", full, age_s=60) is Verdict.TAKEN
+    assert await told(desk, "ENROLLMENT", {"name": AGAIN, "previousDeviceNames": [DEVICE_NAME]}) is Verdict.TAKEN
+    device = await by_name(desk, AGAIN)
+    assert device is not None
+    assert (device.management_mode, device.ownership, device.facts) == (None, None, {"apiLevel": 34})
+
+
+async def test_the_result_of_a_command_under_a_former_name_is_taken(desk: Desk) -> None:
+    command = await desk.command({"type": "LOCK"})
+    await desk.pay()
+    operation = {**((await desk.now(command)).operation or {}), "done": True}
+    await enrolled_again(desk)
+    assert await told(desk, "COMMAND", operation) is Verdict.TAKEN
     assert (await desk.now(command)).rung is Rung.SUCCEEDED
 
 

@@ -88,6 +88,18 @@ async def test_what_google_tells_after_a_comparison_counts_whatever_our_clock_sa
     assert (await device(desk, f"{DEVICE_NAME}-again")).id == desk.android.id
 
 
+async def test_a_page_that_was_read_before_a_device_enrolled_again_changes_nothing(desk: Desk) -> None:
+    again = f"{DEVICE_NAME}-again"
+    assert await told(desk, "ENROLLMENT", {"name": again, "previousDeviceNames": [DEVICE_NAME]}) is Verdict.TAKEN
+    before = await device(desk, again)
+    await round_(desk, raw(state="DISABLED"), raw(OTHER))
+    assert await desk.work.devices.find_by_external_name(DEVICE_NAME) is None
+    assert replace(await device(desk, again), missed_at=None) == before
+    await round_(desk, raw(again, previousDeviceNames=[DEVICE_NAME]), raw(OTHER))
+    assert (await device(desk, again)).state == before.state
+    assert await counts(desk, "devices") == (2, 0)
+
+
 async def test_one_process_has_a_round_and_it_is_due_again_after_a_while(desk: Desk) -> None:
     await round_(desk, raw())
     await reconcile_once(desk.services)

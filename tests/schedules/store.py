@@ -84,7 +84,7 @@ class Database:
 
     def run(self, statements: Sequence[Statement]) -> list[Rows]:
         """All of them or none."""
-        rows: list[Rows] = self._whole(lambda: [self.read(s.sql, s.args) for s in statements])
+        rows: list[Rows] = self._whole(lambda: [s.kept(self.read(s.sql, s.args)) for s in statements])
         return rows
 
     def write(self, prepared: Prepared) -> None:

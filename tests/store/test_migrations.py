@@ -10,7 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from heliograph.domain.errors import Conflict
 from heliograph.store import AnyStore, Hub, MigrationRefused, PostgresStore, SqliteStore, migrate, status
+from heliograph.store.database import statement
 from heliograph.store.migrator import Applied, Migration, known_migrations, pending
 from tests.support.postgres import Databases, Postgres
 
@@ -145,6 +147,71 @@ async def test_two_connections_at_once_on_sqlite(empty_sqlite: SqliteStore) -> N
     other.execute("ROLLBACK")
     other.close()
     assert await attempt == KNOWN
+
+
+_RECORDS_OF_ONE_DEVICE = """
+INSERT INTO organizations (id, slug, name, features, created_at, updated_at) VALUES ('o', 'o', 'o', '{}', 1, 1);
+INSERT INTO enterprises (id, organization_id, platform, name, created_at)
+    VALUES ('e', 'o', 'android', 'enterprises/e', 1);
+INSERT INTO devices (id, organization_id, all_platform_id, platform, enterprise_id, name, state, created_at, updated_at,
+    external_name, facts, agent_secret_hash) VALUES
+    ('000000000000000000000001', 'o', 'a1', 'android', 'e', 'n', 's', 5, 1, 'd', '{}', NULL),
+    ('000000000000000000000002', 'o', 'a2', 'android', 'e', 'n', 's', 6, 1, 'd', '{}', CAST('x' AS BLOB)),
+    ('000000000000000000000003', 'o', 'a3', 'android', 'e', 'n', 's', 7, 1, 'd', '{}', NULL),
+    ('000000000000000000000004', 'o', 'a4', 'android', 'e', 'n', 's', 1, 1, 'single', '{}', NULL),
+    ('000000000000000000000005', 'o', 'a5', 'android', 'e', 'n', 's', 1, 1, NULL, '{}', NULL),
+    ('000000000000000000000006', 'o', 'a6', 'android', 'e', 'n', 's', 1, 1, NULL, '{}', NULL);
+INSERT INTO commands (id, organization_id, device_id, enterprise_id, platform, type, params, duration_us, created_at,
+    updated_at, expires_at, rung, rung_at, issue, entries, version)
+    SELECT 'c' || substr(id, 24), 'o', id, 'e', 'android', 'LOCK', '{}', 1, 1, 1, 1, 'queued', 1, 'idle', 1, 1
+    FROM devices;
+INSERT INTO pushes (id, organization_id, device_id, app, kind, provider, message, created_at, updated_at, expires_at,
+    rung, rung_at, entries, version)
+    SELECT 'p' || substr(id, 24), 'o', id, 'a', 'k', 'x', '{}', 1, 1, 1, 'queued', 1, 1, 1 FROM devices;
+INSERT INTO push_targets (organization_id, device_id, app, provider, token, registered_at)
+    SELECT 'o', id, 'a', 'x', 't' || substr(id, 24), 10 - created_at FROM devices WHERE created_at > 5;
+INSERT INTO push_targets (organization_id, device_id, app, provider, token, registered_at) VALUES
+    ('o', '000000000000000000000001', 'a', 'x', 't1', 1), ('o', '000000000000000000000001', 'a', 'y', 'own', 1);
+INSERT INTO outbox (id, organization_id, kind, subject_id, due_at, attempts, token, lease_until, created_at, lane, key)
+    SELECT 'i' || substr(id, 24), 'o', 'issue', 'c' || substr(id, 24), 1, 0, 0, 0, 1, 'issue:' || id || ':WIPE:d',
+    'issue:c' || substr(id, 24) FROM devices;
+INSERT INTO outbox (id, organization_id, kind, subject_id, due_at, attempts, token, lease_until, created_at, key)
+    SELECT 'l' || substr(id, 24), 'o', 'look_up', id, created_at, 0, 4, 9, 1, 'look_up:' || id FROM devices
+    WHERE created_at > 5 OR external_name = 'single';
+"""
+
+
+async def test_records_of_one_device_become_one(empty: AnyStore) -> None:
+    """The oldest stays, with what the others had; nothing else is touched."""
+    before = [migration for migration in KNOWN if migration.number < 17]
+    await migrate(empty, before)
+    for text in _RECORDS_OF_ONE_DEVICE.split(";\n"):
+        as_bytes = text.replace("BLOB", "BYTEA") if isinstance(empty, PostgresStore) else text
+        await empty.write(*([statement(as_bytes)] if text.strip() else []))
+    await migrate(empty)
+    one, four, five, six = (f"{n:024d}" for n in (1, 4, 5, 6))
+    assert await table(empty, "id, agent_secret_hash", "devices") == [
+        (one, b"x"),
+        (four, None),
+        (five, None),
+        (six, None),
+    ]
+    moved = [one, one, one, four, five, six]
+    assert await table(empty, "device_id, version", "commands") == [(m, 1 + (0 < n < 3)) for n, m in enumerate(moved)]
+    assert await table(empty, "device_id", "pushes") == [(m,) for m in moved]
+    assert await table(empty, "device_id, token", "push_targets", "token") == [(one, "own"), (one, "t2")]
+    lanes = await table(empty, "lane", "outbox WHERE kind = 'issue'")
+    assert lanes == [(f"issue:{m}:WIPE:d",) for m in moved]
+    looks = await table(empty, "subject_id, key, lease_until, token", "outbox WHERE kind = 'look_up'")
+    assert looks == [(one, f"look_up:{one}", 0, 5), (four, f"look_up:{four}", 9, 4)]
+    ids = [("000000000000000000000002", one), ("000000000000000000000003", one), ("a2", one), ("a3", one)]
+    assert await table(empty, "name, device_id", "device_names", "name") == [*ids, ("d", one), ("single", four)]
+    with pytest.raises(Conflict):
+        await empty.write(statement("UPDATE devices SET external_name = 'd' WHERE id = $1", four))
+
+
+async def table(store: AnyStore, columns: str, name: str, order: str = "id") -> list[tuple[object, ...]]:
+    return [tuple(row) for row in await store.fetch(f"SELECT {columns} FROM {name} ORDER BY {order}")]
 
 
 async def has_table(store: AnyStore, name: str) -> bool:

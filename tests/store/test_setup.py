@@ -159,6 +159,34 @@ async def test_devices(store: AnyStore, world: World) -> None:
     assert await store.directory.device_by_secret(b"none") is None
 
 
+async def test_a_name_belongs_to_one_device_for_good(store: AnyStore, world: World) -> None:
+    setup, devices = world.work.setup, world.work.devices
+    first = replace(world.device, id=new_id(), all_platform_id=new_id(), external_name="first")
+    other = replace(first, id=new_id(), all_platform_id=new_id(), external_name="other")
+    await setup.add_device(first, None, former_names=["older"])
+    for name in ("first", "older"):
+        with pytest.raises(Conflict):
+            await setup.add_device(replace(other, external_name=name), None)
+        with pytest.raises(Conflict):
+            await setup.add_device(other, None, former_names=[name])
+    assert await devices.find("aosp", other.id) is None
+    await setup.add_device(other, None)
+    renamed = replace(first, external_name="second", updated_at=NOW + 1)
+    await setup.save_device(renamed, read_at=first.updated_at, former_names=["older", "oldest"])
+    names = ["first", "older", "oldest", "second"]
+    assert await devices.known_as([*names, "other", "nobody"]) == {**dict.fromkeys(names, renamed), "other": other}
+    for name in names:
+        with pytest.raises(Conflict):
+            await setup.save_device(replace(other, external_name=name, state="x"), read_at=other.updated_at)
+    with pytest.raises(Conflict):  # changed since, and so the name is not taken either
+        await setup.save_device(replace(first, external_name="late"), read_at=first.updated_at)
+    assert await devices.known_as(["late"]) == {}
+    assert await devices.find_by_external_name("other") == other
+    elsewhere = await new_world(store)
+    assert await elsewhere.work.devices.known_as(names) == {}
+    await elsewhere.work.setup.save_device(replace(elsewhere.device, external_name="first"))
+
+
 async def test_an_enterprise_and_an_agent_get_new_secrets(store: AnyStore, world: World) -> None:
     setup = world.work.setup
     changed = replace(world.enterprise, credentials=b"new", api_url="http://x")

@@ -1,10 +1,13 @@
 """Devices as Google describes them, taken over into our records.
 
 A device that enrols again gets a new name at Google and lists its former ones: our record keeps its id and takes the
-new name. Parts of a description may be missing; what is not said stays as it is known.
+new name. Names come in one order, whenever Google's words of them arrive; times order what is said under one name. So
+what speaks of a former name changes nothing any more. Parts of a description may be missing; what is not said stays as
+it is known.
 """
 
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from heliograph.app.services import Services
@@ -16,37 +19,72 @@ GONE_STATE = "DELETED"
 _MAX_FORMER = 20
 
 
-async def take_over(
-    s: Services, work: UnitOfWork, enterprise: Enterprise, raw: dict[str, Any], reported_at: int | None = None
-) -> Device | None:
-    """Bring a device up to date, or add it. None: the report is older than what is known (or says that one we never
-    knew is gone). `raw` has a `name`; `reported_at` in microseconds by Google's clock, None = asked for just now.
+@dataclass(frozen=True, slots=True)
+class Passed:
+    """A description that changes nothing, and why."""
+
+    why: str
+
+
+_FORMER = Passed("of a name that the device had before")
+_OLDER = Passed("older than what is known")
+_NEVER_KNOWN = Passed("the end of a device that was never known")
+
+
+async def take_over(s: Services, work: UnitOfWork, enterprise: Enterprise, raw: dict[str, Any]) -> Device | None:
+    """Bring a device up to date, or add it, as Google shows it now. None: that changes nothing. `raw` has a `name`.
     Conflict: read again.
     """
-    known = await _known(work, _names(enterprise, raw))
-    described = _described(raw)
+    taken = await take_report(s, work, enterprise, raw)
+    return taken if isinstance(taken, Device) else None
+
+
+async def take_report(
+    s: Services, work: UnitOfWork, enterprise: Enterprise, raw: dict[str, Any], reported_at: int | None = None
+) -> Device | Passed:
+    """`take_over` for what Google wrote at `reported_at` (microseconds by its clock); None = asked for just now."""
+    name, *former = _names(enterprise, raw)
+    named = await work.devices.known_as([name, *former])
+    known = named.get(name) or next((named[n] for n in reversed(former) if n in named), None)
+    if name in named and named[name].external_name != name:
+        return _FORMER
     # By Google's clock alone: by ours, which may be ahead, what Google tells next would seem older.
     told_at = time_of(raw.get("lastStatusReportTime")) if reported_at is None else reported_at
+    described = _described(raw)
     if known is None:
-        return await _add(s, work, enterprise, described, told_at)
-    latest = known.reported_at or 0
-    if reported_at is not None and reported_at < latest:
-        return None
-    described.pop("name", None)  # people may have given it another
-    device = replace(known, **described | {"facts": known.facts | described["facts"]}, missed_at=None)
-    if device == known and reported_at is None:
+        return await _add(s, work, enterprise, described, former, told_at)
+    if reported_at is not None and known.external_name not in former and reported_at < (known.reported_at or 0):
+        return _OLDER
+    device = _up_to_date(known, described, told_at)
+    unheard = [n for n in former if n not in named]
+    if reported_at is None and not unheard and replace(device, reported_at=known.reported_at) == known:
         return known  # as it is found every time that anybody looks
-    updated_at = max(s.clock.now(), known.updated_at + 1)
-    device = replace(device, reported_at=max(latest, told_at or 0) or None, updated_at=updated_at)
-    await work.setup.save_device(device, read_at=known.updated_at)
+    device = replace(device, updated_at=max(s.clock.now(), known.updated_at + 1))
+    await work.setup.save_device(device, read_at=known.updated_at, former_names=unheard)
     return device
 
 
+def _up_to_date(known: Device, described: dict[str, Any], told_at: int | None) -> Device:
+    """A device as it is described now."""
+    if known.external_name != described["external_name"]:
+        # It has enrolled again: it is there, it may be managed otherwise, and the times of its former name are over.
+        state = "ACTIVE" if known.state == GONE_STATE else known.state
+        known = replace(known, state=state, management_mode=None, ownership=None, reported_at=None)
+    changed = described | {"facts": known.facts | described["facts"], "name": known.name}  # people may have named it
+    reported_at = max((at for at in (known.reported_at, told_at) if at is not None), default=None)
+    return replace(known, **changed, reported_at=reported_at, missed_at=None)
+
+
 async def _add(
-    s: Services, work: UnitOfWork, enterprise: Enterprise, described: dict[str, Any], told_at: int | None
-) -> Device | None:
+    s: Services,
+    work: UnitOfWork,
+    enterprise: Enterprise,
+    described: dict[str, Any],
+    former: Sequence[str],
+    told_at: int | None,
+) -> Device | Passed:
     if described.get("state") == GONE_STATE:
-        return None
+        return _NEVER_KNOWN
     now = s.clock.now()
     named = {"state": "ACTIVE", "name": described["external_name"].rsplit("/", 1)[-1]} | described
     device = Device(
@@ -60,7 +98,7 @@ async def _add(
         reported_at=told_at,
         **named,
     )
-    await work.setup.add_device(device, None)
+    await work.setup.add_device(device, None, former_names=former)
     return device
 
 
@@ -70,15 +108,8 @@ def _names(enterprise: Enterprise, raw: dict[str, Any]) -> list[str]:
     """
     said = raw.get("previousDeviceNames")
     former = said[-_MAX_FORMER:] if isinstance(said, list) else []
-    return [raw["name"], *(n for n in former if isinstance(n, str) and n.startswith(f"{enterprise.name}/devices/"))]
-
-
-async def _known(work: UnitOfWork, names: list[str]) -> Device | None:
-    for name in names:
-        found = await work.devices.find_by_external_name(name)
-        if found is not None:
-            return found
-    return None
+    ours = [n for n in former if isinstance(n, str) and n.startswith(f"{enterprise.name}/devices/")]
+    return [raw["name"], *(n for n in ours if n != raw["name"])]
 
 
 def _described(raw: dict[str, Any]) -> dict[str, Any]:

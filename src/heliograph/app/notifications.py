@@ -11,7 +11,7 @@ import structlog
 
 from heliograph.app.effects.look_up import record_result
 from heliograph.app.effects.upstream import look_at_once, result_of
-from heliograph.app.google_devices import GONE_STATE, take_over
+from heliograph.app.google_devices import GONE_STATE, Passed, take_report
 from heliograph.app.services import SECOND, Services, until_committed
 from heliograph.domain.devices import Enterprise
 from heliograph.domain.ladder import CORRECTABLE
@@ -79,9 +79,9 @@ async def _take_device(s: Services, work: UnitOfWork, enterprise: Enterprise, n:
     raw = n.device or {}
     if not str(raw["name"]).startswith(f"{enterprise.name}/devices/"):
         return _ignored(enterprise, n, "of another enterprise")
-    device = await until_committed(partial(take_over, s, work, enterprise, raw, n.published_at))
-    if device is None:
-        return _ignored(enterprise, n, "older than what is known")
+    device = await until_committed(partial(take_report, s, work, enterprise, raw, n.published_at))
+    if isinstance(device, Passed):
+        return _ignored(enterprise, n, device.why)
     if device.state == GONE_STATE:
         await look_at_once(s, work, device)
     return Verdict.TAKEN

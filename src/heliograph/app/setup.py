@@ -225,9 +225,9 @@ async def add_device(s: Services, organization: Organization, raw: dict[str, Any
     work = s.store.unit_of_work(organization.id)
     if account_id and await work.setup.account(account_id.lower()) is None:
         fields.wrong("providerAccount", "is not an account of this organization")
-    if external_name and (known := await work.devices.find_by_external_name(external_name)):
+    if external_name and (known := (await work.devices.known_as([external_name])).get(external_name)):
         # Two records of one device at Google could each take the other's operations for their own.
-        fields.wrong("externalName", f"is already the device {known.id}")
+        fields.wrong("externalName", f"is already the device {known.id}, or was before that enrolled again")
     fields.raise_if_wrong()
     enterprise_id = await _enterprise_for(s, organization, platform, reference or external_name)
     now = s.clock.now()

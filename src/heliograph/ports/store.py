@@ -105,7 +105,9 @@ class DeviceRepository(Protocol):
     """Devices of the organization and the addresses of their apps."""
 
     async def find(self, platform: str | None, device_id: str) -> Device | None:
-        """A device by its platform id or all-platform id (of one platform, or of any)."""
+        """A device by its platform id or all-platform id (of one platform, or of any), or by those of a record that
+        was joined to its own.
+        """
         ...
 
     async def find_by_alias(self, platform: str, alias: str) -> list[Device]:
@@ -114,6 +116,10 @@ class DeviceRepository(Protocol):
 
     async def find_by_external_name(self, name: str) -> Device | None:
         """The device that the upstream calls `name`."""
+        ...
+
+    async def known_as(self, names: Sequence[str]) -> dict[str, Device]:
+        """Of these names, each that the upstream gives to a device of ours, or gave it before, with that device."""
         ...
 
     async def list(self, platform: str | None, query: PageQuery) -> Page[Device]:
@@ -164,18 +170,25 @@ class SetupRepository(Protocol):
         """Note that a notification has come."""
         ...
 
-    async def add_device(self, device: Device, agent_secret_hash: bytes | None) -> None:
-        """Store a device, with the hash of its agent's secret."""
+    async def add_device(
+        self, device: Device, agent_secret_hash: bytes | None, *, former_names: Sequence[str] = ()
+    ) -> None:
+        """Store a device, with the hash of its agent's secret and the names that the upstream gave it before. Conflict
+        when one of its names is, or was, another device's.
+        """
         ...
 
     async def replace_agent_secret(self, device_id: str, agent_secret_hash: bytes) -> None:
         """Let another secret open the agent line for a device."""
         ...
 
-    async def save_device(self, device: Device, *, read_at: int | None = None) -> None:
-        """Overwrite a device's description (not its agent's secret).
+    async def save_device(
+        self, device: Device, *, read_at: int | None = None, former_names: Sequence[str] = ()
+    ) -> None:
+        """Overwrite a device's description (not its agent's secret). Names that it had before stay known as its own.
 
-        `read_at` = the `updated_at` of the record that was read: Conflict when it has changed since.
+        `read_at` = the `updated_at` of the record that was read: Conflict when it has changed since, or when one of its
+        names is, or was, another device's.
         """
         ...
 

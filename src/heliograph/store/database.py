@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from heliograph.domain.errors import HeliographError, InvalidInput
+from heliograph.domain.errors import Conflict, HeliographError, InvalidInput
 from heliograph.domain.record import record
 from heliograph.store.prepared import Prepared
 
@@ -43,15 +43,24 @@ class DataDirectoryInUse(HeliographError):
 
 @record
 class Statement:
-    """One statement with its arguments."""
+    """One statement with its arguments. `must`: it has to give rows (RETURNING), or nothing that is written with it
+    counts.
+    """
 
     sql: str
     args: tuple[Any, ...] = ()
+    must: bool = False
+
+    def kept(self, rows: Rows) -> Rows:
+        """The rows that it gave. Raises Conflict where there must be some."""
+        if self.must and not rows:
+            raise Conflict
+        return rows
 
 
-def statement(sql: str, *args: Any) -> Statement:
+def statement(sql: str, *args: Any, must: bool = False) -> Statement:
     """A statement with its arguments."""
-    return Statement(sql, args)
+    return Statement(sql, args, must)
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,7 +106,8 @@ class Database(Reader, Protocol):
     """Reads and writes."""
 
     async def write(self, *statements: Statement, alone: str | None = None) -> list[Rows]:
-        """Run statements in one transaction; their rows (RETURNING). Conflict where a constraint is violated.
+        """Run statements in one transaction; their rows (RETURNING). Conflict where a constraint is violated, or one
+        that must give rows gives none: then nothing is written.
 
         Of the transactions with the same name `alone`, one runs at a time.
         """

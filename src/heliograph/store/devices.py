@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from heliograph.domain.devices import Device, PushTarget
+from heliograph.domain.ids import is_id
 from heliograph.ports.store import Page, PageQuery
 from heliograph.store.database import Database, LookUp, statement
 from heliograph.store.inserts import insert_of
@@ -18,6 +19,13 @@ _OF_PLATFORM = "FROM devices WHERE organization_id = $1 AND (CAST($2 AS TEXT) IS
 _FIND = LookUp(f"SELECT {DEVICES.names} {_OF_PLATFORM} AND id = $3", ("text", "text", "text"))
 _FIND_ON_ALL_PLATFORMS = LookUp(
     f"SELECT {DEVICES.names} {_OF_PLATFORM} AND all_platform_id = $3 ORDER BY id LIMIT 1", ("text", "text", "text")
+)
+_BY_NAME = """
+FROM device_names n JOIN devices d ON d.organization_id = n.organization_id AND d.id = n.device_id
+WHERE n.organization_id = $1"""
+_FIND_BY_FORMER_ID = LookUp(
+    f"SELECT {DEVICES.qualified('d')} {_BY_NAME} AND n.name = $3 AND (CAST($2 AS TEXT) IS NULL OR d.platform = $2)",
+    ("text", "text", "text"),
 )
 _FIND_BY_ALIAS = f"""
 SELECT {DEVICES.names} FROM devices WHERE organization_id = $1 AND platform = $2 AND id IN (
@@ -73,9 +81,9 @@ class Devices:
         self._organization_id = organization_id
 
     async def find(self, platform: str | None, device_id: str) -> Device | None:
-        """A device by its platform id or all-platform id."""
-        # Two statements: one with an OR may be planned as a walk over the whole organization.
-        for what in (_FIND, _FIND_ON_ALL_PLATFORMS):
+        """A device by its platform id or all-platform id, or by those of a record that was joined to its own."""
+        # One statement after the other: one with an OR may be planned as a walk over the whole organization.
+        for what in (_FIND, _FIND_ON_ALL_PLATFORMS, *([_FIND_BY_FORMER_ID] if is_id(device_id) else [])):
             rows = await self._database.look_up(what, self._organization_id, platform, device_id)
             if rows:
                 return DEVICES.read(rows[0])
@@ -85,6 +93,13 @@ class Devices:
         """The device that the upstream calls `name`."""
         rows = await self._database.fetch(_FIND_BY_EXTERNAL_NAME, self._organization_id, name)
         return DEVICES.read(rows[0]) if rows else None
+
+    async def known_as(self, names: Sequence[str]) -> dict[str, Device]:
+        """The devices that have, or had, these names."""
+        among, pack = self._database.dialect.among("n.name", 2), self._database.dialect.pack
+        sql = f"SELECT {DEVICES.qualified('d')}, n.name {_BY_NAME} AND {among}"
+        rows = await self._database.fetch(sql, self._organization_id, pack(names))
+        return {str(row[len(DEVICES.columns)]): DEVICES.read(row) for row in rows}
 
     async def find_by_alias(self, platform: str, alias: str) -> _Found:
         """Devices with exactly this serial number, IMEI or enrollment-specific id; at most two."""

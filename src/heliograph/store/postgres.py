@@ -100,11 +100,11 @@ class PostgresStore(SqlStore):
             async with self._pool.acquire() as connection:
                 sent = True
                 if len(statements) == 1 and alone is None:
-                    return [await connection.fetch(statements[0].sql, *statements[0].args)]
+                    return [statements[0].kept(await connection.fetch(statements[0].sql, *statements[0].args))]
                 async with connection.transaction():
                     if alone is not None:
                         await connection.execute("SELECT pg_advisory_xact_lock($1)", _LOCKS[alone])
-                    return [await connection.fetch(s.sql, *s.args) for s in statements]
+                    return [s.kept(await connection.fetch(s.sql, *s.args)) for s in statements]
         except DATABASE_ERRORS as error:
             raise translate(error, sent=sent) from None
 

@@ -2,6 +2,7 @@
 
 # ruff: noqa: S608 - made of the names of our own tables and columns
 
+from collections.abc import Sequence
 from typing import Any, TypeVar
 
 from heliograph.domain.devices import ApiKey, Device, Enterprise, Organization, ProviderAccount
@@ -18,6 +19,12 @@ _UPDATE_DEVICE = (
     + " WHERE organization_id = $1 AND id = $2"
 )
 _UNCHANGED_SINCE = f" AND updated_at = ${len(DEVICES.changing) + 3}"
+# Each name belongs to one device for good. Fails for one that is another's.
+_NAME = """
+INSERT INTO device_names (organization_id, name, device_id)
+SELECT CAST($1 AS TEXT), CAST($2 AS TEXT), CAST($3 AS TEXT) WHERE NOT EXISTS (
+    SELECT 1 FROM device_names WHERE organization_id = $1 AND name = $2 AND device_id = $3)
+"""
 _ENTERPRISE_CHANGES = ("credentials", "api_url", "subscription", "push_audience", "push_email")
 _UPDATE_ENTERPRISE = (
     "UPDATE enterprises SET "
@@ -104,36 +111,48 @@ class Setup:
         """Note that a notification has come."""
         await self._database.write(statement(_HEARD, self._organization_id, enterprise_id, now))
 
-    async def add_device(self, device: Device, agent_secret_hash: bytes | None) -> None:
-        """Store a device, with the hash of its agent's secret."""
+    async def add_device(
+        self, device: Device, agent_secret_hash: bytes | None, *, former_names: Sequence[str] = ()
+    ) -> None:
+        """Store a device, with the hash of its agent's secret and its former names."""
         await self._add(
             "This device exists, or its enterprise or provider account does not",
             statement(insert_of(DEVICES, "agent_secret_hash"), *self._own(DEVICES, device), agent_secret_hash),
+            *self._names(device, former_names),
         )
+
+    def _names(self, device: Device, former_names: Sequence[str]) -> list[Statement]:
+        names = {name for name in (device.external_name, *former_names) if name is not None}
+        return [statement(_NAME, self._organization_id, name, device.id) for name in sorted(names)]
 
     async def replace_agent_secret(self, device_id: str, agent_secret_hash: bytes) -> None:
         """Let another secret open the agent line for a device."""
         await self._database.write(statement(_RENEW_AGENT, self._organization_id, device_id, agent_secret_hash))
 
-    async def save_device(self, device: Device, *, read_at: int | None = None) -> None:
+    async def save_device(
+        self, device: Device, *, read_at: int | None = None, former_names: Sequence[str] = ()
+    ) -> None:
         """Overwrite a device's description; NotFound where there is none.
 
         With `read_at`, the `updated_at` of the record that was read: Conflict when it has changed since.
         """
         self._own(DEVICES, device)
         guard, more = ("", ()) if read_at is None else (_UNCHANGED_SINCE, (read_at,))
-        saved = await self._add(
-            "The enterprise or provider account of this device does not exist",
+        changed = DEVICES.changed_row(device)
+        saved, *_ = await self._add(
+            "The device was changed meanwhile, or its enterprise or provider account does not exist",
             statement(
                 f"{_UPDATE_DEVICE}{guard} RETURNING id",
                 self._organization_id,
                 device.id,
-                *DEVICES.changed_row(device),
+                *changed,
                 *more,
+                must=read_at is not None,
             ),
+            *self._names(device, former_names),
         )
-        if not saved[0]:
-            raise NotFound if read_at is None else Conflict("The device was changed meanwhile")
+        if not saved:
+            raise NotFound
 
     async def account(self, account_id: str) -> ProviderAccount | None:
         """One provider account."""

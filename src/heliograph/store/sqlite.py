@@ -79,7 +79,7 @@ class SqliteStore(SqlStore):
         """See database.Database."""
 
         def job(connection: sqlite3.Connection) -> list[Rows]:
-            return [connection.execute(s.sql, _named(s.args)).fetchall() for s in statements]
+            return [s.kept(connection.execute(s.sql, _named(s.args)).fetchall()) for s in statements]
 
         result: list[Rows] = await self._writer.submit(job)
         return result
