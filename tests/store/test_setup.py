@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from heliograph.domain.devices import ApiKey, Enterprise, Organization, Principal, ProviderAccount
+from heliograph.domain.devices import ApiKey, Enterprise, Organization, Principal, ProviderAccount, PushTarget
 from heliograph.domain.enrollment import EnrollmentToken, SignUp
 from heliograph.domain.errors import Conflict, NotFound
 from heliograph.store import AnyStore
@@ -185,6 +185,70 @@ async def test_a_name_belongs_to_one_device_for_good(store: AnyStore, world: Wor
     elsewhere = await new_world(store)
     assert await elsewhere.work.devices.known_as(names) == {}
     await elsewhere.work.setup.save_device(replace(elsewhere.device, external_name="first"))
+
+
+async def test_a_record_is_joined_to_another_of_the_same_device(store: AnyStore, world: World) -> None:
+    setup, work = world.work.setup, world.work
+    kept = replace(world.device, id=new_id(), all_platform_id=new_id(), external_name="kept")
+    other = replace(kept, id=new_id(), all_platform_id=new_id(), external_name="other", created_at=NOW + 1)
+    await setup.add_device(kept, b"k")
+    await setup.add_device(other, b"o", former_names=["older"])
+    mine, theirs = [await world.added_command(device_id=d.id) for d in (kept, other)]
+    push = await world.added_push(device_id=other.id, command_id=theirs.id)
+    for device, providers in ((kept, "ab"), (other, "bc")):
+        at = NOW + (device is other)
+        targets = [PushTarget(device.id, "app", provider, None, device.id, at) for provider in providers]
+        await work.devices.register(device.id, "app", targets, at)
+    await world.owe(
+        world.debt(kind="issue", subject_id=theirs.id, key=f"issue:{theirs.id}", lane=f"issue:{other.id}:LOCK:x"),
+        world.debt(kind="look_up", subject_id=kept.id, key=f"look_up:{kept.id}", due_at=NOW + 9, priority=1),
+        world.debt(kind="look_up", subject_id=other.id, key=f"look_up:{other.id}", due_at=NOW + 5, priority=0),
+    )
+    named = replace(kept, external_name="other", updated_at=NOW + 1)
+
+    for stale in (replace(other, updated_at=NOW - 1), replace(other, id=new_id())):
+        with pytest.raises(Conflict):
+            await setup.join_devices(named, [stale], read_at=NOW)
+    with pytest.raises(Conflict):
+        await setup.join_devices(named, [other], read_at=NOW - 1)
+    assert await work.devices.find("aosp", other.id) == replace(other, last_seen_at=NOW + 1)
+    assert await store.directory.device_by_secret(b"o") is not None
+
+    await setup.join_devices(named, [other], read_at=NOW, former_names=["oldest"])
+    found = replace(named, last_seen_at=NOW + 1)
+    for reference in (kept.id, kept.all_platform_id, other.id, other.all_platform_id):
+        assert await work.devices.find("aosp", reference) == found
+    assert await work.devices.find("android", other.id) is None
+    names = ["kept", "older", "oldest", "other"]
+    assert await work.devices.known_as(names) == dict.fromkeys(names, found)
+    assert await store.directory.device_by_secret(b"o") == found
+    assert await store.directory.device_by_secret(b"k") is None
+    assert await world.read(mine.id) == mine
+    assert await world.read(theirs.id) == replace(theirs, device_id=kept.id, version=theirs.version + 1)
+    moved = await work.pushes.find(push.id)
+    assert moved is not None
+    assert (moved.device_id, moved.version) == (kept.id, push.version + 1)
+    addresses = {target.provider: target.token for target in await work.devices.targets(kept.id)}
+    assert addresses == {"a": kept.id, "b": other.id, "c": other.id}
+    owed = await store.fetch("SELECT key, subject_id, lane, due_at, priority, token FROM outbox ORDER BY kind")
+    assert [tuple(row) for row in owed] == [
+        (f"issue:{theirs.id}", theirs.id, f"issue:{kept.id}:LOCK:x", NOW, 1, 0),
+        (f"look_up:{kept.id}", kept.id, None, NOW + 5, 0, 1),
+    ]
+    with pytest.raises(Conflict):  # whoever has read it before reads it again
+        await work.commit(world.noted(theirs))
+
+
+async def test_a_look_that_is_owed_for_the_joined_record_alone_goes_on(store: AnyStore, world: World) -> None:
+    kept = replace(world.device, id=new_id(), all_platform_id=new_id())
+    await world.work.setup.add_device(kept, None)
+    other = world.device
+    await world.owe(world.debt(kind="look_up", subject_id=other.id, key=f"look_up:{other.id}"))
+    claimed = await world.claim_one()
+    await world.work.setup.join_devices(kept, [other], read_at=kept.updated_at)
+    item = await world.claim_one()
+    assert (item.id, item.key, item.subject_id) == (claimed.id, f"look_up:{kept.id}", kept.id)
+    assert await store.directory.device_by_secret(b"") is None
 
 
 async def test_an_enterprise_and_an_agent_get_new_secrets(store: AnyStore, world: World) -> None:

@@ -2,18 +2,23 @@
 
 A device that enrols again gets a new name at Google and lists its former ones: our record keeps its id and takes the
 new name. Names come in one order, whenever Google's words of them arrive; times order what is said under one name. So
-what speaks of a former name changes nothing any more. Parts of a description may be missing; what is not said stays as
-it is known.
+what speaks of a former name changes nothing any more, and what names two of our records makes one of them. Parts of a
+description may be missing; what is not said stays as it is known.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+import structlog
+
+from heliograph.app.access import agent_access_changed
 from heliograph.app.services import Services
 from heliograph.domain.devices import Device, Enterprise
 from heliograph.domain.times import time_of
 from heliograph.ports.store import UnitOfWork
+
+log = structlog.get_logger("heliograph.devices")
 
 GONE_STATE = "DELETED"
 _MAX_FORMER = 20
@@ -45,23 +50,57 @@ async def take_report(
     """`take_over` for what Google wrote at `reported_at` (microseconds by its clock); None = asked for just now."""
     name, *former = _names(enterprise, raw)
     named = await work.devices.known_as([name, *former])
-    known = named.get(name) or next((named[n] for n in reversed(former) if n in named), None)
     if name in named and named[name].external_name != name:
         return _FORMER
     # By Google's clock alone: by ours, which may be ahead, what Google tells next would seem older.
     told_at = time_of(raw.get("lastStatusReportTime")) if reported_at is None else reported_at
     described = _described(raw)
-    if known is None:
+    if not named:
         return await _add(s, work, enterprise, described, former, told_at)
-    if reported_at is not None and known.external_name not in former and reported_at < (known.reported_at or 0):
-        return _OLDER
-    device = _up_to_date(known, described, told_at)
+    kept, *others = sorted({d.id: d for d in named.values()}.values(), key=lambda d: (d.created_at, d.id))
+    latest = named.get(name) or named[[n for n in former if n in named][-1]]
     unheard = [n for n in former if n not in named]
-    if reported_at is None and not unheard and replace(device, reported_at=known.reported_at) == known:
-        return known  # as it is found every time that anybody looks
-    device = replace(device, updated_at=max(s.clock.now(), known.updated_at + 1))
-    await work.setup.save_device(device, read_at=known.updated_at, former_names=unheard)
+    is_news = unheard or others or name not in named
+    device = _up_to_date(latest, described, told_at)
+    if reported_at is not None and latest.external_name not in former and reported_at < (latest.reported_at or 0):
+        if name not in named or not is_news:
+            return _OLDER
+        device = latest  # its description; which names are one device's holds whenever it comes
+    if reported_at is None and not is_news and replace(device, reported_at=latest.reported_at) == latest:
+        return latest  # as it is found every time that anybody looks
+    device = _joined(kept, others, device)
+    device = replace(device, updated_at=max(s.clock.now(), kept.updated_at + 1))
+    await _save(s, work, device, kept, others, unheard)
     return device
+
+
+def _joined(kept: Device, others: Sequence[Device], described: Device) -> Device:
+    """The oldest record of a device, as the one of them that is up to date describes it."""
+    accounts = (d.provider_account_id for d in (kept, *others))
+    users = (d.mdm_user_id for d in (kept, *others))
+    return replace(
+        described,
+        id=kept.id,
+        all_platform_id=kept.all_platform_id,
+        name=kept.name,
+        created_at=kept.created_at,
+        last_seen_at=max((d.last_seen_at for d in (kept, *others) if d.last_seen_at is not None), default=None),
+        provider_account_id=next((account for account in accounts if account is not None), None),
+        mdm_user_id=next((user for user in users if user is not None), None),
+    )
+
+
+async def _save(
+    s: Services, work: UnitOfWork, device: Device, kept: Device, others: Sequence[Device], former: Sequence[str]
+) -> None:
+    if not others:
+        await work.setup.save_device(device, read_at=kept.updated_at, former_names=former)
+        return
+    await work.setup.join_devices(device, others, read_at=kept.updated_at, former_names=former)
+    for other in others:
+        log.warning("device.joined", device=kept.id, name=device.external_name, other=other.id)
+        agent_access_changed(s, other.id)
+    agent_access_changed(s, kept.id)
 
 
 def _up_to_date(known: Device, described: dict[str, Any], told_at: int | None) -> Device:

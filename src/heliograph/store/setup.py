@@ -9,6 +9,7 @@ from heliograph.domain.devices import ApiKey, Device, Enterprise, Organization, 
 from heliograph.domain.errors import Conflict, NotFound
 from heliograph.store.database import Database, LookUp, Statement, statement
 from heliograph.store.inserts import insert_of
+from heliograph.store.joining import give_up, join
 from heliograph.store.records import ACCOUNTS, API_KEYS, DEVICES, ENTERPRISES, ORGANIZATIONS, Table
 
 T = TypeVar("T")
@@ -36,6 +37,7 @@ UPDATE enterprises SET heard_at = $3
 WHERE organization_id = $1 AND id = $2 AND (heard_at IS NULL OR heard_at < $3)
 """
 _RENEW_AGENT = "UPDATE devices SET agent_secret_hash = $3 WHERE organization_id = $1 AND id = $2"
+_AGENT = "SELECT agent_secret_hash FROM devices WHERE organization_id = $1 AND id = $2"
 # A change as any other: who read the record before must read it again.
 _REPLACE_DEFAULT = """
 UPDATE provider_accounts SET is_default = 0, updated_at = updated_at + 1
@@ -136,23 +138,40 @@ class Setup:
 
         With `read_at`, the `updated_at` of the record that was read: Conflict when it has changed since.
         """
-        self._own(DEVICES, device)
-        guard, more = ("", ()) if read_at is None else (_UNCHANGED_SINCE, (read_at,))
-        changed = DEVICES.changed_row(device)
         saved, *_ = await self._add(
             "The device was changed meanwhile, or its enterprise or provider account does not exist",
-            statement(
-                f"{_UPDATE_DEVICE}{guard} RETURNING id",
-                self._organization_id,
-                device.id,
-                *changed,
-                *more,
-                must=read_at is not None,
-            ),
-            *self._names(device, former_names),
+            *self._saved(device, read_at, former_names),
         )
         if not saved:
             raise NotFound
+
+    def _saved(self, device: Device, read_at: int | None, former_names: Sequence[str]) -> list[Statement]:
+        self._own(DEVICES, device)
+        guard, more = ("", ()) if read_at is None else (_UNCHANGED_SINCE, (read_at,))
+        sql, changed = f"{_UPDATE_DEVICE}{guard} RETURNING id", DEVICES.changed_row(device)
+        save = statement(sql, self._organization_id, device.id, *changed, *more, must=read_at is not None)
+        return [save, *self._names(device, former_names)]
+
+    async def join_devices(
+        self, device: Device, others: Sequence[Device], *, read_at: int, former_names: Sequence[str] = ()
+    ) -> None:
+        """Save a device, and join to it other records of the same one."""
+        ids = {name for other in others for name in (other.id, other.all_platform_id)}
+        secrets = [await self._agent_secret(other) for other in sorted(others, key=lambda o: (o.created_at, o.id))]
+        newest = next((secret for secret in reversed(secrets) if secret is not None), None)
+        save, *names = self._saved(device, read_at, [*former_names, *ids])
+        await self._add(
+            "One of the devices was changed meanwhile",
+            *map(give_up, others),
+            save,
+            *(statement_ for other in others for statement_ in join(device, other)),
+            *names,
+            *([] if newest is None else [statement(_RENEW_AGENT, self._organization_id, device.id, newest)]),
+        )
+
+    async def _agent_secret(self, device: Device) -> bytes | None:
+        rows = await self._database.fetch(_AGENT, self._organization_id, device.id)
+        return rows[0][0] if rows else None
 
     async def account(self, account_id: str) -> ProviderAccount | None:
         """One provider account."""
