@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 
 import pytest
@@ -119,6 +120,36 @@ async def test_a_device_that_enrols_is_there_by_itself(telling: Rig, way: Any) -
             return answer.status_code == 200
 
         await until(is_there, "the device is known by its serial number")
+
+
+@pytest.mark.parametrize("way", [pulled, pushed])
+async def test_whatever_is_told_several_times_or_late_of_one_phone_makes_one_record(telling: Rig, way: Any) -> None:
+    async with telling.client() as client, telling.lab_client() as lab:
+        await way(telling, lab)
+        await lab.ask("PUT", "/notifications/rules", [{"action": {"copies": 3}}])
+        for n in range(4):
+            serial = f"many{n}{'pulled' if way is pulled else 'pushed'}{telling.store}"
+            first, second = (f"{ENTERPRISE}/devices/{serial}{x}" for x in "ab")
+            phone = {"state": "ACTIVE", "hardwareInfo": {"serialNumber": serial}}
+            again = {"name": second, "previousDeviceNames": [first], **phone}
+            # Of every other phone the word that it is the same one comes last.
+            reports = [("STATUS_REPORT", {"name": second, **phone}), ("ENROLLMENT", again)][:: 1 if n % 2 else -1]
+            for kinds in (
+                [("ENROLLMENT", {"name": first, **phone}), ("STATUS_REPORT", {"name": first, **phone})],
+                reports,
+                [("STATUS_REPORT", {"name": first, **phone}), ("STATUS_REPORT", again)],
+            ):
+                ids = [id_ for kind, resource in kinds for id_ in await _told(lab, kind, resource)]
+                taken = partial(_are_done_with, telling, lab, way, dict(zip(ids, ids, strict=True)))
+                await until(taken, "all of them are taken")
+            answer = await client.call("GET", f"mdm/android/enterprise/devices/{serial}")
+            assert answer.status_code == 200, answer.text  # two would be none
+            assert answer.json()["data"]["config"]["name"] == second
+
+
+async def _told(lab: LabClient, kind: str, resource: Json) -> list[str]:
+    told = {"enterprise": ENTERPRISE, "type": kind, "resource": resource}
+    return list((await lab.ask("POST", "/notifications", told))["messageIds"])
 
 
 @pytest.mark.parametrize("forged", ["audience", "expired", "signature", "none"])
