@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -295,8 +296,11 @@ WAITING = [
 ]  # fmt: skip
 
 
-def outcome(name: str, now: int = NOW, done: bool = True, **operation: Any) -> Event | None:
-    return read_operation(TYPES[name], {"name": "o", "done": done, **operation}, now=now, expires_at=LATER)
+def outcome(name: str, now: int = NOW, done: bool = True, asked: Sequence[str] = (), **operation: Any) -> Event | None:
+    """What an operation says; `asked` = the apps that CLEAR_APP_DATA was asked for."""
+    params = {"packageNames": list(asked)} if asked else {}
+    found = {"name": "o", "done": done, **operation}
+    return read_operation(TYPES[name], found, params=params, now=now, expires_at=LATER)
 
 
 def says(name: str, status: str, **more: Any) -> dict[str, Any]:
@@ -370,11 +374,46 @@ def test_all_or_none_cleared() -> None:
     assert isinstance(all_cleared, Succeeded)
 
 
+@pytest.mark.parametrize(
+    ("asked", "code"),
+    [
+        ("ab", "outcome_unknown"),
+        ("abc", "SOME_APPS_NOT_CLEARED"),
+        ("c", "APPS_NOT_CLEARED"),
+        ("cb", "SOME_APPS_NOT_CLEARED"),
+    ],
+)
+def test_an_app_without_a_result_is_not_taken_for_cleared(asked: str, code: str) -> None:
+    told = {app: result for app, result in {"a": "SUCCESS", "c": "APP_PROTECTED"}.items() if app in asked}
+    # Something ran: neither an error nor a cancel of the rest undoes that.
+    for error in (None, {"code": 1}, {"code": 13}):
+        found = outcome("CLEAR_APP_DATA", asked=asked, metadata=cleared(**told), error=error)
+        assert reason_of(found) == code
+        assert isinstance(found, Failed)
+        assert found.executed
+        missing = {app: "missing" for app in asked if app not in told}
+        assert found.evidence["apps"] == told | missing
+        assert ("b: missing" in found.reason.message) == bool(missing)
+
+
+def test_a_result_that_is_left_out_is_none() -> None:
+    metadata = {"clearAppsDataStatus": {"results": {"a": {"clearingResult": "SUCCESS"}, "b": {}}}}
+    found = outcome("CLEAR_APP_DATA", asked="ab", metadata=metadata)
+    assert reason_of(found) == "outcome_unknown"
+
+
 @pytest.mark.parametrize("status", [None, {}, {"results": None}, {"results": []}, "x", []])
 def test_results_that_are_none_leave_the_word_to_the_rest(status: Any) -> None:
     metadata = {"clearAppsDataStatus": status}
-    assert isinstance(outcome("CLEAR_APP_DATA", metadata=metadata), Succeeded)
-    assert reason_of(outcome("CLEAR_APP_DATA", metadata=metadata, error={"code": 13})) == "RPC_13"
+    for asked in ((), ("a", "b")):
+        assert reason_of(outcome("CLEAR_APP_DATA", asked=asked, metadata=metadata, error={"code": 13})) == "RPC_13"
+        assert isinstance(outcome("CLEAR_APP_DATA", asked=asked, metadata=metadata, error={"code": 1}), Cancelled)
+        failed = outcome("CLEAR_APP_DATA", asked=asked, metadata=metadata | {"errorCode": "API_LEVEL"})
+        assert reason_of(failed) == "API_LEVEL"
+    found = outcome("CLEAR_APP_DATA", asked=("a", "b"), metadata=metadata)
+    assert reason_of(found) == "outcome_unknown"
+    assert isinstance(found, Failed)
+    assert (found.reason.message, found.executed) == ("no result for a, b", False)
 
 
 @pytest.mark.parametrize("results", [["a"], "SUCCESS", {"a": None}, {"a": "SUCCESS"}])

@@ -159,7 +159,9 @@ class GoogleWorld(World):
         """The server reads the operation, as it is now."""
         if self.operation is None or self.command.receipt is None:
             return
-        event = read_operation(TYPES["LOCK"], self.operation, now=self.now, expires_at=self.command.expires_at)
+        event = read_operation(
+            TYPES["LOCK"], self.operation, params={}, now=self.now, expires_at=self.command.expires_at
+        )
         if event is not None:
             self.said.append(event)
             self.hear(event)

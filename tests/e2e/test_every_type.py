@@ -147,6 +147,22 @@ async def test_each_app_has_its_own_result(rig: Rig) -> None:
         assert evidence["apps"] == {"a.b": "SUCCESS", "c.d": "APP_PROTECTED"}
 
 
+@pytest.mark.parametrize("result", ["APP_PROTECTED", "SUCCESS"])
+@pytest.mark.parametrize("beside", [[], ["a.b"]])
+async def test_an_app_that_is_called_like_a_secret_has_its_result_too(rig: Rig, beside: list[str], result: str) -> None:
+    names = [*beside, "com.onepassword.android"]
+    [unit] = await rig.add("android", 1)
+    async with rig.client() as client, rig.lab_client() as lab:
+        await lab.put(unit, outcome={"statuses": {"CLEAR_APP_DATA": {"com.onepassword.android": result}}})
+        made = await client.create(unit, type="CLEAR_APP_DATA", clearAppsDataParams={"packageNames": names})
+        record = await client.over(unit, made["id"])
+        told = {**dict.fromkeys(beside, "SUCCESS"), "com.onepassword.android": result}
+        assert record["progress"]["rung"] == ("succeeded" if result == "SUCCESS" else "failed")
+        assert record["progress"]["history"][-1]["evidence"]["apps"] == told
+        status = record["_config"]["metadata"]["clearAppsDataStatus"]
+        assert status == {"results": {name: {"clearingResult": said} for name, said in told.items()}}
+
+
 @pytest.mark.parametrize(
     ("kind", "params", "status"),
     [

@@ -16,6 +16,7 @@ from tests.schedules.store import BEGAN, FLEET
 _DESCRIBED = {"managementMode": "DEVICE_OWNER", "ownership": "COMPANY_OWNED", "apiLevel": 34, "state": "ACTIVE"}
 ENDS_RECORD = ("WIPE", "RELINQUISH_OWNERSHIP")
 CANCELLED = 1
+CLEARED_APP = "com.example.tokenkeeper"
 EXPIRY_CODES = (4, 4, 10, 13, None)
 
 
@@ -45,7 +46,9 @@ class Operation:
     @property
     def shown(self) -> dict[str, Any]:
         """The operation as Google answers it."""
-        metadata = {"type": self.type} | ({"errorCode": self.error_code} if self.error_code else {})
+        metadata: dict[str, Any] = {"type": self.type} | ({"errorCode": self.error_code} if self.error_code else {})
+        if self.type == "CLEAR_APP_DATA" and self.done and self.executed:
+            metadata["clearAppsDataStatus"] = {"results": {CLEARED_APP: {"clearingResult": "SUCCESS"}}}
         shown: dict[str, Any] = {"name": self.name, "metadata": metadata}
         return shown | ({"done": True} if self.done else {}) | ({"error": self.error} if self.error else {})
 

@@ -17,7 +17,7 @@ from heliograph.domain.permissions import BY_NAME_ONLY
 from heliograph.ports.channel import Notification
 from heliograph.store import Hub
 from heliograph.store.wakeups import Subscription
-from tests.schedules.google import Google
+from tests.schedules.google import CLEARED_APP, Google
 from tests.schedules.process import LIMITS, Process
 from tests.schedules.store import ENTERPRISE, FLEET, ORGANIZATION, Database
 
@@ -25,7 +25,7 @@ _BODIES: tuple[dict[str, Any], ...] = (
     {"type": "LOCK"},
     {"type": "REBOOT"},
     {"type": "RESET_PASSWORD", "newPassword": "123456"},
-    {"type": "CLEAR_APP_DATA", "clearAppsDataParams": {"packageNames": ["a.b"]}},
+    {"type": "CLEAR_APP_DATA", "clearAppsDataParams": {"packageNames": [CLEARED_APP]}},
     {"type": "WIPE"},
     {"type": "RELINQUISH_OWNERSHIP"},
 )

@@ -32,6 +32,12 @@ CREDENTIALS = {401: "Google does not accept the enterprise's credentials", 403: 
 LATER = frozenset({408, 425, 429, 503})
 # A gateway gave up, or the service failed half-way: it may be done.
 HALF_WAY = frozenset({499, 500, 502, 504})
+# The maps in an operation whose keys are data of users, by the discovery document: packages, and languages of texts.
+_TEXTS = (
+    "wipeParams.wipeReason",
+    *(f"startLostModeParams.lost{name}" for name in ("Message", "Organization", "PhoneNumber", "StreetAddress")),
+)
+_MAPS = {".metadata.clearAppsDataStatus.results": dict} | {f".metadata.{t}.localizedMessages": str for t in _TEXTS}
 # Members whose text is not free: a short secret may occur in them by chance.
 _FIXED = frozenset({"name", "@type", "type", "createTime", "duration", "userName"})
 
@@ -133,7 +139,7 @@ def usable_operation(raw: Any, secrets: Iterable[str] = ()) -> dict[str, Any] | 
 def cleaned(raw: dict[str, Any], secrets: Iterable[str] = ()) -> dict[str, Any] | None:
     """A resource of Google's without secrets and NUL; None where it is nested too deep to be one."""
     try:
-        kept: dict[str, Any] = _clean(without_secrets(raw), tuple(secrets))
+        kept: dict[str, Any] = _clean(without_secrets(raw, _MAPS), tuple(secrets))
     except RecursionError:
         return None
     return kept

@@ -36,8 +36,9 @@ class Later:
 
 def result_of(s: Services, command: Command, operation: Mapping[str, Any]) -> Event | None:
     """The result that an operation holds, or None while it is open or cannot be read."""
+    times = {"now": s.clock.now(), "expires_at": command.expires_at}
     try:
-        return read_operation(TYPES[command.type], operation, now=s.clock.now(), expires_at=command.expires_at)
+        return read_operation(TYPES[command.type], operation, params=command.params, **times)
     except (AttributeError, LookupError, TypeError, ValueError) as error:
         # One operation of a shape that nobody knows must not keep the results of the others from us.
         log.warning(

@@ -3,11 +3,21 @@
 from collections.abc import Mapping
 from typing import Any
 
-from heliograph.domain.command_types import DAY, AgentForm, AmapiForm, CommandType, Params, free_params, results_of
+from heliograph.domain.command_types import (
+    DAY,
+    MISSING,
+    AgentForm,
+    AmapiForm,
+    CommandType,
+    Params,
+    free_params,
+    results_of,
+)
 from heliograph.domain.fields import Fields
 from heliograph.domain.ladder import Reason
 from heliograph.domain.management import works_on
 
+UNKNOWN = "outcome_unknown"
 _PACKAGE = r"[A-Za-z][A-Za-z0-9_]*(\.[A-Za-z][A-Za-z0-9_]*)+"
 
 
@@ -26,13 +36,20 @@ def _encode(params: Mapping[str, Any]) -> dict[str, Any]:
     return {"clearAppsDataParams": {"packageNames": params["packageNames"]}}
 
 
-def _read_status(status: Mapping[str, Any]) -> Reason | bool:
-    results = results_of(status)
+def _read_status(status: Mapping[str, Any], params: Mapping[str, Any]) -> Reason | bool:
+    results = results_of(status, params.get("packageNames", ()))
     failed = {app: result for app, result in results.items() if result != "SUCCESS"}
     if not failed:
         return bool(results)
-    code = "APPS_NOT_CLEARED" if len(failed) == len(results) else "SOME_APPS_NOT_CLEARED"
-    return Reason(code, ", ".join(f"{app}: {result}" for app, result in sorted(failed.items())))
+    known = [result for result in failed.values() if result != MISSING]
+    code = "APPS_NOT_CLEARED" if len(known) == len(results) else "SOME_APPS_NOT_CLEARED"
+    # Of an app without a result nobody can tell: it may have been cleared.
+    return Reason(code if known else UNKNOWN, ", ".join(f"{app}: {result}" for app, result in sorted(failed.items())))
+
+
+def _unsaid(params: Mapping[str, Any]) -> Reason | None:
+    asked = params.get("packageNames")
+    return Reason(UNKNOWN, f"no result for {', '.join(asked)}") if asked else None
 
 
 def _parse_for_agent(params: Fields) -> Params:
@@ -51,6 +68,7 @@ TYPE = CommandType(
         encode=_encode,
         status_member="clearAppsDataStatus",
         read_status=_read_status,
+        unsaid=_unsaid,
         works=works_on(api_level=28),
     ),
     agent=AgentForm(default_duration_s=DAY, parse=_parse_for_agent),
