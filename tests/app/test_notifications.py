@@ -17,7 +17,7 @@ from heliograph.app.setup import add_enterprise
 from heliograph.channels.notifications import read_notification
 from heliograph.domain.devices import Device, Enterprise
 from heliograph.domain.errors import StoreUnavailable
-from heliograph.domain.ladder import Rung
+from heliograph.domain.ladder import Command, Rung
 from heliograph.ports.channel import Gone, Notification, Received, TooMuch, Unreachable
 from heliograph.ports.store import PageQuery
 from tests.app.conftest import DEVICE_NAME, Desk
@@ -66,6 +66,71 @@ async def test_word_that_it_ran_after_all_corrects_an_expiry(desk: Desk) -> None
     assert (await desk.now(command)).rung is Rung.EXPIRED_UNDELIVERED
     assert await told(desk, "COMMAND", {**operation, "done": True}) is Verdict.TAKEN
     assert (await desk.now(command)).rung is Rung.SUCCEEDED
+
+
+OUTCOMES: dict[str, dict[str, Any]] = {
+    "succeeded": {"done": True},
+    "failed": {"done": True, "metadata": {"type": "LOCK", "errorCode": "INVALID_VALUE"}},
+    "cancelled": {"done": True, "error": {"code": 1}},
+    "expired": {"done": True, "error": {"code": 4}},
+}
+
+
+async def contradict(desk: Desk, command: Command, outcome: dict[str, Any], kind: str) -> None:
+    """Google tells of an outcome that the record, which is over, does not have: it is kept, once, and moves nothing."""
+    before, entries = await desk.now(command), await desk.history(command)
+    operation = {"name": before.receipt, "metadata": {"type": "LOCK"}, **outcome}
+    assert await told(desk, "COMMAND", operation) is Verdict.TAKEN
+    after, history = await desk.now(command), await desk.history(command)
+    assert (after.rung, after.reason, after.rung_at) == (before.rung, before.reason, before.rung_at)
+    assert history[:-1] == entries
+    assert (history[-1].rung, history[-1].source) == (before.rung.value, "amapi")
+    assert (history[-1].evidence["contradicts"], history[-1].evidence["done"]) == (kind, True)
+    assert after.contradicted == (*(before.contradicted or ()), kind)
+    for age_s in (0, 100):
+        assert await told(desk, "COMMAND", operation, age_s=age_s) is Verdict.IGNORED  # doubled
+    assert await desk.now(command) == after
+    assert await desk.history(command) == history
+
+
+@pytest.mark.parametrize("kind", OUTCOMES)
+async def test_what_is_told_after_nobody_could_tell_is_recorded(desk: Desk, kind: str) -> None:
+    command = await desk.command({"type": "LOCK", "duration": "60s"})
+    await desk.pay("issue", times=1)
+    desk.google.operations_now.clear()
+    for _ in range(10):
+        desk.clock.advance(60)
+        await desk.pay()
+    reason = (await desk.now(command)).reason
+    assert reason is not None
+    assert reason.code == "outcome_unknown"
+    await contradict(desk, command, OUTCOMES[kind], kind)
+
+
+@pytest.mark.parametrize("ended", ["succeeded", "failed", "cancelled"])
+async def test_an_end_that_google_contradicts_stands_and_its_history_tells(desk: Desk, ended: str) -> None:
+    command = await desk.command({"type": "LOCK"})
+    await desk.pay("issue", times=1)
+    operation = {"name": (await desk.now(command)).receipt, "metadata": {"type": "LOCK"}}
+    assert await told(desk, "COMMAND", operation | OUTCOMES[ended]) is Verdict.TAKEN
+    assert (await desk.now(command)).rung.value == ended
+    for kind in ("succeeded", "failed", "cancelled"):
+        if kind != ended:
+            await contradict(desk, command, OUTCOMES[kind], kind)
+        assert await told(desk, "COMMAND", operation | OUTCOMES[ended]) is Verdict.IGNORED
+        assert await told(desk, "COMMAND", operation) is Verdict.IGNORED  # older, not finished
+
+
+async def test_an_error_that_is_told_again_when_its_time_is_over_is_no_news(desk: Desk) -> None:
+    command = await desk.command({"type": "LOCK", "duration": "60s"})
+    await desk.pay("issue", times=1)
+    operation = {"name": (await desk.now(command)).receipt, "done": True, "error": {"code": 13}}
+    assert await told(desk, "COMMAND", operation) is Verdict.TAKEN
+    before = await desk.now(command)
+    assert before.rung is Rung.FAILED
+    desk.clock.advance(120)
+    assert await told(desk, "COMMAND", operation, age_s=100) is Verdict.IGNORED
+    assert await desk.now(command) == before
 
 
 async def test_an_operation_that_is_not_finished_changes_nothing(desk: Desk) -> None:

@@ -77,6 +77,58 @@ def test_a_contradiction_is_kept_once_of_each_kind() -> None:
     assert (command.rung, command.entries) == (Rung.CANCELLED, 2)
 
 
+UNKNOWN = Reason("outcome_unknown", "nobody can tell")
+DONE = {"name": "op", "done": True}
+LATE: list[Event] = [
+    ladder.Succeeded(source="amapi", operation=DONE),
+    ladder.Failed(source="amapi", reason=Reason("API_LEVEL"), executed=True, operation=DONE),
+    ladder.Cancelled(source="amapi", operation=DONE),
+    ladder.Expired(source="amapi", operation=DONE),
+]
+
+
+@pytest.mark.parametrize("event", LATE, ids=lambda e: type(e).__name__)
+def test_whatever_is_learnt_after_nobody_could_tell_is_kept_once_and_moves_nothing(event: Event) -> None:
+    unknown = a_command(platform="android", rung=Rung.FAILED, reason=UNKNOWN, operation={"name": "op"}, entries=3)
+    first = apply(unknown, event, now=5)
+    assert (first.command.rung, first.command.reason) == (Rung.FAILED, UNKNOWN)
+    assert first.entry is not None
+    kind = type(event).__name__.lower()
+    assert (first.entry.rung, first.entry.seq, first.entry.evidence) == ("failed", 3, {"contradicts": kind})
+    assert first.command.contradicted == (kind,)
+    for again in (event, ladder.Failed(source="amapi", reason=UNKNOWN), ladder.Expired(source="sweeper")):
+        assert apply(first.command, again, now=6).command is first.command
+
+
+@pytest.mark.parametrize("rung", [Rung.SUCCEEDED, Rung.CANCELLED])
+def test_a_word_of_expiry_against_an_end_that_was_read_otherwise_is_kept(rung: Rung) -> None:
+    step = apply(a_command(platform="android", rung=rung), LATE[-1], now=5)
+    assert (step.command.rung, step.command.contradicted) == (rung, ("expired",))
+
+
+@pytest.mark.parametrize(
+    ("rung", "reason", "event"),
+    [
+        (Rung.SUCCEEDED, None, LATE[0]),
+        (Rung.CANCELLED, None, LATE[2]),
+        (Rung.EXPIRED_UNDELIVERED, Reason("EXPIRED"), LATE[3]),
+        (Rung.FAILED, UNKNOWN, ladder.Failed(source="amapi", reason=UNKNOWN)),
+        (Rung.FAILED, Reason("API_LEVEL"), LATE[1]),
+        (Rung.FAILED, Reason("RPC_13"), LATE[3]),  # the same answer is an expiry once its time is over
+        (Rung.SUCCEEDED, None, ladder.Expired(source="sweeper")),
+    ],
+)
+def test_the_same_truth_twice_is_no_contradiction(rung: Rung, reason: Reason | None, event: Event) -> None:
+    command = a_command(platform="android", rung=rung, reason=reason, operation={"name": "op"})
+    assert apply(command, event, now=5).command is command
+
+
+def test_the_answer_that_ended_it_is_no_contradiction_where_another_clock_reads_it_otherwise() -> None:
+    expired = a_command(platform="android", rung=Rung.EXPIRED_UNDELIVERED, operation=dict(DONE))
+    behind = ladder.Failed(source="amapi", reason=Reason("RPC_13"), operation=DONE)
+    assert apply(expired, behind, now=5).command is expired
+
+
 @pytest.mark.parametrize("rung", [Rung.QUEUED, Rung.ISSUED])
 @pytest.mark.parametrize(
     "event",

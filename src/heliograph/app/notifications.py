@@ -14,7 +14,6 @@ from heliograph.app.effects.upstream import look_at_once, result_of
 from heliograph.app.google_devices import GONE_STATE, Passed, take_report
 from heliograph.app.services import SECOND, Services, until_committed
 from heliograph.domain.devices import Enterprise
-from heliograph.domain.ladder import CORRECTABLE
 from heliograph.ports.channel import Notification
 from heliograph.ports.store import UnitOfWork
 
@@ -59,12 +58,11 @@ async def _take_operation(s: Services, work: UnitOfWork, enterprise: Enterprise,
     command = await work.commands.find_by_receipt(name)
     if command is None:
         return _stranger(s, enterprise, n)
-    if command.is_over and command.rung not in CORRECTABLE:
-        return _ignored(enterprise, n, "over already")
     event = result_of(s, command, operation)
     if event is None:
         return _ignored(enterprise, n, "not finished")
-    await until_committed(partial(record_result, s, work, command.id, event))
+    if not await until_committed(partial(record_result, s, work, command.id, event)):
+        return _ignored(enterprise, n, "known already")
     return Verdict.TAKEN
 
 

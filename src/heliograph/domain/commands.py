@@ -49,6 +49,9 @@ UNCLAIMED = frozenset({Rung.QUEUED, Rung.HELD, Rung.SCHEDULED, Rung.ISSUED})
 # Claimed, and not known to have begun: the agent can still be asked to let go of it.
 LETS_GO = frozenset({Rung.DELIVERED, Rung.ACKNOWLEDGED, Rung.DEFERRED})
 
+# The reason of a failure of which nobody can tell any more what happened.
+OUTCOME_UNKNOWN = "outcome_unknown"
+
 # What a claim may take. A deferred command was claimed once, so only the agent can prove that it will not run: its
 # "not now" may arrive late, when it has already begun after all.
 CLAIMABLE = frozenset({Rung.QUEUED, Rung.ISSUED, Rung.DEFERRED})
@@ -114,6 +117,11 @@ class Command:
     def is_over(self) -> bool:
         """Whether the rung is terminal."""
         return self.rung in TERMINAL
+
+    @property
+    def is_unknown(self) -> bool:
+        """Whether it is over and nobody could tell what became of it."""
+        return self.rung is Rung.FAILED and self.reason is not None and self.reason.code == OUTCOME_UNKNOWN
 
     @property
     def never_reached_anyone(self) -> bool:

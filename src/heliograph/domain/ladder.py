@@ -18,6 +18,7 @@ from heliograph.domain.commands import (
     CORRECTABLE,
     LETS_GO,
     LIVE,
+    OUTCOME_UNKNOWN,
     TERMINAL,
     UNCLAIMED,
     Command,
@@ -35,6 +36,7 @@ __all__ = [
     "LETS_GO",
     "LIVE",
     "MAX_ENTRIES",
+    "OUTCOME_UNKNOWN",
     "TERMINAL",
     "TRANSITIONS",
     "UNCLAIMED",
@@ -349,7 +351,7 @@ def _stale(command: Command, event: Event, now: int) -> Step:
     if isinstance(event, Issued) and event.push_id is not None and event.push_id != command.push_id:
         return Step(replace(command, push_id=event.push_id, updated_at=now), None)
     unclaimed = command.platform != "android" and command.rung in UNCLAIMED and _says_it_ran(event)
-    if unclaimed or (isinstance(event, _RESULTS) and command.is_over and not _same_result(command, event)):
+    if unclaimed or (command.is_over and _is_news(command, event)):
         return _contradicted(command, event, now)
     return Step(command, None)
 
@@ -363,7 +365,21 @@ def _contradicted(command: Command, event: Event, now: int) -> Step:
     return Step(after, Entry(command.id, command.entries, command.rung.value, now, event.source, evidence))
 
 
+def _is_news(command: Command, event: Event) -> bool:
+    """Whether a result says something else than the end of the record does."""
+    operation = getattr(event, "operation", None)
+    if operation is not None and operation == command.operation:
+        return False  # the same answer, read by another clock
+    if isinstance(event, Expired):
+        # Our own judgement is none; and what failed by an error before its time has expired by the same error after it.
+        tells = command.rung in (Rung.SUCCEEDED, Rung.CANCELLED) or command.is_unknown
+        return operation is not None and tells
+    return isinstance(event, _RESULTS) and not _same_result(command, event)
+
+
 def _same_result(command: Command, event: Event) -> bool:
+    if command.is_unknown and isinstance(event, Failed):
+        return event.reason.code == OUTCOME_UNKNOWN  # that it failed for sure is news
     repeated = {Rung.SUCCEEDED: Succeeded, Rung.FAILED: Failed, Rung.CANCELLED: Cancelled}
     expected = repeated.get(command.rung)
     return expected is not None and isinstance(event, expected)

@@ -65,16 +65,12 @@ class Absence:
             # and a device that enrols again has another name.
             if other.rung is Rung.SUCCEEDED:
                 return gone_by(other, _SOURCE, {_DEVICE: True})
-        was_open = any(_is_unknown(other) and other.rung_at >= command.created_at for other in others)
+        was_open = any(other.is_unknown and other.rung_at >= command.created_at for other in others)
         # Not two that this program has issued (`erasure`), but an attempt may have been given up.
         if was_open or await in_flight(self.work, command, device_name(command)) is not None:
             unclear = Reason("outcome_unknown", "the device is gone, by this command or by another that was open")
             return Failed(source=_SOURCE, reason=unclear, evidence={_DEVICE: True})
         return Succeeded(source=_SOURCE, evidence={_DEVICE: True, "operation": "not found", "device": "not found"})
-
-
-def _is_unknown(command: Command) -> bool:
-    return command.reason is not None and command.reason.code == "outcome_unknown"
 
 
 def _may_have_erased(other: Command, command: Command) -> bool:

@@ -121,17 +121,19 @@ async def _meaning(
     return forgotten(s, command, history)
 
 
-async def record_result(s: Services, work: UnitOfWork, command_id: str, event: Event) -> None:
-    """Store what was learnt about a command. The one way in for results from upstream."""
+async def record_result(s: Services, work: UnitOfWork, command_id: str, event: Event) -> bool:
+    """Store what was learnt about a command, if anything was. The one way in for results from upstream."""
     command = await work.commands.find(command_id)
     if command is None:
-        return
+        return False
     changes = ChangeSet(work.organization_id)
     after = changes.move(command, event, s.clock.now())
+    if after is command:
+        return False
     if after.is_over:
         changes.withdraw(f"cancel:{command_id}")
-    if changes:
-        await work.commit(changes)
+    await work.commit(changes)
+    return True
 
 
 async def _look_again(s: Services, work: UnitOfWork, item: OutboxItem, absence: Absence) -> None:

@@ -14,10 +14,9 @@ from heliograph.domain.command_types import (
     results_of,
 )
 from heliograph.domain.fields import Fields
-from heliograph.domain.ladder import Reason
+from heliograph.domain.ladder import OUTCOME_UNKNOWN, Reason
 from heliograph.domain.management import works_on
 
-UNKNOWN = "outcome_unknown"
 _PACKAGE = r"[A-Za-z][A-Za-z0-9_]*(\.[A-Za-z][A-Za-z0-9_]*)+"
 
 
@@ -44,12 +43,14 @@ def _read_status(status: Mapping[str, Any], params: Mapping[str, Any]) -> Reason
     known = [result for result in failed.values() if result != MISSING]
     code = "APPS_NOT_CLEARED" if len(known) == len(results) else "SOME_APPS_NOT_CLEARED"
     # Of an app without a result nobody can tell: it may have been cleared.
-    return Reason(code if known else UNKNOWN, ", ".join(f"{app}: {result}" for app, result in sorted(failed.items())))
+    return Reason(
+        code if known else OUTCOME_UNKNOWN, ", ".join(f"{app}: {result}" for app, result in sorted(failed.items()))
+    )
 
 
 def _unsaid(params: Mapping[str, Any]) -> Reason | None:
     asked = params.get("packageNames")
-    return Reason(UNKNOWN, f"no result for {', '.join(asked)}") if asked else None
+    return Reason(OUTCOME_UNKNOWN, f"no result for {', '.join(asked)}") if asked else None
 
 
 def _parse_for_agent(params: Fields) -> Params:
