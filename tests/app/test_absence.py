@@ -6,10 +6,14 @@ from dataclasses import replace
 
 import pytest
 
+from heliograph.app.cancel_command import cancel_command
 from heliograph.domain.ladder import Command, Reason, Rung
+from heliograph.ports.channel import CancelRefused, CancelTaken, Unreachable
 from tests.app.conftest import Desk
+from tests.app.test_notifications import told
 
 KINDS = ("WIPE", "RELINQUISH_OWNERSHIP")
+DROPPED_WITHIN_S = 601  # later the device was not erased, and may be commanded
 
 
 async def open_command(desk: Desk, kind: str) -> Command:
@@ -56,6 +60,90 @@ async def test_a_lasting_absence_of_operation_and_device_is_success(desk: Desk, 
         {"deviceGone": True, "message": "device"},
         {"deviceGone": True, "operation": "not found", "device": "not found"},
     ]
+
+
+async def ask_to_cancel(desk: Desk, command: Command, answer: CancelTaken | CancelRefused | Unreachable) -> None:
+    """Somebody asks for the cancel, and Google answers so."""
+    desk.google.cancel_answer = answer
+    work = desk.work
+    await cancel_command(desk.services, work, command.id, desk.android.id, "key:test", "over")
+    await desk.pay("cancel", times=1)
+
+
+@pytest.mark.parametrize("is_reported", [False, True])
+@pytest.mark.parametrize("kind", KINDS)
+async def test_after_a_cancel_that_google_took_an_absence_proves_nothing(
+    desk: Desk, kind: str, is_reported: bool
+) -> None:
+    """It may have been cancelled, and the device deleted by other means."""
+    command = await open_command(desk, kind)
+    await ask_to_cancel(desk, command, CancelTaken())
+    if is_reported:
+        device = await desk.work.devices.find("android", desk.android.id)
+        assert device is not None
+        await desk.work.setup.save_device(replace(device, state="DELETED"))
+    desk.google.gone = True
+    await look(desk, 1)
+    await look(desk, desk.services.limits.absence_window_s + 1)
+    why = "the device is gone, by this command or after its cancel, which Google had taken"
+    assert await state(desk, command) == (Rung.FAILED, Reason("outcome_unknown", why))
+    assert (await desk.history(command))[-1].evidence == {"deviceGone": True, "cancel": "requested"}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_the_operation_s_own_word_counts_whatever_was_asked_for(desk: Desk, kind: str) -> None:
+    for outcome, rung in (({}, Rung.SUCCEEDED), ({"error": {"code": 1}}, Rung.CANCELLED)):
+        command = await open_command(desk, kind)
+        await ask_to_cancel(desk, command, CancelTaken())
+        desk.google.finish(str((await desk.now(command)).receipt), **outcome)
+        await look(desk, 1)
+        assert await state(desk, command) == (rung, None)
+        desk.clock.advance(DROPPED_WITHIN_S)
+
+
+async def test_the_device_s_word_that_comes_after_its_absence_is_kept(desk: Desk) -> None:
+    command = await open_command(desk, "WIPE")
+    await ask_to_cancel(desk, command, CancelTaken())
+    desk.google.gone = True
+    await look(desk, 1)
+    await look(desk, 30)
+    assert (await desk.now(command)).is_unknown
+    await told(desk, "COMMAND", {"name": str((await desk.now(command)).receipt), "done": True})
+    found = await desk.now(command)
+    assert (found.rung, found.contradicted) == (Rung.FAILED, ("succeeded",))
+
+
+@pytest.mark.parametrize("status", [404, 400, 501])
+async def test_a_cancel_that_google_refused_changes_nothing_about_an_absence(desk: Desk, status: int) -> None:
+    command = await open_command(desk, "WIPE")
+    desk.google.gone = True
+    await look(desk, 1)
+    await ask_to_cancel(desk, command, CancelRefused(status, "no"))
+    await look(desk, desk.services.limits.absence_window_s + 1)
+    assert await state(desk, command) == (Rung.SUCCEEDED, None)
+
+
+async def test_an_absence_decides_nothing_while_nobody_knows_whether_google_has_taken_the_cancel(desk: Desk) -> None:
+    command = await open_command(desk, "WIPE")
+    await ask_to_cancel(desk, command, Unreachable("cut"))
+    desk.google.gone = True
+    for _ in range(3):
+        await look(desk, 30)
+    assert await state(desk, command) == (Rung.ISSUED, None)
+    desk.google.cancel_answer = CancelRefused(404, "gone")
+    await look(desk, 60)
+    await look(desk, 60)
+    assert await state(desk, command) == (Rung.SUCCEEDED, None)
+
+
+async def test_nor_does_it_wait_for_that_longer_than_the_command_lives(desk: Desk) -> None:
+    command = await open_command(desk, "WIPE")
+    await ask_to_cancel(desk, command, Unreachable("cut"))
+    desk.google.gone = True
+    for seconds in (1, 366 * 24 * 3600, 60):
+        await look(desk, seconds)
+    why = "the device is gone, by this command or after its cancel, to which Google never answered"
+    assert await state(desk, command) == (Rung.FAILED, Reason("outcome_unknown", why))
 
 
 async def test_an_absence_that_does_not_last_is_taken_back(desk: Desk) -> None:

@@ -13,12 +13,13 @@ from heliograph.app.effects.upstream import is_past
 from heliograph.app.google_devices import GONE_STATE
 from heliograph.app.services import SECOND, Services
 from heliograph.domain.devices import Device
-from heliograph.domain.ladder import Command, Entry, Event, Failed, Noted, Reason, Rung, Succeeded
+from heliograph.domain.ladder import OUTCOME_UNKNOWN, Command, Entry, Event, Failed, Noted, Reason, Rung, Succeeded
 from heliograph.ports.channel import Gone, ManagementChannel, Unreachable
 from heliograph.ports.store import UnitOfWork
 
 _SOURCE = "amapi"
 _DEVICE, OPERATION = "deviceGone", "operationGone"
+TAKEN = "requested"  # the answer to a cancel that Google took, in a history
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,15 +49,15 @@ class Absence:
         if not isinstance(answer, Gone):
             return forgotten(self.s, command, history) if is_past(self.s, command) else back_again(history)
         if self.device.state == GONE_STATE and self.device.external_name == name:
-            return await self._end(command)  # its last report said so, or list after list
+            return await self._end(command, history)  # its last report said so, or list after list
         missed_at = missed_since(history, _DEVICE)
         if missed_at is None:
             return Noted(source=_SOURCE, evidence={_DEVICE: True, "message": answer.reason})
         if self.s.clock.now() - missed_at < self.s.limits.absence_window_s * SECOND:
             return None
-        return await self._end(command)
+        return await self._end(command, history)
 
-    async def _end(self, command: Command) -> Event:
+    async def _end(self, command: Command, history: Sequence[Entry]) -> Event | None:
         """Commands of a device run one after the other, so behind the one that erased it none ran."""
         ended = await self.work.commands.ended_erasures(self.device.id, MOST)
         others = [other for other in ended if _may_have_erased(other, command)]
@@ -68,9 +69,22 @@ class Absence:
         was_open = any(other.is_unknown and other.rung_at >= command.created_at for other in others)
         # Not two that this program has issued (`erasure`), but an attempt may have been given up.
         if was_open or await in_flight(self.work, command, device_name(command)) is not None:
-            unclear = Reason("outcome_unknown", "the device is gone, by this command or by another that was open")
+            unclear = Reason(OUTCOME_UNKNOWN, "the device is gone, by this command or by another that was open")
             return Failed(source=_SOURCE, reason=unclear, evidence={_DEVICE: True})
-        return Succeeded(source=_SOURCE, evidence={_DEVICE: True, "operation": "not found", "device": "not found"})
+        return self._unless_cancelled(command, history)
+
+    def _unless_cancelled(self, command: Command, history: Sequence[Entry]) -> Event | None:
+        """A cancel that Google took may have won, and the device have been deleted by other means. One that is not
+        answered yet may have been taken.
+        """
+        answers = [entry.evidence["cancel"] for entry in history if "cancel" in entry.evidence]
+        if command.cancel_requested_at is None or (answers and TAKEN not in answers):
+            return Succeeded(source=_SOURCE, evidence={_DEVICE: True, "operation": "not found", "device": "not found"})
+        if not answers and not is_past(self.s, command):
+            return None
+        word, what = (TAKEN, "which Google had taken") if answers else ("unanswered", "to which Google never answered")
+        unclear = Reason(OUTCOME_UNKNOWN, f"the device is gone, by this command or after its cancel, {what}")
+        return Failed(source=_SOURCE, reason=unclear, evidence={_DEVICE: True, "cancel": word})
 
 
 def _may_have_erased(other: Command, command: Command) -> bool:
@@ -110,7 +124,7 @@ def forgotten(s: Services, command: Command, history: Sequence[Entry]) -> Event 
         lasts = lasts or seen_us >= s.limits.absence_window_s * SECOND
     if lasts:
         s.absences.forget(command.id)
-        return Failed(source=_SOURCE, reason=Reason("outcome_unknown", "Google no longer knows the operation"))
+        return Failed(source=_SOURCE, reason=Reason(OUTCOME_UNKNOWN, "Google no longer knows the operation"))
     marks = {OPERATION: True} if since is None else {}
     if is_missed(history):
         marks[_DEVICE] = False

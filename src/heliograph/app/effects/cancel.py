@@ -4,6 +4,7 @@ import asyncio
 from functools import partial
 
 from heliograph.app.dispatch import backoff_s
+from heliograph.app.effects.absence import TAKEN
 from heliograph.app.effects.look_up import record_result
 from heliograph.app.effects.upstream import result_of
 from heliograph.app.google_channel import google
@@ -45,7 +46,7 @@ async def cancel_upstream(s: Services, item: OutboxItem) -> None:
 
 def _evidence(answer: CancelTaken | CancelRefused) -> dict[str, object]:
     if isinstance(answer, CancelTaken):
-        return {"cancel": "requested"}
+        return {"cancel": TAKEN}
     return {"cancel": "refused", "status": answer.status, "message": answer.message[:256]}
 
 
