@@ -369,7 +369,7 @@ async def test_what_goes_wrong_is_told_as_everywhere() -> None:
     assert await ask("https://nowhere.example/", Guard(resolve=unknown)) == NotSent("ConnectError")
     async with Wire().serving() as wire:
         wire.otherwise = Answer(200, b"x", missing=5)
-        assert await ask(wire.url, Guard([wire.url])) == Reply(200)
+        assert await ask(wire.url, Guard([wire.url])) == Reply(200, whole=False)
     async with listening() as (port, _):
         own = f"https://127.0.0.1:{port}"  # no TLS at the other end: never sent
         assert await ask(own, Guard([own])) == NotSent("ConnectError")

@@ -79,18 +79,18 @@ async def test_a_connection_cut_before_the_answer_leaves_it_open(wire: Wire, raw
 
 async def test_a_cut_body_leaves_the_status(wire: Wire) -> None:
     wire.answers.append(Answer(429, b'{"a"', {"Retry-After": "3"}, missing=10))
-    assert await ask(wire.url) == Reply(429, b"", 3.0)
+    assert await ask(wire.url) == Reply(429, b"", 3.0, whole=False)
 
 
 async def test_a_body_that_does_not_end_leaves_the_status(wire: Wire) -> None:
     wire.answers.append(Answer(503, b'{"a"', missing=10, keep=True))
-    assert await ask(wire.url, SOON_S) == Reply(503)
+    assert await ask(wire.url, SOON_S) == Reply(503, whole=False)
 
 
 async def test_a_body_over_the_limit_is_dropped(wire: Wire) -> None:
     wire.answers += [Answer(200, b"x" * MAX_BODY_BYTES), Answer(200, b"x" * (MAX_BODY_BYTES + 1))]
     assert await ask(wire.url) == Reply(200, b"x" * MAX_BODY_BYTES)
-    assert await ask(wire.url) == Reply(200, too_long=True)
+    assert await ask(wire.url) == Reply(200, too_long=True, whole=False)
 
 
 async def test_no_answer_in_time_after_sending_may_have_been_done(wire: Wire) -> None:

@@ -34,6 +34,7 @@ class Contract:
     `config`: settings as an operator writes them, leading to the server at `url`. `secrets`: whatever of it, or of
     `token`, must never be shown. `is_remote`: it speaks to a server. `wrong`: settings that must be refused.
     `bad_tokens`: what is no address of one device of `token_kind` (empty = the usual kind).
+    `reference` names a push that the service has taken, as the service would have named it.
     `probes_nobody`: no service can be asked whether the account works. `speak` has the server speak the provider's
     protocol, where that is not HTTP, up to where an answer to a push counts. `over_http2`: `url` is to be a server that
     speaks HTTP/2, with a certificate of `tests.support.wire_http2`. `backs_off`: after a bad answer it asks no more for
@@ -50,6 +51,7 @@ class Contract:
     wrong: list[dict[str, Any]] = field(default_factory=list)
     bad_tokens: list[str] = field(default_factory=list)
     token_kind: str = ""
+    reference: str = "reference"
     probes_nobody: bool = False
     backs_off: bool = False
     speak: Callable[[Wire], None] = lambda wire: None

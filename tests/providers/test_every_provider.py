@@ -55,6 +55,16 @@ NOWHERE = "http://127.0.0.1:1"
 
 every_plugin = pytest.mark.parametrize("kind", sorted(PLUGINS))
 STATUSES = (*range(400, 432), 451, 499, *range(500, 512), 599)
+SUCCESSES = range(200, 205)
+PAGE = (
+    b"<!DOCTYPE html>\n<html><body>Please log in</body></html>"  # of a captive portal, or a proxy that leads elsewhere
+)
+PAGES = (
+    *(Answer(status, PAGE, {"Content-Type": "text/html; charset=utf-8"}) for status in (*range(200, 204), 206, 299)),
+    *(Answer(status, b"\r\n " + PAGE) for status in range(200, 204)),  # without its type
+    *(Answer(status, PAGE, {"Content-Type": "text/html"}, missing=9) for status in range(200, 204)),  # cut
+    *(Answer(200, body) for body in (b"<html>", b"OK", b"\xff\xfe\x00")),
+)
 
 
 def module_of(kind: str) -> str:
@@ -155,8 +165,8 @@ async def use(provider: PushProvider, kind: str, contract: Contract) -> list[Any
     outcomes: list[Any] = [await provider.send(message, target(kind, contract.token)) for message in MESSAGES]
     return [
         *outcomes,
-        await provider.status("reference", 30),
-        await provider.withdraw("reference"),
+        await provider.status(contract.reference, 30),
+        await provider.withdraw(contract.reference),
         await provider.probe(),
     ]
 
@@ -185,6 +195,7 @@ async def test_whatever_the_service_answers_is_a_value_without_secrets(
     echo = " ".join(contract.secrets).encode()
     answers: list[Action] = [Answer(status, BODIES[status % len(BODIES)]) for status in range(200, 600, 13)]
     answers += [Answer(status, body) for status in (200, 400, 410, 429, 500) for body in BODIES]
+    answers += [Answer(status, body) for status in SUCCESSES for body in (b"", b"\xff\xfe\x00", PAGE)]
     answers += [Answer(400, b'{"code":"X","error":"' + echo + b'","reason":"' + echo + b'"}'), Answer(500, echo)]
     answers += [Raw(cut) for cut in CUTS]
     answers += [Answer(429, b"", {"Retry-After": value}) for value in ("3", "-1", "x", "Sun, 01 Mar 2026 12:00:30 GMT")]
@@ -214,7 +225,8 @@ async def test_nothing_but_the_services_own_word_is_a_success(
         grant(wire, contract)
     probes_anybody = not contract.probes_nobody and not (granted and contract.grants)
     provider: PushProvider | None = None
-    for answer in [Answer(status, b"<html>") for status in STATUSES] + [Raw(cut) for cut in CUTS]:
+    failures: list[Action] = [Answer(status, b"<html>") for status in STATUSES]
+    for answer in [*failures, *PAGES, *(Raw(cut) for cut in CUTS)]:
         wire.otherwise = answer
         provider = provider or build(PLUGINS[kind], contract)
         *sent, status, withdrawn, probed = await use(provider, kind, contract)

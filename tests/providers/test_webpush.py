@@ -105,6 +105,7 @@ def contract(url: str) -> Contract:
         subscription(f"{url}/{SECRET_PATH}"),
         wrong=WRONG,
         bad_tokens=BAD_TOKENS,
+        reference=f"{url}/m/1",
         probes_nobody=True,
     )
 
@@ -301,6 +302,55 @@ async def test_a_refusal(wire: Wire, app: WebPush, answer: Action, expected: Out
     assert len(wire.seen) == 1
 
 
+PAGE = {"Content-Type": "text/html; charset=utf-8"}
+STRANGE = "an answer that is not a push service's"
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        Answer(201, b"", {"Location": "/m/1"}),  # RFC 8030, and the services of all browsers
+        Answer(201, b"", PAGE),  # a type without a body is no page: Google's front ends name one
+        Answer(201, b"created", {"Content-Type": "text/plain"}),
+        Answer(201, b"", missing=9),  # the status counts
+        Answer(202, b""),
+        Answer(202, b'{"message-id":"x"}'),
+        Answer(200, b"", {"TTL": "259200", "Location": "/m/1"}),  # Mozilla's for some phones
+        Answer(200, b'{"id":"x","event":"message","topic":"up1"}\n', {"Content-Type": "application/json"}),  # ntfy
+        Answer(204, b""),
+    ],
+)
+async def test_what_services_answer_to_a_push_that_they_take(wire: Wire, app: WebPush, answer: Answer) -> None:
+    wire.answers.append(answer)
+    assert isinstance(await send(app, wire), Accepted)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        *(Answer(status, b"<!DOCTYPE html><html>Log in</html>", PAGE) for status in (200, 201, 202, 203, 206)),
+        *(Answer(status, b"\xef\xbb\xbf \r\n<html>Log in</html>") for status in (200, 201, 202, 203, 206)),
+        *(Answer(status, b"Log in", PAGE) for status in (200, 201, 202)),
+        *(Answer(status, b"<html>", PAGE, missing=9) for status in (200, 201, 202)),
+        Answer(200, b"", PAGE, missing=9),
+        Answer(200, b"", missing=9),
+        Answer(200, b"x" * 2_000_000),
+        Answer(200, b"OK"),
+        Answer(200, b"\xff\xfe\x00"),
+        *(Answer(200, body) for body in (b"null", b"[]", b'"taken"', b'{"id":')),
+        Answer(203, b""),
+        Answer(205, b""),
+    ],
+)
+async def test_what_is_no_service_s_word_takes_no_push_and_withdraws_none(
+    wire: Wire, app: WebPush, answer: Answer
+) -> None:
+    wire.otherwise = answer
+    assert await send(app, wire) == RetryLater(STRANGE, uncertain=True, evidence={"status": answer.status})
+    said = await app.withdraw(f"{wire.url}/m/1")
+    assert said == Unavailable(STRANGE)
+
+
 async def test_a_single_subscription_that_wants_another_key_does_not_stop_the_account(wire: Wire, app: WebPush) -> None:
     assert isinstance(await send(app, wire), Accepted)
     wire.answers.append(Answer(403, b""))
@@ -384,6 +434,8 @@ async def test_the_name_of_a_push(wire: Wire, app: WebPush, location: str, refer
     [
         (Answer(204, b""), Withdrawn()),
         (Answer(200, b""), Withdrawn()),
+        (Answer(200, b"{}"), Withdrawn()),
+        (Answer(202, b""), Unavailable("an answer that is not a push service's")),
         (
             Answer(404, b""),
             CannotWithdraw("the push service knows no such push: it expired, was delivered, or was withdrawn"),

@@ -73,7 +73,8 @@ def _mute(name: str) -> Iterator[None]:
 def _outcome(action: Any, request: Request) -> Outcome:
     if isinstance(action, Answer):
         headers = tuple((name.lower(), value) for name, value in action.headers.items())
-        return Http2Answer(action.status, headers, action.body)
+        cut_after = len(action.body) if action.missing else None
+        return Http2Answer(action.status, headers, action.body + b"." * action.missing, cut_after)
     if isinstance(action, Hang):
         return Silence()
     if not isinstance(action, Raw):

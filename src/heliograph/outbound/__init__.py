@@ -56,7 +56,8 @@ logging.getLogger("httpx2").addFilter(_quiet)
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """An HTTP answer. `body` is empty where it could not be read as a whole, `too_long` where there was too much of it.
+    """An HTTP answer. `body` is empty where it could not be read as a whole (then `whole` is False), `too_long` where
+    there was too much of it.
 
     `at_s`: when the service says that it is, in seconds since the epoch (its Date header, to the second). `headers`: by
     name in lower case, no part of what makes two answers equal.
@@ -67,6 +68,7 @@ class Reply:
     after_s: float | None = None
     at_s: float | None = None
     too_long: bool = False
+    whole: bool = True
     headers: Mapping[str, str] = field(default_factory=dict, compare=False, repr=False)
 
     def json(self) -> dict[str, Any] | None:
@@ -162,7 +164,9 @@ class _Progress:
 
     def reply(self) -> Reply | None:
         """The answer as far as it came: without a body."""
-        return None if self.status is None else Reply(self.status, b"", self.after_s, self.at_s, headers=self.headers)
+        if self.status is None:
+            return None
+        return Reply(self.status, b"", self.after_s, self.at_s, whole=False, headers=self.headers)
 
 
 class Outbound:
@@ -248,7 +252,7 @@ class Outbound:
             async for chunk in response.aiter_raw():
                 body += chunk
                 if len(body) > self._max_body_bytes:
-                    return Reply(response.status_code, b"", p.after_s, p.at_s, too_long=True, headers=p.headers)
+                    return Reply(response.status_code, b"", p.after_s, p.at_s, True, whole=False, headers=p.headers)
             return Reply(response.status_code, bytes(body), p.after_s, p.at_s, headers=p.headers)
         finally:
             await response.aclose()

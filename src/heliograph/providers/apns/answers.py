@@ -76,7 +76,7 @@ def outcome_of(answer: Exchange, our_id: str) -> Outcome:
     """What became of a push. Success is 200 without a body, and nothing else."""
     if not isinstance(answer, Answered):
         return _without_answer(answer)
-    if answer.status == 200 and not answer.body:
+    if answer.status == 200 and answer.whole and not answer.body:
         return Accepted(_uuid(answer.headers.get("apns-id")) or our_id, evidence={"status": 200})
     if answer.status < 300:
         return RetryLater("an answer that is not APNs'", uncertain=True, evidence={"status": answer.status})

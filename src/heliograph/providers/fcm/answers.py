@@ -120,8 +120,9 @@ def outcome_of(answer: Exchange, our_id: str) -> Outcome:
 def _accepted(answer: Answered, our_id: str) -> Outcome:
     name = json_of(answer).get("name")
     found = re.fullmatch(r"projects/[^/]{1,100}/messages/([\x21-\x7e]{1,128})", name) if isinstance(name, str) else None
-    # A body that was cut says no name, but the status counts: our own id stands in for it.
-    if answer.status != 200 or (found is None and answer.whole):
+    # A body that was cut says no name, but the status counts: our own id stands in for it. Unless it was a page.
+    is_page = "html" in answer.headers.get("content-type", "").lower()
+    if answer.status != 200 or (found is None and (answer.whole or is_page)):
         return RetryLater("an answer that is not FCM's", uncertain=True, evidence={"status": answer.status})
     return Accepted(found[1] if found else our_id, evidence={"status": 200})
 

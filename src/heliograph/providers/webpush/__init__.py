@@ -23,7 +23,6 @@ from heliograph.ports.clock import Clock
 from heliograph.ports.push import (
     Accepted,
     CannotWithdraw,
-    Misconfigured,
     Outcome,
     ProbeAnswer,
     ProviderPlugin,
@@ -34,10 +33,10 @@ from heliograph.ports.push import (
     Tools,
     Unavailable,
     WithdrawAnswer,
-    Withdrawn,
     Works,
 )
 from heliograph.providers import OneWay, encoded_size, offer_of, whole_number
+from heliograph.providers.webpush.answers import Verdict, refusal, verdict_on, withdrawal
 from heliograph.providers.webpush.subscription import encrypt, read_subscription
 from heliograph.providers.webpush.vapid import Vapid, private_key_of
 
@@ -47,7 +46,6 @@ MAX_LIFE_S = 28 * 24 * 3600
 _SECOND = 1_000_000
 _URGENCY = {"wake": "high"}  # RFC 8030, 5.3: also on a low battery
 _TOPIC = r"[A-Za-z0-9_-]{1,32}"  # RFC 8030, 5.4
-_KEY_REFUSED = "the push service does not accept the account's VAPID key"
 
 
 class WebPush(OneWay):
@@ -83,9 +81,10 @@ class WebPush(OneWay):
             return Rejected(f"nothing may be sent to this endpoint: {reply.reason}", token_gone=True)
         if not isinstance(reply, Reply):
             return RetryLater(reply.reason, uncertain=not isinstance(reply, NotSent))
-        if 200 <= reply.status < 300:
+        verdict = verdict_on(reply)
+        if verdict is Verdict.TAKEN:
             return self._accepted(reply, subscription.endpoint, message.id, life_s)
-        return self._refused(reply)
+        return refusal(verdict, reply, self._key_works)
 
     def _accepted(self, reply: Reply, endpoint: str, push_id: str, life_s: int) -> Accepted:
         self._key_works = True
@@ -94,25 +93,6 @@ class WebPush(OneWay):
         expires_at = None if kept_s is None else self._clock.now() + kept_s * _SECOND
         message_url = _message_url(reply.headers.get("location", ""), endpoint)
         return Accepted(message_url or push_id, expires_at, {"status": reply.status})
-
-    def _refused(self, reply: Reply) -> Outcome:
-        status, evidence = reply.status, _evidence(reply)
-        match status:
-            case 404 | 410:
-                return Rejected("the push service knows no such subscription", token_gone=True, evidence=evidence)
-            case 401 | 403 if self._key_works:
-                # The key is good; this subscription was made for another, or its service is a strange one. A single
-                # device must not bring the account to a halt.
-                return Rejected(f"{_KEY_REFUSED} for this subscription", token_gone=True, evidence=evidence)
-            case 401 | 403:
-                return Misconfigured(_KEY_REFUSED, evidence)
-            case 413:
-                return Rejected("the push is too large for this push service", evidence=evidence)
-            case 408 | 425 | 429 | 503 | 507:
-                return RetryLater("the push service cannot take it now", reply.after_s, evidence=evidence)
-            case _ if status >= 500:
-                return RetryLater("the push service failed", reply.after_s, uncertain=True, evidence=evidence)
-        return Rejected("the push service will not take this push", evidence=evidence)
 
     async def withdraw(self, reference: str) -> WithdrawAnswer:
         """DELETE the message, where the service has named it. Not every service does it."""
@@ -124,13 +104,7 @@ class WebPush(OneWay):
             return CannotWithdraw(reply.reason)
         if not isinstance(reply, Reply):
             return Unavailable(reply.reason)
-        if 200 <= reply.status < 300:
-            return Withdrawn()
-        if reply.status in (404, 410):
-            return CannotWithdraw("the push service knows no such push: it expired, was delivered, or was withdrawn")
-        if reply.status in (408, 425, 429) or (reply.status >= 500 and reply.status != 501):
-            return Unavailable("the push service cannot do it now", reply.after_s)
-        return CannotWithdraw("this push service takes no push back")
+        return withdrawal(reply)
 
     async def probe(self) -> ProbeAnswer:
         """Nobody to ask: the devices name the services. Says which key their apps subscribe with."""
@@ -150,18 +124,6 @@ def _message_url(location: str, endpoint: str) -> str | None:
     path = endpoint.partition("?")[0]
     same = url_fault(url, MAX_REFERENCE) is None and origin_of(url) == origin_of(endpoint)
     return url if location and same and url.partition("?")[0].rstrip("/") != path.rstrip("/") else None
-
-
-def _evidence(reply: Reply) -> dict[str, Any]:
-    """Status, and the service's own code: Mozilla's `errno`, Apple's `reason`. Nothing that may repeat a secret."""
-    evidence: dict[str, Any] = {"status": reply.status}
-    answer = reply.json() or {}
-    errno, reason = answer.get("errno"), answer.get("reason")
-    if isinstance(errno, int) and 0 <= errno < 10_000:
-        evidence["errno"] = errno
-    if isinstance(reason, str) and re.fullmatch(r"[A-Za-z]{1,40}", reason):
-        evidence["reason"] = reason
-    return evidence
 
 
 def _read_config(fields: Fields) -> dict[str, Any]:
