@@ -33,6 +33,7 @@ class Provider:
 
     outcomes: list[Outcome] = field(default_factory=list)
     withdrawals: list[WithdrawAnswer] = field(default_factory=list)
+    statuses: list[StatusAnswer] = field(default_factory=list)
     sent: list[PushMessage] = field(default_factory=list)
     withdrawn: list[str] = field(default_factory=list)
     asked: asyncio.Event = field(default_factory=asyncio.Event)  # for the status of a push
@@ -45,7 +46,7 @@ class Provider:
 
     async def status(self, reference: str, timeout_s: float) -> StatusAnswer:
         self.asked.set()
-        return Forgotten("too long ago")
+        return self.statuses.pop(0) if self.statuses else Forgotten("too long ago")
 
     async def withdraw(self, reference: str) -> WithdrawAnswer:
         self.withdrawn.append(reference)

@@ -6,10 +6,11 @@ import pytest
 
 from heliograph.app.agent_line import check_in, open_offers, register_agent
 from heliograph.app.cancel_command import cancel_command
+from heliograph.app.push_status import PushStatusReader
 from heliograph.app.setup import add_account
 from heliograph.domain.deliveries import Leg, Push, PushRung, push_status
 from heliograph.domain.ladder import Command
-from heliograph.ports.push import CannotWithdraw, Misconfigured, Rejected, RetryLater, Unavailable, Withdrawn
+from heliograph.ports.push import CannotWithdraw, Misconfigured, Pending, Rejected, RetryLater, Unavailable, Withdrawn
 from heliograph_protocol.messages import CheckIn, PushAck, Register, Target
 from tests.app.conftest import Desk
 from tests.app.pushing import Provider, in_place_of_all
@@ -74,16 +75,81 @@ async def test_what_was_said_of_its_delivery_stays_said(desk: Desk, provider: Pr
     assert [s.sent_at for s in (between, after) if s] == [before.sent_at] * 2
 
 
+async def history_of(desk: Desk, push: Push) -> list[tuple[str, dict[str, object]]]:
+    return [(entry.rung, entry.evidence) for entry in (await desk.work.history.of([push.id]))[push.id]]
+
+
 async def test_the_first_acknowledgement_counts_and_the_rest_is_taken_back(desk: Desk, provider: Provider) -> None:
+    """By which way it came, the agent does not say: over the line as well as through the service."""
     _, push = await rerouted(desk, provider)
     await acknowledge(desk, push)
     assert await desk.pay() == ["revoke"]
-    assert provider.withdrawn == ["p1"]
+    assert provider.withdrawn == ["p1", "p2"]
     after = await desk.work.pushes.find(push.id)
     assert after is not None
     assert after.rung is PushRung.ACKNOWLEDGED
-    history = (await desk.work.history.of([push.id]))[push.id]
-    assert history[-1].evidence == {"withdrawn": "p1"}
+    said = [("acknowledged", {"withdrawn": "p1"}), ("acknowledged", {"withdrawn": "p2"})]
+    assert (await history_of(desk, push))[-2:] == said
+    await acknowledge(desk, push)
+    assert await desk.pay() == []
+
+
+async def test_the_way_that_has_delivered_it_keeps_nothing_and_is_not_named(desk: Desk, provider: Provider) -> None:
+    _, push = await rerouted(desk, provider)
+    provider.withdrawals = [Withdrawn(), CannotWithdraw("it knows no such push")]
+    await acknowledge(desk, push)
+    await desk.pay()
+    assert provider.withdrawn == ["p1", "p2"]
+    assert (await history_of(desk, push))[-1] == ("acknowledged", {"withdrawn": "p1"})
+
+
+async def test_what_its_provider_has_delivered_is_not_taken_back_there(desk: Desk, provider: Provider) -> None:
+    command, push = await rerouted(desk, provider)
+    provider.statuses = [Pending(0)]
+    await PushStatusReader(desk.services).of_command(desk.work, command)
+    await acknowledge(desk, push)
+    assert await desk.pay() == ["revoke"]
+    assert provider.withdrawn == ["p1"]
+
+
+async def test_what_went_one_way_only_costs_its_provider_no_request_more(desk: Desk, provider: Provider) -> None:
+    provider.outcomes = [Rejected("no")]
+    command = await desk.command({"command": "LOCK"})
+    assert await desk.pay() == ["push", "push"]
+    await acknowledge(desk, await push_of(desk, command))
+    assert await desk.pay() == []
+    assert provider.withdrawn == []
+
+
+async def test_what_is_acknowledged_while_it_goes_another_way_is_taken_back_there(
+    desk: Desk, provider: Provider
+) -> None:
+    command = await desk.command({"command": "LOCK"})
+    await desk.pay()
+    desk.clock.advance(1.1)
+    assert await desk.pay(times=1) == ["fall_back"]
+    push = await push_of(desk, command)
+
+    async def acknowledged() -> None:
+        await acknowledge(desk, push)
+        assert await desk.pay() == []
+
+    provider.meanwhile = acknowledged
+    assert await desk.pay() == ["push"]
+    desk.clock.advance(30)
+    assert await desk.pay() == ["revoke"]
+    assert provider.withdrawn == ["p1", "p2"]
+    assert (await push_of(desk, command)).rung is PushRung.ACKNOWLEDGED
+
+
+async def test_what_every_way_has_taken_back_is_not_taken_back_again(desk: Desk, provider: Provider) -> None:
+    command, push = await rerouted(desk, provider)
+    await cancel_command(desk.services, desk.work, command.id, desk.aosp.id, "key:x", "over")
+    await desk.pay()
+    await acknowledge(desk, push)
+    assert await desk.pay() == []
+    assert (await push_of(desk, command)).rung is PushRung.ACKNOWLEDGED
+    assert provider.withdrawn == ["p1", "p2"]
 
 
 async def test_of_a_cancelled_command_both_are_taken_back(desk: Desk, provider: Provider) -> None:

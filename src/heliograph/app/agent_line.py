@@ -15,11 +15,11 @@ from heliograph.app.services import SECOND, Services, secret_lost, until_committ
 from heliograph.domain import ladder
 from heliograph.domain.catalog import TYPES
 from heliograph.domain.command_types import lacks_secret
-from heliograph.domain.deliveries import Push, PushAcknowledged
+from heliograph.domain.deliveries import Push, PushAcknowledged, PushRung
 from heliograph.domain.devices import APPS, COMMAND_APP, Device, PushTarget
 from heliograph.domain.errors import InvalidInput
 from heliograph.domain.ladder import LETS_GO, Command, Rung
-from heliograph.ports.changes import ChangeSet
+from heliograph.ports.changes import BACKGROUND, ChangeSet
 from heliograph.ports.store import UnitOfWork
 from heliograph_protocol.messages import (
     MAX_ITEMS,
@@ -45,6 +45,7 @@ _MAX_DETAIL_BYTES = 4096  # of what an agent may add to a report: it is stored a
 # With these codes the agent says that nothing ran, or that nobody can tell.
 _NOT_EXECUTED = ("outcome_unknown", "EFFECTOR_ERROR", "JOURNAL_DAMAGED")
 _MAX_WISH_S = 7 * 24 * 3600.0
+_IN_FLIGHT_S = 30.0  # longer than an attempt lasts: waiting for a token of the account, then for the provider
 _SOURCE = "agent"
 
 
@@ -184,8 +185,20 @@ class _Conversation:
             push = await self.work.pushes.find(push_id)
             if push is not None and push.device_id == self.device.id and push.app == self.app:
                 after = self.changes.move_push(push, PushAcknowledged(source=_SOURCE), self.s.clock.now())
-                if after is not push and push.legs:
-                    self.changes.owe(self.s.debt(push.organization_id, "revoke", push.id))
+                if after is not push:
+                    self._owe_withdrawal(push)
+
+    def _owe_withdrawal(self, push: Push) -> None:
+        """Owe that an acknowledged push is taken back where it went besides.
+
+        One that went a single way most likely came by it, and to ask there would cost as many requests as pushes.
+        """
+        if push.taken_before is None or push.rung is PushRung.REVOKED:
+            return
+        # The next way may be about to take it: that is known soon.
+        after_s = _IN_FLIGHT_S if push.rung is PushRung.QUEUED else 0
+        debt = self.s.debt(push.organization_id, "revoke", push.id, after_s=after_s, priority=BACKGROUND)
+        self.changes.owe(debt)
 
     async def _command(self, live: dict[str, Command], command_id: str) -> Command | None:
         """A command of this device, live or over; never another device's."""

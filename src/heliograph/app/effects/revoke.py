@@ -1,4 +1,4 @@
-"""Take a push back: its command is over, or it was acknowledged by another way than it went before."""
+"""Take a push back: its command is over, or it went several ways and was acknowledged."""
 
 from dataclasses import dataclass
 
@@ -9,6 +9,8 @@ from heliograph.domain.deliveries import Leg, Push, PushNoted, PushRevoked, Push
 from heliograph.ports.changes import ChangeSet, OutboxItem
 from heliograph.ports.push import CannotWithdraw, Unavailable, WithdrawAnswer, Withdrawn
 from heliograph.ports.store import UnitOfWork
+
+_HEARD = (PushRung.ACKNOWLEDGED, PushRung.EXECUTED)
 
 
 async def revoke_push(s: Services, item: OutboxItem) -> None:
@@ -29,12 +31,15 @@ class _Answer:
 
 
 def _taken(push: Push) -> list[Leg]:
-    """The legs that some provider has taken; the current one as long as nothing was heard of it.
+    """The legs that some provider has taken and may hold yet.
 
-    Also of one that was given up as unsent, and turned out to have been taken after all.
+    Also of one that was given up as unsent, and turned out to have been taken after all. Of one that was acknowledged
+    nobody says by which way it came, so the present one is among them, unless nothing waits there: as its provider
+    says, or on our own line, which offers what is open.
     """
     legs = list(push.legs or ())
-    if push.rung in (PushRung.ACCEPTED, PushRung.REVOKED):
+    may_wait = push.pending_devices != 0 and push.provider != OUR_LINE
+    if push.rung in (PushRung.ACCEPTED, PushRung.REVOKED) or (push.rung in _HEARD and may_wait):
         legs.append(Leg(push.provider, push.account_id, push.reference))
     return [leg for leg in legs if leg.reference is not None]
 
@@ -60,11 +65,17 @@ async def _record(s: Services, work: UnitOfWork, item: OutboxItem, answers: list
 
 
 def _note(changes: ChangeSet, push: Push, answers: list[_Answer], now: int) -> None:
-    """What each way said. The push is revoked when none has kept it, the present one included."""
-    is_revoked = all(isinstance(answer.said, Withdrawn) for answer in answers)
+    """What each way said. The push is revoked when none has kept it, the present one included, and nobody has heard it.
+
+    That the way on which an acknowledged one may have come has nothing of it any more is not worth a line.
+    """
+    is_heard = push.rung in _HEARD
+    is_revoked = not is_heard and all(isinstance(answer.said, Withdrawn) for answer in answers)
     for answer in answers:
         source = f"provider:{answer.leg.provider}"
         is_present = (answer.leg.provider, answer.leg.reference) == (push.provider, push.reference)
+        if is_heard and is_present and isinstance(answer.said, CannotWithdraw):
+            continue
         if not isinstance(answer.said, Withdrawn):
             push = changes.move_push(push, PushNoted(source=source, evidence={"notWithdrawn": answer.said.reason}), now)
         elif is_present and is_revoked:
