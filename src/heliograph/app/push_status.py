@@ -4,12 +4,13 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
+from heliograph.app.account_requests import USED_UP, may_ask
 from heliograph.app.services import SECOND, Services
 from heliograph.app.waiting import wait_for
 from heliograph.domain.deliveries import ProviderAnswered, Push, PushRung, PushStatus, push_status
 from heliograph.domain.errors import Conflict
 from heliograph.domain.ladder import Command
-from heliograph.ports.changes import ChangeSet
+from heliograph.ports.changes import BACKGROUND, ChangeSet
 from heliograph.ports.push import Forgotten, Pending, StatusAnswer, Unavailable
 from heliograph.ports.store import UnitOfWork
 
@@ -91,9 +92,13 @@ class PushStatusReader:
         provider = await self.services.providers.provider(push.organization_id, push.provider, push.account_id)
         if provider is None or push.reference is None:
             return Unavailable("the provider account is gone or disabled")
+        plugin = self.services.providers.plugin(push.provider)
+        asks = plugin is not None and plugin.tells_delivery
         timeout_s = self.services.limits.push_status_timeout_s
         try:
             async with asyncio.timeout(timeout_s):
+                if asks and not await may_ask(self.services, push.provider, push.account_id, BACKGROUND):
+                    return USED_UP
                 return await provider.status(push.reference, timeout_s)
         except TimeoutError:
             return Unavailable("the provider did not answer in time")

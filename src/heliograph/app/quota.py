@@ -63,6 +63,15 @@ class Quota:
             return False
         return True
 
+    async def take_now(self, project: str, priority: int) -> bool:
+        """A token, if there is one at this moment besides those that are left for who comes before."""
+        if self.per_minute <= 0:
+            return True
+        try:
+            return await self._system.take_tokens(self._order(project, priority, 1), self._clock.now()) > 0
+        except StoreUnavailable:
+            return False
+
     def expected_s(self, ahead: int) -> float:
         """When the next request can go that has so many before it, by the rate alone."""
         return 0.0 if self.per_minute <= 0 else ahead / (self._lasting_rate() / 60)
@@ -119,12 +128,17 @@ class AccountQuotas:
 
     async def take(self, account_id: str, per_minute: int, priority: int) -> bool:
         """A token, or False when none came in time; `per_minute` 0 = no limit."""
-        if per_minute <= 0:
-            return True
+        return await self._quota(account_id, per_minute).take(f"push:{account_id}", priority, self._patience_s)
+
+    async def take_now(self, account_id: str, per_minute: int, priority: int) -> bool:
+        """A token, if there is one at this moment; `per_minute` 0 = no limit."""
+        return await self._quota(account_id, per_minute).take_now(f"push:{account_id}", priority)
+
+    def _quota(self, account_id: str, per_minute: int) -> Quota:
         quota = self._quotas.get(account_id)
         if quota is None or quota.per_minute != per_minute:
             quota = self._quotas[account_id] = Quota(self._system, self._clock, per_minute)
-        return await quota.take(f"push:{account_id}", priority, self._patience_s)
+        return quota
 
 
 class Pace:

@@ -199,7 +199,8 @@ class ProviderPlugin:
     order of tries.
 
     `tells_delivery`: `status` can say what still waits. `per_minute`: requests that the service gives an account
-    (0 = no limit known); a setting `requestsPerMinute` overrides it. `expires_at(config)`: when credentials end
+    (0 = no limit known); a setting `requestsPerMinute` overrides it. `limits_all`: that is for all requests, also those
+    that `status` and `withdraw` make, and not for pushes alone. `expires_at(config)`: when credentials end
     (microseconds). `addresses`: the settings that say where credentials are sent to, each with its usual value;
     one that is a list holds several.
     """
@@ -216,6 +217,7 @@ class ProviderPlugin:
     tells_delivery: bool = False
     needs_account: bool = True
     per_minute: int = 0
+    limits_all: bool = False
     expires_at: Callable[[Mapping[str, Any]], int | None] = lambda config: None  # noqa: ARG005
     config_help: Mapping[str, str] = field(default_factory=dict)
     addresses: Mapping[str, str] = field(default_factory=dict)

@@ -246,6 +246,7 @@ PLUGIN = ProviderPlugin(
     max_life_s=MAX_LIFE_S,
     tells_delivery=True,
     per_minute=REQUESTS_PER_MINUTE,
+    limits_all=True,
     addresses={"baseUrl": BASE_URL},
     tokens={"token": r"[0-9A-Za-z]{1,256}"},  # not a topic (/topics/all), which reaches every device of the app
     config_help={

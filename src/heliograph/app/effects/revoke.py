@@ -2,12 +2,13 @@
 
 from dataclasses import dataclass
 
+from heliograph.app.account_requests import USED_UP, may_ask
 from heliograph.app.dispatch import backoff_s
 from heliograph.app.routes import OUR_LINE
 from heliograph.app.services import Services, until_committed
 from heliograph.domain.deliveries import Leg, Push, PushNoted, PushRevoked, PushRung
 from heliograph.ports.changes import ChangeSet, OutboxItem
-from heliograph.ports.push import CannotWithdraw, Unavailable, WithdrawAnswer, Withdrawn
+from heliograph.ports.push import CannotWithdraw, PushProvider, Unavailable, WithdrawAnswer, Withdrawn
 from heliograph.ports.store import UnitOfWork
 
 _HEARD = (PushRung.ACKNOWLEDGED, PushRung.EXECUTED)
@@ -20,7 +21,7 @@ async def revoke_push(s: Services, item: OutboxItem) -> None:
     """
     work = s.store.unit_of_work(item.organization_id)
     push = await work.pushes.find(item.subject_id)
-    answers = [] if push is None else [_Answer(leg, await _withdraw(s, push, leg)) for leg in _taken(push)]
+    answers = [] if push is None else await _withdraw(s, push, item.priority)
     await until_committed(lambda: _record(s, work, item, answers))
 
 
@@ -44,8 +45,17 @@ def _taken(push: Push) -> list[Leg]:
     return [leg for leg in legs if leg.reference is not None]
 
 
-async def _withdraw(s: Services, push: Push, leg: Leg) -> WithdrawAnswer:
-    provider = await s.providers.provider(push.organization_id, leg.provider, leg.account_id)
+async def _withdraw(s: Services, push: Push, priority: int) -> list[_Answer]:
+    """Ask all, or nobody yet: who has taken the push back would not know it the next time."""
+    legs = _taken(push)
+    providers = [await s.providers.provider(push.organization_id, leg.provider, leg.account_id) for leg in legs]
+    for leg, provider in zip(legs, providers, strict=True):
+        if provider is not None and not await may_ask(s, leg.provider, leg.account_id, priority):
+            return [_Answer(leg, USED_UP) for leg in legs]
+    return [_Answer(leg, await _answer(leg, provider)) for leg, provider in zip(legs, providers, strict=True)]
+
+
+async def _answer(leg: Leg, provider: PushProvider | None) -> WithdrawAnswer:
     return CannotWithdraw("account gone") if provider is None else await provider.withdraw(leg.reference or "")
 
 

@@ -184,6 +184,7 @@ PLUGIN = ProviderPlugin(
     check=_check,
     max_life_s=MAX_LIFE_S,
     route=Route.RELAY,
+    limits_all=True,
     tokens={"subscription": r"(?s)\{.{1,4000}\}"},
     check_token=_check_token,
     addresses={"allowedOrigins": ""},
