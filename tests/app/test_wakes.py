@@ -8,6 +8,7 @@ import pytest
 
 from heliograph.app.agent_line import check_in, register_agent
 from heliograph.app.cancel_command import cancel_command
+from heliograph.app.push_status import PushStatusReader
 from heliograph.app.setup import add_account
 from heliograph.app.sweep import sweep_once
 from heliograph.domain.deliveries import Push, PushRung
@@ -207,3 +208,49 @@ async def test_a_device_that_always_puts_off_is_asked_less_often(desk: Desk, kio
         desk.clock.advance((not_before - desk.clock.now()) / 1e6 + 0.001)
         assert await say(desk) == [command.id]
     assert desk.clock.now() - began > 3600 * 1_000_000
+
+
+async def rungs(desk: Desk, command: Command) -> list[PushRung]:
+    return [push.rung for push in await pushes(desk, command)]
+
+
+async def test_a_wake_whose_command_ran_says_so(desk: Desk, kiosk: Device) -> None:
+    command = await claimed(desk)
+    assert await rungs(desk, command) == [PushRung.ACKNOWLEDGED]
+    for _ in range(2):  # repeated, as an agent does that got no answer
+        await say(desk, reports=[Report(command_id=command.id, rung="succeeded", at=AT)])
+    [push] = await pushes(desk, command)
+    assert push.rung is PushRung.EXECUTED
+    last = (await desk.work.history.of([push.id]))[push.id][-2:]
+    assert [entry.rung for entry in last] == ["acknowledged", "executed"]
+    assert (last[-1].source, last[-1].evidence) == ("agent", {"commandId": command.id})
+    report = await PushStatusReader(desk.services).of_command(desk.work, await desk.now(command))
+    assert (report.source, report.is_final, report.status is not None) == ("agent", True, True)
+
+
+async def test_a_wake_and_its_commands_success_may_be_told_in_one_check_in(desk: Desk, kiosk: Device) -> None:
+    command = await desk.command({"command": "LOCK"})
+    await desk.pay()
+    assert await say(desk) == [command.id]
+    [push] = await pushes(desk, command)
+    report = Report(command_id=command.id, rung="succeeded", at=AT)
+    await say(desk, push_acks=[PushAck(id=push.id, at=AT)], reports=[report])
+    assert await rungs(desk, command) == [PushRung.EXECUTED]
+
+
+async def test_a_wake_that_nobody_heard_has_executed_nothing(desk: Desk, kiosk: Device, provider: Provider) -> None:
+    """The agent came by itself. What it says of the push later stays true."""
+    command = await desk.command({"command": "LOCK"})
+    await desk.pay()
+    assert await say(desk) == [command.id]
+    await say(desk, reports=[Report(command_id=command.id, rung="succeeded", at=AT)])
+    assert await rungs(desk, command) == [PushRung.ACCEPTED]
+    [push] = await pushes(desk, command)
+    await say(desk, push_acks=[PushAck(id=push.id, at=AT)])
+    assert await rungs(desk, command) == [PushRung.ACKNOWLEDGED]
+
+
+async def test_of_a_command_that_did_not_succeed_nothing_is_called_executed(desk: Desk, kiosk: Device) -> None:
+    command = await claimed(desk)
+    await say(desk, reports=[Report(command_id=command.id, rung="failed", at=AT)])
+    assert await rungs(desk, command) == [PushRung.ACKNOWLEDGED]

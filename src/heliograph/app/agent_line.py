@@ -3,6 +3,7 @@
 The claim is committed before it is answered, so until then cancel always wins; after it only the device decides.
 """
 
+import asyncio
 import re
 from collections.abc import AsyncIterator, Sequence, Set
 from dataclasses import replace
@@ -15,7 +16,7 @@ from heliograph.app.services import SECOND, Services, secret_lost, until_committ
 from heliograph.domain import ladder
 from heliograph.domain.catalog import TYPES
 from heliograph.domain.command_types import lacks_secret
-from heliograph.domain.deliveries import Push, PushAcknowledged, PushRung
+from heliograph.domain.deliveries import Push, PushAcknowledged, PushExecuted, PushRung
 from heliograph.domain.devices import APPS, COMMAND_APP, Device, PushTarget
 from heliograph.domain.errors import InvalidInput
 from heliograph.domain.ladder import LETS_GO, Command, Rung
@@ -155,12 +156,14 @@ class _Conversation:
 
     def __init__(self, s: Services, work: UnitOfWork, device: Device, app: str, changes: ChangeSet) -> None:
         self.s, self.work, self.device, self.app, self.changes = s, work, device, app, changes
+        self._wakes: dict[str, Sequence[Push]] = {}
 
     async def answer(self, message: CheckIn) -> Orders:
         await self._acknowledge_pushes([ack.id for ack in message.push_acks])
         if not _runs_commands(self.device, self.app):
             return Orders(seq=message.seq)
-        live = {c.id: c for c in await self._live(message)}
+        found, self._wakes = await asyncio.gather(self._live(message), self._wakes_behind(message))
+        live = {c.id: c for c in found}
         for report in message.reports:
             await self._take_report(live, report)
         for cancel_answer in message.cancel_answers:
@@ -179,6 +182,11 @@ class _Conversation:
         if not (message.claim or message.reports or message.cancel_answers):
             return []
         return await self.work.commands.live_of_device(self.device.id, _MAX_LIVE)
+
+    async def _wakes_behind(self, message: CheckIn) -> dict[str, Sequence[Push]]:
+        """The pushes of the commands that have run, as the agent says; read while the commands are."""
+        ids = sorted({report.command_id for report in message.reports if report.rung == "succeeded"})
+        return dict(zip(ids, await asyncio.gather(*map(self.work.pushes.of_command, ids)), strict=True))
 
     async def _acknowledge_pushes(self, ids: Sequence[str]) -> None:
         for push_id in dict.fromkeys(ids):
@@ -211,9 +219,18 @@ class _Conversation:
         after = live[command.id] = self.changes.move(
             command, _event_of(without_words(self.s, command, report)), self.s.clock.now()
         )
+        if after is not command and after.rung is Rung.SUCCEEDED:
+            self._tell_wakes(after)
         if after is not command and after.rung is Rung.DEFERRED and after.not_before is not None:
             wake = self.s.debt(after.organization_id, "wake", after.id)
             self.changes.owe(replace(wake, due_at=after.not_before))
+
+    def _tell_wakes(self, command: Command) -> None:
+        """That the command has run is the end of what is to be known of the pushes that woke the device for it."""
+        touched = {push.id: push for push in self.changes.pushes}
+        executed = PushExecuted(source=_SOURCE, evidence={"commandId": command.id})
+        for push in self._wakes.get(command.id, ()):
+            self.changes.move_push(touched.get(push.id, push), executed, self.s.clock.now())
 
     async def _take_cancel_answer(self, live: dict[str, Command], answer: CancelAnswer) -> None:
         command = await self._command(live, answer.command_id)

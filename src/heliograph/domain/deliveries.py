@@ -165,7 +165,7 @@ class PushAcknowledged(PushEvent):
 
 
 class PushExecuted(PushEvent):
-    """The command it woke the device for has run."""
+    """The command that it woke the device for has run, as the agent says. One that nobody heard woke nobody."""
 
 
 class PushRevoked(PushEvent):
@@ -194,7 +194,7 @@ PUSH_TRANSITIONS: dict[tuple[PushRung, type[PushEvent]], PushRung] = {
     **{(r, PushRerouted): P.QUEUED for r in (P.QUEUED, P.ACCEPTED)},
     (P.QUEUED, PushReturned): P.ACCEPTED,
     **{(r, PushAcknowledged): P.ACKNOWLEDGED for r in (*_OPEN, P.COLLAPSED, P.REVOKED, P.EXPIRED, P.REJECTED)},
-    **{(r, PushExecuted): P.EXECUTED for r in (*_OPEN, P.ACKNOWLEDGED)},
+    (P.ACKNOWLEDGED, PushExecuted): P.EXECUTED,
     **{(r, PushRevoked): P.REVOKED for r in (P.QUEUED, P.ACCEPTED)},
     # What the provider delivered stays delivered when its life ends.
     **{(r, PushExpired): P.EXPIRED for r in (P.QUEUED, P.ACCEPTED)},

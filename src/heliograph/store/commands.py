@@ -38,9 +38,12 @@ ORDER BY created_at DESC, id DESC LIMIT $3
 """
 
 _FIND_PUSH = LookUp(f"SELECT {PUSHES.names} FROM pushes WHERE organization_id = $1 AND id = $2", ("text", "text"))
-_PUSHES_OF_COMMAND = f"""
+_PUSHES_OF_COMMAND = LookUp(
+    f"""
 SELECT {PUSHES.names} FROM pushes WHERE organization_id = $1 AND command_id = $2 ORDER BY created_at DESC, id DESC
-"""
+""",
+    ("text", "text"),
+)
 _OFFERS = LookUp(
     f"""
 SELECT {PUSHES.names} FROM pushes
@@ -107,7 +110,7 @@ class Pushes:
 
     async def of_command(self, command_id: str) -> list[Push]:
         """All pushes made for a command, newest first."""
-        rows = await self._reader.fetch(_PUSHES_OF_COMMAND, self._organization_id, command_id)
+        rows = await self._reader.look_up(_PUSHES_OF_COMMAND, self._organization_id, command_id)
         return [PUSHES.read(row) for row in rows]
 
     async def offers(self, device_id: str, app: str, now: int, limit: int, behind: Push | None = None) -> list[Push]:
