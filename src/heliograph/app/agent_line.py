@@ -205,7 +205,8 @@ class _Conversation:
             return
         # The next way may be about to take it: that is known soon.
         after_s = _IN_FLIGHT_S if push.rung is PushRung.QUEUED else 0
-        debt = self.s.debt(push.organization_id, "revoke", push.id, after_s=after_s, priority=BACKGROUND)
+        pool = push.withdrawn_through
+        debt = self.s.debt(push.organization_id, "revoke", push.id, after_s=after_s, pool=pool, priority=BACKGROUND)
         self.changes.owe(debt)
 
     async def _command(self, live: dict[str, Command], command_id: str) -> Command | None:

@@ -50,7 +50,7 @@ async def _withdraw_effects(s: Services, work: UnitOfWork, changes: ChangeSet, c
         return
     for push in await work.pushes.of_command(command.id):
         if not push.is_over:
-            changes.owe(s.debt(command.organization_id, "revoke", push.id, pool=push.account_id))
+            changes.owe(s.debt(command.organization_id, "revoke", push.id, pool=push.withdrawn_through))
 
 
 async def _ask_channel(s: Services, work: UnitOfWork, changes: ChangeSet, command: Command, source: str) -> None:

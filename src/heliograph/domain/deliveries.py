@@ -90,6 +90,14 @@ class Push:
         """The latest way before the present one on which it was taken."""
         return next((leg for leg in reversed(self.legs or ()) if leg.reference is not None), None)
 
+    @property
+    def withdrawn_through(self) -> str | None:
+        """The account that its withdrawal counts for: of the ways before the present one that took it, the latest that
+        has one (the present one has acknowledged it, or was not asked yet); else the present way's.
+        """
+        taken = (leg.account_id for leg in reversed(self.legs or ()) if leg.reference is not None)
+        return next(filter(None, taken), self.account_id)
+
 
 @record(kw_only=True)
 class PushEvent:

@@ -109,7 +109,7 @@ def _give_up(s: Services, changes: ChangeSet, item: OutboxItem, push: Push) -> N
     unanswered = push.attempts.uncertain if push.attempts else 0
     evidence: dict[str, object] = {"why": "command is over"}
     if push.legs:
-        changes.owe(s.debt(push.organization_id, "revoke", push.id))
+        changes.owe(s.debt(push.organization_id, "revoke", push.id, pool=push.withdrawn_through))
         changes.move_push(push, PushNoted(source="dispatcher", evidence=evidence), s.clock.now())
     elif unanswered == 0:
         changes.move_push(push, PushRevoked(source="dispatcher", evidence=evidence), s.clock.now())
@@ -239,7 +239,9 @@ class _Sent:
                 reference=reference,
             )
             if changes.move_push(push, event, now) is not push and (push.is_over or (command and command.is_over)):
-                changes.owe(self.s.debt(push.organization_id, "revoke", push.id))
+                changes.owe(
+                    self.s.debt(push.organization_id, "revoke", push.id, pool=sent.account_id or push.withdrawn_through)
+                )
         changes.settle(self.item)
         await self.work.commit(changes)
 
@@ -260,7 +262,7 @@ class _Sent:
             changes.move(command, issued, now)
             if command.is_over:
                 # It ended while its push was on the way: take the push back.
-                changes.owe(self.s.debt(push.organization_id, "revoke", push.id, pool=push.account_id))
+                changes.owe(self.s.debt(push.organization_id, "revoke", push.id, pool=push.withdrawn_through))
         if push.provider == OUR_LINE:
             changes.wake_device(push.device_id)
         if other_way is not None:
