@@ -128,15 +128,6 @@ async def test_places_that_come_free_while_it_looks_for_the_next_are_used(
     await asyncio.gather(running, return_exceptions=True)
 
 
-async def test_no_more_is_claimed_than_the_fullest_pool_has_room_for(desk: Desk) -> None:
-    limits = replace(desk.services.limits, pool_concurrency=4)
-    dispatcher = Dispatcher(replace(desk.services, limits=limits), {})
-    rooms = {0: 4, 3: 1, 4: 2, 5: 1, 6: 2, 7: 1, 8: 4}
-    for places, room in rooms.items():
-        dispatcher._places = Counter({"a": places, "": 50})
-        assert dispatcher._room() == room
-
-
 async def test_what_is_under_way_here_is_not_begun_again_when_its_lease_seems_over(desk: Desk) -> None:
     payments = Payments()
     await owe(desk, "hangs", ["once"])

@@ -6,13 +6,12 @@ its token, so an effect whose lease ran out here cannot be settled here any more
 
 import asyncio
 import random
-from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
-from math import ceil
 
 import structlog
 
+from heliograph.app.places import QUICK_S, Places
 from heliograph.app.services import SECOND, Services
 from heliograph.domain.errors import Conflict, StoreUnavailable
 from heliograph.ports.changes import ChangeSet, OutboxItem
@@ -25,7 +24,6 @@ Effect = Callable[[Services, OutboxItem], Awaitable[None]]
 _LONGEST_SLEEP_S = 5.0  # a wake-up from another process may be lost: look again
 _STORE_PAUSE_S = 0.5
 _GATHER_S = 0.01  # while a pool is full, each round looks past all that it has to come: let some places become free
-_SHARES = (2.0, 1.5, 1.0)  # of a pool's places, for each priority: what can wait leaves room for the others
 
 
 def backoff_s(s: Services, attempts: int, after_s: float | None = None) -> float:
@@ -40,13 +38,15 @@ def backoff_s(s: Services, attempts: int, after_s: float | None = None) -> float
 
 
 class Dispatcher:
-    """Claims effects and runs them, up to `dispatch_concurrency` at a time."""
+    """Claims effects and runs them, as many at a time as there are places (app.places)."""
 
     def __init__(self, services: Services, effects: Mapping[str, Effect]) -> None:
         self._s = services
         self._effects = effects
         self._running: dict[asyncio.Task[None], OutboxItem] = {}
-        self._places: Counter[str] = Counter()
+        self._quick: dict[asyncio.Task[None], asyncio.TimerHandle] = {}  # until they have run for long
+        self._places = Places(services.limits)
+        self._freed = asyncio.Event()  # a place: an effect has ended, or has run for long
         self._looked_past: list[list[str]] = []
         self.last_round_at = 0
 
@@ -66,10 +66,8 @@ class Dispatcher:
         """Claim and start what is due; answers for how many seconds nothing more is."""
         s = self._s
         try:
-            while free := s.limits.dispatch_concurrency - len(self._running):
+            while limit := self._places.room():
                 now = s.clock.now()
-                # No more at a time than the fullest pool has room for, so that none gets more than its share.
-                limit = min(free, self._room())
                 until = now + int(s.limits.lease_s * SECOND)
                 items = await s.store.system.claim(now, until, limit, self._crowded())
                 self.last_round_at = now
@@ -77,8 +75,9 @@ class Dispatcher:
                     self._start(item)
                 if len(items) < limit:
                     break
-            if len(self._running) >= s.limits.dispatch_concurrency:
-                await asyncio.wait(self._running, return_when=asyncio.FIRST_COMPLETED)
+            if not limit:  # every place is taken
+                self._freed.clear()
+                await self._freed.wait()
                 self._looked_past = self._crowded()
                 return 0.0
             self._looked_past = self._crowded()
@@ -95,17 +94,10 @@ class Dispatcher:
         """Pools of which nothing is wanted for now, each until when (microseconds)."""
         return self._s.health.paused(self._s.clock.now())
 
-    def _room(self) -> int:
-        """How many effects, of whatever pool and priority, leave every pool within the share it has not used up yet."""
-        bounds = sorted(ceil(self._s.limits.pool_concurrency * part) for part in _SHARES)
-        used = [0, *(n for pool, n in self._places.items() if pool)]
-        return min(bound - n for n in used for bound in bounds if bound > n)
-
     def _crowded(self) -> list[list[str]]:
-        """For each priority, the pools that have their share of places, and those that are paused."""
-        share, paused = self._s.limits.pool_concurrency, list(self._paused())
-        full = [[pool for pool, n in self._places.items() if pool and n >= share * part] for part in _SHARES]
-        return [pools + paused for pools in full]
+        """For each priority, the pools that are shut, and those that are paused."""
+        paused = list(self._paused())
+        return [pools + paused for pools in self._places.shut()]
 
     async def _sleep(self, waiter: Waiter, seconds: float) -> None:
         """Until something is owed, `seconds` are over, a pause is, or a place is free in a pool that was full."""
@@ -117,9 +109,13 @@ class Dispatcher:
         if not any(crowded):
             await waiter.wait(seconds)
             return
-        bell = asyncio.create_task(waiter.wait(seconds))
-        await asyncio.wait({bell, *self._running}, return_when=asyncio.FIRST_COMPLETED)
-        bell.cancel()
+        self._freed.clear()
+        bells = [asyncio.create_task(waiter.wait(seconds)), asyncio.create_task(self._freed.wait())]
+        try:
+            await asyncio.wait(bells, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for bell in bells:
+                bell.cancel()
         await asyncio.sleep(_GATHER_S)
 
     def _start(self, item: OutboxItem) -> None:
@@ -127,14 +123,21 @@ class Dispatcher:
             return  # our own claim ran out (this machine slept, or its clock was set) while we are still at it
         task = asyncio.create_task(self._pay(item))
         self._running[task] = item
-        self._places[item.pool] += 1
+        self._quick[task] = asyncio.get_running_loop().call_later(QUICK_S, self._waits, task)
+        self._places.begin(item.pool)
         task.add_done_callback(self._ended)
 
+    def _waits(self, task: "asyncio.Task[None]") -> None:
+        del self._quick[task]
+        self._places.wait(self._running[task].pool)
+        self._freed.set()
+
     def _ended(self, task: "asyncio.Task[None]") -> None:
-        pool = self._running.pop(task).pool
-        self._places[pool] -= 1
-        if not self._places[pool]:
-            del self._places[pool]
+        timer = self._quick.pop(task, None)
+        if timer is not None:
+            timer.cancel()
+        self._places.end(self._running.pop(task).pool, waited=timer is None)
+        self._freed.set()
 
     async def _pay(self, item: OutboxItem) -> None:
         effect = self._effects.get(item.kind)
