@@ -35,12 +35,15 @@ class Lesson:
 @dataclass(slots=True)
 class _Account:
     """`refused`: of the last outcomes, the devices whose address was refused; None = a success. A device counts once,
-    whatever it registers. `given_up`: the addresses of this window, by device and app.
+    whatever it registers. `given_up`: the addresses of this window, by device and app. `paused_at`, `paused_until`: the
+    pause that we made up, which a success ends. `told_until`: the one that the service asked for, which none does.
     """
 
     refused: "deque[str | None]" = field(default_factory=lambda: deque(maxlen=_WINDOW))
     given_up: "OrderedDict[tuple[str, str], PushTarget]" = field(default_factory=OrderedDict)
+    paused_at: int = 0
     paused_until: int = 0
+    told_until: int = 0
     may_have_fault: bool = True  # a start knows nothing of the one before
 
 
@@ -48,33 +51,34 @@ class _Account:
 class AccountHealth:
     """See the module. Each process finds out for itself, which costs a few requests.
 
-    `pause_s`: how long an account waits that is out of order. `longest_s`: no Retry-After makes it wait longer.
+    `pause_s`: how long an account waits that is out of order. `longest_s`: no Retry-After makes it wait longer; it is
+    only kept in memory, so one wrong header costs no more than that.
     """
 
     pause_s: float = 30.0
-    longest_s: float = 45.0
+    longest_s: float = 600.0
     _accounts: "OrderedDict[str, _Account]" = field(default_factory=OrderedDict)
 
     def paused(self, now: int) -> dict[str, int]:
         """The accounts that wait, each with the end of its pause (microseconds)."""
-        return {id_: a.paused_until for id_, a in self._accounts.items() if a.paused_until > now}
+        ends = {id_: max(a.paused_until, a.told_until) for id_, a in self._accounts.items()}
+        return {id_: end for id_, end in ends.items() if end > now}
 
-    def learn(self, account_id: str, target: PushTarget, outcome: Outcome, now: int) -> Lesson:
-        """Take note of an outcome, and say what follows from it."""
+    def learn(self, account_id: str, target: PushTarget, outcome: Outcome, began: int, now: int) -> Lesson:
+        """Take note of the outcome of a sending that `began` then, and say what follows from it."""
         account = self._of(account_id)
         match outcome:
             case Accepted():
                 account.refused.append(None)
-                account.paused_until = 0
-                tells, account.may_have_fault = account.may_have_fault, False
-                return Lesson(tells_fault=tells)
+                return _works(account) if began >= account.paused_at else Lesson()
             case Rejected(token_gone=True):
                 return self._refused(account, target, outcome.reason, now)
             case Misconfigured():
                 return self._out_of_order(account, outcome.reason, now)
-            case RetryLater(account_wide=True):
-                wait_s = self.pause_s if outcome.after_s is None else outcome.after_s
-                account.paused_until = now + int(min(wait_s, self.longest_s) * _SECOND)
+            case RetryLater(account_wide=True, after_s=None):
+                self._pause(account, now)
+            case RetryLater(account_wide=True, after_s=float() | int() as wait_s):
+                account.told_until = max(account.told_until, now + int(min(wait_s, self.longest_s) * _SECOND))
         return Lesson()
 
     def _of(self, account_id: str) -> _Account:
@@ -102,5 +106,14 @@ class AccountHealth:
 
     def _out_of_order(self, account: _Account, fault: str, now: int) -> Lesson:
         account.may_have_fault = True
-        account.paused_until = now + int(self.pause_s * _SECOND)
+        self._pause(account, now)
         return Lesson(tells_fault=True, fault=fault)
+
+    def _pause(self, account: _Account, now: int) -> None:
+        account.paused_at, account.paused_until = now, now + int(self.pause_s * _SECOND)
+
+
+def _works(account: _Account) -> Lesson:
+    account.paused_until = 0
+    tells, account.may_have_fault = account.may_have_fault, False
+    return Lesson(tells_fault=tells)

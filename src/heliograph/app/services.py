@@ -35,7 +35,7 @@ class Limits:
     lease_s: float = 15.0
     backoff_first_s: float = 0.5
     backoff_cap_s: float = 30.0
-    # A longer Retry-After is not waited for.
+    # A longer Retry-After is not waited for (one for a whole push account: see AccountHealth).
     retry_after_cap_s: float = 45.0
     # How long an attempt without an answer must stay absent from the upstream's list before it is tried again.
     uncertainty_window_s: float = 30.0

@@ -48,28 +48,32 @@ async def deliver_push(s: Services, item: OutboxItem) -> None:
         return
     targets = [t for t in await work.devices.targets(push.device_id, push.app) if t.dead_at is None]
     target = next((t for t in targets if t.provider == push.provider), None)
-    outcome = await _send(s, push, target, item.priority)
+    outcome, began = await _send(s, push, target, item.priority)
     is_only_way = {t.provider for t in targets} <= {push.provider}
     await _Sent(s, work, item, outcome, is_only_way).record(push, command)
     if push.account_id is not None and target is not None:
-        await _learn(s, work, push.account_id, target, outcome)
+        await _learn(s, work, push.account_id, target, outcome, began)
 
 
-async def _send(s: Services, push: Push, target: PushTarget | None, priority: int) -> Outcome:
+async def _send(s: Services, push: Push, target: PushTarget | None, priority: int) -> tuple[Outcome, int]:
+    """What its provider says, and when it began to be asked."""
     provider = await s.providers.provider(push.organization_id, push.provider, push.account_id)
     if provider is None or target is None:
-        return Rejected("no usable address or provider account is left")
+        return Rejected("no usable address or provider account is left"), s.clock.now()
     if push.account_id is not None and s.account_quotas is not None:
         per_minute = s.providers.per_minute(push.account_id)
         if not await s.account_quotas.take(push.account_id, per_minute, priority):
-            return RetryLater("the account's requests of this minute are used up")
-    return await provider.send(message_of(s, push), target)
+            return RetryLater("the account's requests of this minute are used up"), s.clock.now()
+    began = s.clock.now()
+    return await provider.send(message_of(s, push), target), began
 
 
-async def _learn(s: Services, work: UnitOfWork, account_id: str, target: PushTarget, outcome: Outcome) -> None:
+async def _learn(
+    s: Services, work: UnitOfWork, account_id: str, target: PushTarget, outcome: Outcome, began: int
+) -> None:
     """Draw the conclusions of an outcome for address and account. What is lost of it, the next outcome says again."""
     now = s.clock.now()
-    lesson = s.health.learn(account_id, target, outcome, now)
+    lesson = s.health.learn(account_id, target, outcome, began, now)
     try:
         if lesson.quarantine and isinstance(outcome, Rejected):
             await work.devices.quarantine(target, outcome.reason, outcome.gone_since or now, now)
