@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import defaultdict
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
@@ -68,3 +69,14 @@ def in_place_of_all(desk: Desk, patch: pytest.MonkeyPatch) -> Provider:
 
     patch.setattr(desk.services.providers, "provider", always)
     return provider
+
+
+def one_for_each_kind(desk: Desk, patch: pytest.MonkeyPatch) -> defaultdict[str, Provider]:
+    """What answers for each kind of provider, whatever the account."""
+    found: defaultdict[str, Provider] = defaultdict(Provider)
+
+    async def of_kind(organization_id: str, kind: str, account_id: str | None) -> Provider:
+        return found[kind]
+
+    patch.setattr(desk.services.providers, "provider", of_kind)
+    return found

@@ -21,21 +21,14 @@ from heliograph.ports.changes import BACKGROUND, NORMAL, ChangeSet
 from heliograph.ports.push import Accepted, CannotWithdraw, Misconfigured, Rejected, RetryLater, Unavailable
 from heliograph_protocol.messages import CheckIn, PushAck, Register, Target
 from tests.app.conftest import Desk
-from tests.app.pushing import Provider
+from tests.app.pushing import Provider, one_for_each_kind
 
 GONE = Rejected("gone", token_gone=True)
 
 
 @pytest.fixture
 def ways(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> defaultdict[str, Provider]:
-    """What answers for each kind of provider."""
-    found: defaultdict[str, Provider] = defaultdict(Provider)
-
-    async def of_kind(organization_id: str, kind: str, account_id: str | None) -> Provider:
-        return found[kind]
-
-    monkeypatch.setattr(desk.services.providers, "provider", of_kind)
-    return found
+    return one_for_each_kind(desk, monkeypatch)
 
 
 @pytest.fixture

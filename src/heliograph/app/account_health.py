@@ -6,7 +6,7 @@ out whether the service takes them again, and the organization is told.
 """
 
 from collections import OrderedDict, deque
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from heliograph.domain.devices import PushTarget
 from heliograph.domain.record import record
@@ -23,12 +23,14 @@ _SECOND = 1_000_000
 class Lesson:
     """What follows from an outcome. `fault`: why the account is out of order; None = it works, if `tells_fault`.
 
-    `quarantine`: the address is given up. `revive`: addresses that were given up by mistake.
+    `quarantine`: the address is given up. `try_again`: it was refused, and is not to blame. `revive`: addresses that were
+    given up by mistake.
     """
 
     tells_fault: bool = False
     fault: str | None = None
     quarantine: bool = False
+    try_again: bool = False
     revive: tuple[PushTarget, ...] = ()
 
 
@@ -102,7 +104,7 @@ class AccountHealth:
         account.given_up.clear()
         fault = f"{refused} of the last {of} addresses were refused ({reason}): are its settings those of the apps?"
         lesson = self._out_of_order(account, fault, now)
-        return Lesson(lesson.tells_fault, lesson.fault, revive=revived)
+        return replace(lesson, try_again=True, revive=revived)
 
     def _out_of_order(self, account: _Account, fault: str, now: int) -> Lesson:
         account.may_have_fault = True

@@ -2,6 +2,7 @@
 
 import structlog
 
+from heliograph.app.account_health import Lesson
 from heliograph.app.dispatch import backoff_s
 from heliograph.app.routes import OUR_LINE, ChosenTarget, message_of, next_route, patience_s, way_back
 from heliograph.app.services import Services, until_committed
@@ -50,9 +51,14 @@ async def deliver_push(s: Services, item: OutboxItem) -> None:
     target = next((t for t in targets if t.provider == push.provider), None)
     outcome, began = await _send(s, push, target, item.priority)
     is_only_way = {t.provider for t in targets} <= {push.provider}
+    if push.account_id is None or target is None:
+        await _Sent(s, work, item, outcome, is_only_way).record(push, command)
+        return
+    lesson = s.health.learn(push.account_id, target, outcome, began, s.clock.now())
+    if lesson.try_again and isinstance(outcome, Rejected):  # the account is to blame: the push is not lost by it
+        outcome = Misconfigured(outcome.reason, outcome.evidence)
     await _Sent(s, work, item, outcome, is_only_way).record(push, command)
-    if push.account_id is not None and target is not None:
-        await _learn(s, work, push.account_id, target, outcome, began)
+    await _heed(s, work, push.account_id, target, outcome, lesson)
 
 
 async def _send(s: Services, push: Push, target: PushTarget | None, priority: int) -> tuple[Outcome, int]:
@@ -68,12 +74,11 @@ async def _send(s: Services, push: Push, target: PushTarget | None, priority: in
     return await provider.send(message_of(s, push), target), began
 
 
-async def _learn(
-    s: Services, work: UnitOfWork, account_id: str, target: PushTarget, outcome: Outcome, began: int
+async def _heed(
+    s: Services, work: UnitOfWork, account_id: str, target: PushTarget, outcome: Outcome, lesson: Lesson
 ) -> None:
-    """Draw the conclusions of an outcome for address and account. What is lost of it, the next outcome says again."""
+    """Store what follows for address and account. What is lost of it, the next outcome says again."""
     now = s.clock.now()
-    lesson = s.health.learn(account_id, target, outcome, began, now)
     try:
         if lesson.quarantine and isinstance(outcome, Rejected):
             await work.devices.quarantine(target, outcome.reason, outcome.gone_since or now, now)
