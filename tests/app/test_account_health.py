@@ -17,91 +17,114 @@ from tests.app.pushing import Provider, in_place_of_all
 GONE = Rejected("unregistered", token_gone=True)
 
 
-def address(number: int, device: int | None = None) -> PushTarget:
-    """Of a device of its own, unless that is said."""
-    device_id = f"{number if device is None else device:024x}"
-    return PushTarget(device_id, "mdmAgent", "pushy", None, f"t{number}", 0)
+def device(number: int) -> str:
+    return f"{number:024x}"
 
 
 def test_a_refused_address_is_given_up() -> None:
-    assert AccountHealth().learn("a", address(1), GONE, 0, 0) == Lesson(quarantine=True)
+    assert AccountHealth().learn("a", device(1), GONE, 0, 0) == Lesson(quarantine=True)
 
 
-def test_a_refused_message_says_nothing_of_the_address() -> None:
-    assert AccountHealth().learn("a", address(1), Rejected("too large"), 0, 0) == Lesson()
+def test_a_refused_message_says_nothing_of_the_device() -> None:
+    assert AccountHealth().learn("a", device(1), Rejected("too large"), 0, 0) == Lesson()
 
 
-def test_many_refusals_in_a_row_speak_of_the_account_and_take_the_others_back() -> None:
+def test_refusals_of_three_devices_and_no_success_speak_of_the_account() -> None:
     health = AccountHealth()
-    lessons = [health.learn("a", address(n), GONE, 0, 0) for n in range(20)]
-    assert [lesson.quarantine for lesson in lessons] == [True] * 19 + [False]
-    assert lessons[-1].revive == tuple(address(n) for n in range(19))
-    assert "20 of the last 20 addresses were refused (unregistered)" in (lessons[-1].fault or "")
+    lessons = [health.learn("a", device(n), GONE, 0, 0) for n in range(5)]
+    assert [lesson.quarantine for lesson in lessons] == [True, True, False, False, False]
+    assert [lesson.try_again for lesson in lessons] == [False, False, True, True, True]
+    assert [lesson.revive for lesson in lessons] == [False, False, True, False, False]
+    assert {lesson.fault for lesson in lessons[2:]} == {
+        "3 of the last 3 addresses were refused (unregistered): are its settings those of the apps?"
+    }
     assert list(health.paused(0)) == ["a"]
     assert health.paused(31_000_000) == {}
+    assert health.learn("a", device(9), GONE, 31_000_000, 31_000_000).revive  # what others gave up meanwhile
+
+
+def test_of_an_account_that_takes_some_twenty_are_looked_at() -> None:
+    health = AccountHealth()
+    for n in range(5):
+        health.learn("a", device(n), Accepted("x"), 0, 0)
+    lessons = [health.learn("a", device(n), GONE, 0, 0) for n in range(20)]
+    assert [lesson.quarantine for lesson in lessons] == [True] * 14 + [False] * 6
+    assert "15 of the last 20 addresses" in (lessons[-1].fault or "")
 
 
 def test_one_device_alone_does_not_speak_of_the_account_however_often_it_is_refused() -> None:
     """It may register what it likes, again and again."""
     health = AccountHealth()
-    assert all(health.learn("a", address(n, device=7), GONE, 0, 0).quarantine for n in range(1000))
+    assert all(health.learn("a", device(7), GONE, 0, 0).quarantine for n in range(1000))
+    assert health.learn("a", device(8), GONE, 0, 0).quarantine
     assert health.paused(0) == {}
-    lessons = [health.learn("a", address(n), GONE, 0, 0) for n in range(100, 119)]
-    assert address(999, device=7) in lessons[-1].revive
-    assert address(998, device=7) not in lessons[-1].revive
+
+
+def test_what_was_sent_with_former_settings_says_nothing_of_the_new_ones() -> None:
+    health = AccountHealth()
+    for n in range(3):
+        health.learn("a", device(n), GONE, 0, 0)
+    health.learn("a", device(1), RetryLater("limit", 60.0, account_wide=True), 0, 0)
+    assert not health.stands_by("a", 0)
+    health.renew("a", 5)
+    assert health.learn("a", device(3), GONE, 4, 6) == Lesson(try_again=True)
+    assert health.learn("a", device(4), Misconfigured("old key"), 4, 6) == Lesson()
+    assert (health.stands_by("a", 4), health.stands_by("a", 5)) == (False, True)
+    assert health.learn("a", device(5), GONE, 5, 7) == Lesson(quarantine=True)
+    assert health.paused(8) == {"a": 60_000_000}  # what the service asked for
 
 
 def test_some_refusals_among_successes_do_not() -> None:
     health = AccountHealth()
-    for n in range(200):
+    for n in range(1, 201):
         outcome = GONE if n % 3 == 0 else Accepted("x")
-        assert health.learn("a", address(n), outcome, 0, 0).quarantine is (n % 3 == 0)
+        assert health.learn("a", device(n), outcome, 0, 0).quarantine is (n % 3 == 0)
     assert health.paused(0) == {}
 
 
 def test_one_account_says_nothing_of_another() -> None:
     health = AccountHealth()
-    for n in range(40):
-        health.learn("a", address(n), GONE, 0, 0)
-    assert health.learn("b", address(1), GONE, 0, 0).quarantine
+    for n in range(3):
+        health.learn("a", device(n), GONE, 0, 0)
+    assert health.learn("b", device(1), GONE, 0, 0).quarantine
     assert list(health.paused(0)) == ["a"]
 
 
 def test_the_first_success_after_a_start_says_that_the_account_works() -> None:
     health = AccountHealth()
-    assert health.learn("a", address(1), Accepted("x"), 0, 0) == Lesson(tells_fault=True)
-    assert health.learn("a", address(1), Accepted("x"), 0, 0) == Lesson()
-    assert health.learn("a", address(1), Misconfigured("key"), 0, 0) == Lesson(tells_fault=True, fault="key")
-    assert health.learn("a", address(1), Accepted("x"), 0, 0) == Lesson(tells_fault=True)
+    assert health.learn("a", device(1), Accepted("x"), 0, 0) == Lesson(tells_fault=True)
+    assert health.learn("a", device(1), Accepted("x"), 0, 0) == Lesson()
+    assert health.learn("a", device(1), Misconfigured("key"), 0, 0) == Lesson(tells_fault=True, fault="key")
+    assert health.learn("a", device(1), Accepted("x"), 0, 0) == Lesson(tells_fault=True)
     assert health.paused(0) == {}
 
 
 def test_a_limit_of_the_account_makes_it_wait_but_not_for_ever() -> None:
     health = AccountHealth()
-    health.learn("a", address(1), RetryLater("limit", 7.0, account_wide=True), 0, 0)
+    health.learn("a", device(1), RetryLater("limit", 7.0, account_wide=True), 0, 0)
     assert health.paused(0) == {"a": 7_000_000}
-    health.learn("a", address(1), RetryLater("limit", 1e9, account_wide=True), 0, 0)
+    health.learn("a", device(1), RetryLater("limit", 1e9, account_wide=True), 0, 0)
     assert health.paused(0) == {"a": 600_000_000}
-    health.learn("b", address(1), RetryLater("this device", 7.0), 0, 0)
+    health.learn("b", device(1), RetryLater("this device", 7.0), 0, 0)
     assert "b" not in health.paused(0)
 
 
 def test_what_a_service_asks_for_is_waited_for_whatever_else_succeeds() -> None:
     health = AccountHealth()
-    health.learn("a", address(1), RetryLater("limit", 60.0, account_wide=True), 0, 5)
-    health.learn("a", address(2), RetryLater("limit", 7.0, account_wide=True), 0, 6)
-    health.learn("a", address(3), Accepted("was on its way"), 4, 7)
-    health.learn("a", address(4), Accepted("had been claimed"), 8, 9)
+    health.learn("a", device(1), RetryLater("limit", 60.0, account_wide=True), 0, 5)
+    health.learn("a", device(2), RetryLater("limit", 7.0, account_wide=True), 0, 6)
+    health.learn("a", device(3), Accepted("was on its way"), 4, 7)
+    health.learn("a", device(4), Accepted("had been claimed"), 8, 9)
     assert health.paused(10) == {"a": 60_000_005}
 
 
 @pytest.mark.parametrize("trouble", [Misconfigured("key"), RetryLater("away", account_wide=True)])
 def test_only_what_was_sent_after_a_pause_was_made_ends_it(trouble: Misconfigured | RetryLater) -> None:
     health = AccountHealth()
-    health.learn("a", address(1), trouble, 4, 5)
-    assert health.learn("a", address(2), Accepted("was on its way"), 4, 6) == Lesson()
+    health.learn("a", device(1), trouble, 4, 5)
+    assert health.learn("a", device(2), Accepted("was on its way"), 4, 6) == Lesson()
     assert health.paused(7) == {"a": 30_000_005}
-    assert health.learn("a", address(3), Accepted("tried again"), 5, 8) == Lesson(tells_fault=True)
+    assert health.learn("a", device(3), Accepted("tried again"), 5, 8) == Lesson(tells_fault=True)
     assert health.paused(9) == {}
 
 
@@ -142,7 +165,7 @@ async def test_a_dead_address_is_not_used_until_it_is_registered_again(
     assert push.provider == "pushy"
 
 
-async def test_a_word_on_the_time_before_the_registration_ends_no_address(
+async def test_a_word_on_the_time_before_the_registration_ends_no_device(
     desk: Desk, provider: Provider, account: ProviderAccount
 ) -> None:
     registered_at = (await pushy_target(desk)).registered_at

@@ -200,8 +200,45 @@ async def test_an_address_is_given_up_and_taken_back(store: AnyStore, world: Wor
     await devices.quarantine(given[0], "gone", NOW, NOW + 5)
     await devices.quarantine(given[0], "once more", NOW, NOW + 6)
     assert await devices.targets(world.device.id) == [replace(given[0], dead_at=NOW + 5, dead_reason="gone")]
-    await devices.revive(given[0])
+    await devices.revive("pushy", NOW + 6)
+    await devices.revive("fcm", NOW)
+    await other.work.devices.revive("pushy", NOW)
+    assert [t.dead_at for t in await devices.targets(world.device.id)] == [NOW + 5]
+    await devices.revive("pushy", NOW + 5)
     assert await devices.targets(world.device.id) == given
+
+
+async def test_what_one_account_gave_up_is_taken_back(world: World) -> None:
+    """The device's own account, if it can be used, else the address's own, else the default."""
+    default, setup, devices = world.account, world.work.setup, world.work.devices
+    own, disabled, other = (replace(default, id=new_id(), is_default=False) for _ in range(3))
+    fcm = replace(other, id=new_id(), provider="fcm")
+    for account in (own, replace(disabled, disabled_at=NOW), other, fcm):
+        await setup.add_account(account)
+
+    async def given_up(device_account: str | None, address_account: str | None) -> str:
+        device = replace(world.device, id=new_id(), provider_account_id=device_account)
+        await setup.add_device(device, None)
+        target = PushTarget(device.id, "mdmAgent", "pushy", address_account, "t", NOW)
+        await devices.register(device.id, "mdmAgent", [target], NOW)
+        await devices.quarantine(target, "gone", NOW, NOW + 5)
+        return device.id
+
+    through = [
+        (await given_up(own.id, other.id), own.id),
+        (await given_up(None, other.id), other.id),
+        (await given_up(disabled.id, other.id), other.id),
+        (await given_up(fcm.id, None), default.id),
+        (await given_up(None, None), default.id),
+        (await given_up(None, disabled.id), default.id),
+    ]
+    taken_back: set[str] = set()
+    for account_id in (disabled.id, own.id, other.id, default.id):
+        await devices.revive("pushy", NOW, account_id)
+        taken_back |= {device_id for device_id, its in through if its == account_id}
+        in_use = {device_id for device_id, _ in through if (await devices.targets(device_id))[0].dead_at is None}
+        assert in_use == taken_back
+    assert len(taken_back) == len(through)
 
 
 async def test_addresses_are_swept_when_long_dead_or_long_unused(store: AnyStore, world: World) -> None:

@@ -8,13 +8,15 @@ out whether the service takes them again, and the organization is told.
 from collections import OrderedDict, deque
 from dataclasses import dataclass, field, replace
 
-from heliograph.domain.devices import PushTarget
 from heliograph.domain.record import record
 from heliograph.ports.push import Accepted, Misconfigured, Outcome, Rejected, RetryLater
 
 _WINDOW = 40  # outcomes that are looked at
-_ENOUGH = 20  # of them, before anything is concluded
+_ENOUGH = 20  # of them, before anything is concluded of an account that takes some
 _SHARE = 0.5  # of refused addresses
+# Devices refused by an account that takes none. That three dead ones of a fleet come first is rare (one in 8,000 where
+# every twentieth is dead) and costs a pause; each more is an address that is given up for nothing.
+_FEW = 3
 _MOST_ACCOUNTS = 10_000
 _SECOND = 1_000_000
 
@@ -23,26 +25,28 @@ _SECOND = 1_000_000
 class Lesson:
     """What follows from an outcome. `fault`: why the account is out of order; None = it works, if `tells_fault`.
 
-    `quarantine`: the address is given up. `try_again`: it was refused, and is not to blame. `revive`: addresses that were
-    given up by mistake.
+    `quarantine`: the address is given up. `try_again`: it was refused, and is not to blame. `revive`: nor are those
+    that were given up of late.
     """
 
     tells_fault: bool = False
     fault: str | None = None
     quarantine: bool = False
     try_again: bool = False
-    revive: tuple[PushTarget, ...] = ()
+    revive: bool = False
 
 
 @dataclass(slots=True)
 class _Account:
     """`refused`: of the last outcomes, the devices whose address was refused; None = a success. A device counts once,
-    whatever it registers. `given_up`: the addresses of this window, by device and app. `paused_at`, `paused_until`: the
-    pause that we made up, which a success ends. `told_until`: the one that the service asked for, which none does.
+    whatever it registers. `fault`: why it is out of order. `renewed_at`: since when its settings hold. `paused_at`,
+    `paused_until`: the pause that we made up, which a success ends. `told_until`: the one that the service asked for,
+    which none does.
     """
 
     refused: "deque[str | None]" = field(default_factory=lambda: deque(maxlen=_WINDOW))
-    given_up: "OrderedDict[tuple[str, str], PushTarget]" = field(default_factory=OrderedDict)
+    fault: str | None = None
+    renewed_at: int = 0
     paused_at: int = 0
     paused_until: int = 0
     told_until: int = 0
@@ -51,7 +55,7 @@ class _Account:
 
 @dataclass(slots=True)
 class AccountHealth:
-    """See the module. Each process finds out for itself, which costs a few requests.
+    """See the module. Each process finds out for itself, which costs a few requests. All times in microseconds.
 
     `pause_s`: how long an account waits that is out of order. `longest_s`: no Retry-After makes it wait longer; it is
     only kept in memory, so one wrong header costs no more than that.
@@ -62,19 +66,21 @@ class AccountHealth:
     _accounts: "OrderedDict[str, _Account]" = field(default_factory=OrderedDict)
 
     def paused(self, now: int) -> dict[str, int]:
-        """The accounts that wait, each with the end of its pause (microseconds)."""
+        """The accounts that wait, each with the end of its pause."""
         ends = {id_: max(a.paused_until, a.told_until) for id_, a in self._accounts.items()}
         return {id_: end for id_, end in ends.items() if end > now}
 
-    def learn(self, account_id: str, target: PushTarget, outcome: Outcome, began: int, now: int) -> Lesson:
-        """Take note of the outcome of a sending that `began` then, and say what follows from it."""
+    def learn(self, account_id: str, device_id: str, outcome: Outcome, began: int, now: int) -> Lesson:
+        """Take note of the outcome of a sending to a device that `began` then, and say what follows from it."""
         account = self._of(account_id)
+        if began < account.renewed_at:  # it speaks of settings that are gone
+            return Lesson(try_again=isinstance(outcome, Rejected) and outcome.token_gone)
         match outcome:
             case Accepted():
                 account.refused.append(None)
                 return _works(account) if began >= account.paused_at else Lesson()
             case Rejected(token_gone=True):
-                return self._refused(account, target, outcome.reason, now)
+                return self._refused(account, device_id, outcome.reason, now)
             case Misconfigured():
                 return self._out_of_order(account, outcome.reason, now)
             case RetryLater(account_wide=True, after_s=None):
@@ -82,6 +88,17 @@ class AccountHealth:
             case RetryLater(account_wide=True, after_s=float() | int() as wait_s):
                 account.told_until = max(account.told_until, now + int(min(wait_s, self.longest_s) * _SECOND))
         return Lesson()
+
+    def stands_by(self, account_id: str, began: int) -> bool:
+        """Whether what a sending that `began` then said of its address still counts: since then neither was the account
+        found to be to blame, nor did it get other settings.
+        """
+        account = self._of(account_id)
+        return account.fault is None and began >= account.renewed_at
+
+    def renew(self, account_id: str, now: int) -> None:
+        """Forget what the account's former settings are to blame for. What the service asked for stays."""
+        self._accounts[account_id] = _Account(renewed_at=now, told_until=self._of(account_id).told_until)
 
     def _of(self, account_id: str) -> _Account:
         account = self._accounts.get(account_id)
@@ -91,23 +108,20 @@ class AccountHealth:
                 self._accounts.popitem(last=False)
         return account
 
-    def _refused(self, account: _Account, target: PushTarget, reason: str, now: int) -> Lesson:
-        if target.device_id not in account.refused:
-            account.refused.append(target.device_id)
+    def _refused(self, account: _Account, device_id: str, reason: str, now: int) -> Lesson:
+        if device_id not in account.refused:
+            account.refused.append(device_id)
         refused, of = sum(device is not None for device in account.refused), len(account.refused)
-        if of < _ENOUGH or refused < _SHARE * of:
-            account.given_up[target.device_id, target.app] = target
-            if len(account.given_up) > _WINDOW:
-                account.given_up.popitem(last=False)
+        if of < (_FEW if refused == of else _ENOUGH) or refused < _SHARE * of:
             return Lesson(quarantine=True)
-        revived = tuple(account.given_up.values())
-        account.given_up.clear()
+        # While it lasts the numbers stay those that were told first.
         fault = f"{refused} of the last {of} addresses were refused ({reason}): are its settings those of the apps?"
-        lesson = self._out_of_order(account, fault, now)
-        return replace(lesson, try_again=True, revive=revived)
+        is_first = account.fault is None or account.paused_until <= now  # of those that one pause let through
+        lesson = self._out_of_order(account, account.fault or fault, now)
+        return replace(lesson, try_again=True, revive=is_first)
 
     def _out_of_order(self, account: _Account, fault: str, now: int) -> Lesson:
-        account.may_have_fault = True
+        account.may_have_fault, account.fault = True, fault
         self._pause(account, now)
         return Lesson(tells_fault=True, fault=fault)
 
@@ -116,6 +130,6 @@ class AccountHealth:
 
 
 def _works(account: _Account) -> Lesson:
-    account.paused_until = 0
+    account.paused_until, account.fault = 0, None
     tells, account.may_have_fault = account.may_have_fault, False
     return Lesson(tells_fault=tells)

@@ -143,6 +143,8 @@ async def add_account(
         expires_at=expires_at,
     )
     await work.setup.add_account(account)
+    if account.is_default:
+        await work.devices.revive(provider, since=0)
     return account
 
 
@@ -155,11 +157,16 @@ def _checked_config(s: Services, plugin: ProviderPlugin, config: dict[str, Any])
 
 
 async def update_account(s: Services, account: ProviderAccount, said: dict[str, Any]) -> ProviderAccount:
-    """Renew what is `said` of an account: name, default, disabled, config (members given replace those stored)."""
+    """Renew what is `said` of an account: name, default, disabled, config (members given replace those stored).
+
+    What was refused before may be taken now: unless only the name is new, the addresses that its kind of provider has
+    refused are used again.
+    """
     plugin = s.providers.plugin(account.provider)
     if plugin is None:
         raise InvalidInput.of("id", f"is an account at {account.provider}, which this installation has no plug-in for")
-    stored = s.store.unit_of_work(account.organization_id).setup
+    work = s.store.unit_of_work(account.organization_id)
+    stored = work.setup
 
     async def attempt() -> ProviderAccount:
         current = await stored.account(account.id)
@@ -170,9 +177,13 @@ async def update_account(s: Services, account: ProviderAccount, said: dict[str, 
         return after
 
     after = await until_committed(attempt)
-    if said.get("config") is not None:  # the fault was that of the settings before
+    if said.get("config") is not None or said.get("disabled") is False:  # the fault was that of the settings before
+        s.health.renew(account.id, s.clock.now())
         await stored.note_fault(account.id, None, s.clock.now())
         after = replace(after, fault=None, fault_at=None)
+    if any(said.get(member) is not None for member in ("config", "disabled", "default")):
+        await work.devices.revive(account.provider, since=0)
+        s.wakeups.notify({"outbox"})  # what waits for the end of a pause that is over
     return after
 
 

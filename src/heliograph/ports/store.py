@@ -142,8 +142,10 @@ class DeviceRepository(Protocol):
         """Use an address no more, unless it was registered after `since` (microseconds)."""
         ...
 
-    async def revive(self, target: PushTarget) -> None:
-        """Use an address again that was given up by mistake."""
+    async def revive(self, provider: str, since: int, account_id: str | None = None) -> None:
+        """Use the addresses at a provider again that were given up since then (microseconds); with `account_id`, those
+        that are reached through this account.
+        """
         ...
 
 

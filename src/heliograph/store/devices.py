@@ -60,12 +60,17 @@ _SEEN = """
 UPDATE devices SET last_seen_at = $3
 WHERE organization_id = $1 AND id = $2 AND (last_seen_at IS NULL OR last_seen_at < $3)
 """
-
-
-_REVIVE = """
-UPDATE push_targets SET dead_at = NULL, dead_reason = NULL
-WHERE organization_id = $1 AND device_id = $2 AND app = $3 AND provider = $4 AND token = $5
-"""
+_REVIVE = "UPDATE push_targets AS t SET dead_at = NULL, dead_reason = NULL"
+_GIVEN_UP = "WHERE t.organization_id = $1 AND t.provider = $2 AND t.dead_at >= $3"
+# The device's own account, else the address's own, else the default, as in app.routes.
+_USABLE = """
+SELECT a.id FROM provider_accounts a
+WHERE a.organization_id = $1 AND a.provider = $2 AND a.disabled_at IS NULL AND"""
+_THROUGH = f"""CAST($4 AS TEXT) = COALESCE(
+    ({_USABLE} a.id = (
+        SELECT d.provider_account_id FROM devices d WHERE d.organization_id = $1 AND d.id = t.device_id)),
+    ({_USABLE} a.id = t.account_id),
+    ({_USABLE} a.is_default = 1))"""
 
 
 # A name of its own: inside the class, `list` is a method.
@@ -136,7 +141,10 @@ class Devices:
         place = (target.device_id, target.app, target.provider, target.token)
         await self._database.write(statement(_QUARANTINE, self._organization_id, *place, now, reason, since))
 
-    async def revive(self, target: PushTarget) -> None:
-        """Use an address again that was given up by mistake."""
-        place = (target.device_id, target.app, target.provider, target.token)
-        await self._database.write(statement(_REVIVE, self._organization_id, *place))
+    async def revive(self, provider: str, since: int, account_id: str | None = None) -> None:
+        """Use addresses again that were given up since then, those of one account or all."""
+        given = (self._organization_id, provider, since)
+        if account_id is None:
+            await self._database.write(statement(f"{_REVIVE} {_GIVEN_UP}", *given))
+        else:
+            await self._database.write(statement(f"{_REVIVE} {_GIVEN_UP} AND {_THROUGH}", *given, account_id))

@@ -1,11 +1,13 @@
 """Hand a push to its provider."""
 
+from dataclasses import replace
+
 import structlog
 
 from heliograph.app.account_health import Lesson
 from heliograph.app.dispatch import backoff_s
 from heliograph.app.routes import OUR_LINE, ChosenTarget, message_of, next_route, patience_s, way_back
-from heliograph.app.services import Services, until_committed
+from heliograph.app.services import SECOND, Services, until_committed
 from heliograph.app.wakes import expire_push
 from heliograph.domain.deliveries import (
     LegAccepted,
@@ -34,6 +36,7 @@ from heliograph.ports.push import (
 from heliograph.ports.store import UnitOfWork
 
 _PATIENT_ATTEMPTS = 4  # a few seconds: so long a provider that cannot take a push now is waited for
+_OF_LATE_S = 3600  # what was given up before that had other reasons than the fault of now
 _LOST = "the outcome of an attempt was never recorded: its process ended, or lost the store"
 
 log = structlog.get_logger("heliograph.push")
@@ -54,23 +57,25 @@ async def deliver_push(s: Services, item: OutboxItem) -> None:
     if push.account_id is None or target is None:
         await _Sent(s, work, item, outcome, is_only_way).record(push, command)
         return
-    lesson = s.health.learn(push.account_id, target, outcome, began, s.clock.now())
+    lesson = s.health.learn(push.account_id, push.device_id, outcome, began, s.clock.now())
     if lesson.try_again and isinstance(outcome, Rejected):  # the account is to blame: the push is not lost by it
         outcome = Misconfigured(outcome.reason, outcome.evidence)
     await _Sent(s, work, item, outcome, is_only_way).record(push, command)
+    if lesson.quarantine and not s.health.stands_by(push.account_id, began):
+        lesson = replace(lesson, quarantine=False)
     await _heed(s, work, push.account_id, target, outcome, lesson)
 
 
 async def _send(s: Services, push: Push, target: PushTarget | None, priority: int) -> tuple[Outcome, int]:
-    """What its provider says, and when it began to be asked."""
+    """What its provider says, and as of when: what the account is by now, the answer may not know."""
+    began = s.clock.now()
     provider = await s.providers.provider(push.organization_id, push.provider, push.account_id)
     if provider is None or target is None:
-        return Rejected("no usable address or provider account is left"), s.clock.now()
+        return Rejected("no usable address or provider account is left"), began
     if push.account_id is not None and s.account_quotas is not None:
         per_minute = s.providers.per_minute(push.account_id)
         if not await s.account_quotas.take(push.account_id, per_minute, priority):
-            return RetryLater("the account's requests of this minute are used up"), s.clock.now()
-    began = s.clock.now()
+            return RetryLater("the account's requests of this minute are used up"), began
     return await provider.send(message_of(s, push), target), began
 
 
@@ -82,8 +87,8 @@ async def _heed(
     try:
         if lesson.quarantine and isinstance(outcome, Rejected):
             await work.devices.quarantine(target, outcome.reason, outcome.gone_since or now, now)
-        for given_up in lesson.revive:
-            await work.devices.revive(given_up)
+        if lesson.revive:
+            await work.devices.revive(target.provider, now - _OF_LATE_S * SECOND, account_id)
         if lesson.tells_fault and await work.setup.note_fault(account_id, lesson.fault, now) and lesson.fault:
             log.warning("push.account_out_of_order", account=account_id, why=lesson.fault)
     except StoreUnavailable:
