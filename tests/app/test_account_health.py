@@ -9,7 +9,7 @@ from heliograph.app.agent_line import register_agent
 from heliograph.app.setup import add_account
 from heliograph.domain.deliveries import PushRung
 from heliograph.domain.devices import ProviderAccount, PushTarget
-from heliograph.ports.push import Accepted, Misconfigured, Rejected, RetryLater
+from heliograph.ports.push import Accepted, Misconfigured, Outcome, Rejected, RetryLater
 from heliograph_protocol.messages import Register, Target
 from tests.app.conftest import Desk
 from tests.app.pushing import Provider, in_place_of_all
@@ -94,9 +94,36 @@ def test_the_first_success_after_a_start_says_that_the_account_works() -> None:
     health = AccountHealth()
     assert health.learn("a", device(1), Accepted("x"), 0, 0) == Lesson(tells_fault=True)
     assert health.learn("a", device(1), Accepted("x"), 0, 0) == Lesson()
-    assert health.learn("a", device(1), Misconfigured("key"), 0, 0) == Lesson(tells_fault=True, fault="key")
+    out_of_order = Lesson(tells_fault=True, fault="key", reroute=True)
+    assert health.learn("a", device(1), Misconfigured("key"), 0, 0) == out_of_order
     assert health.learn("a", device(1), Accepted("x"), 0, 0) == Lesson(tells_fault=True)
     assert health.paused(0) == {}
+
+
+def test_that_it_works_is_said_again_for_another_process_may_have_said_that_it_does_not() -> None:
+    health, minute = AccountHealth(), 60_000_000
+    told = [health.learn("a", device(1), Accepted("x"), n, n).tells_fault for n in (0, 1, minute, minute + 1)]
+    assert told == [True, False, True, False]
+
+
+def test_what_waits_is_moved_once_for_each_time_that_an_account_goes_out_of_order() -> None:
+    health = AccountHealth()
+    said: list[Outcome] = [Misconfigured("key"), Misconfigured("key"), Accepted("x"), Misconfigured("key")]
+    assert [health.learn("a", device(n), o, n, n).reroute for n, o in enumerate(said)] == [True, False, False, True]
+    health.say_again("a")
+    assert health.learn("a", device(1), Misconfigured("key"), 9, 9).reroute
+    waits = [RetryLater("limit", after_s, account_wide=True) for after_s in (60, 61, 300)]
+    assert [health.learn("b", device(1), wait, 0, 0).reroute for wait in waits] == [False, True, False]
+    assert (health.rests("b", 0), health.rests("b", 240_000_000)) == (True, False)
+
+
+def test_a_push_finds_out_now_and_then() -> None:
+    health = AccountHealth()
+    assert health.may_try("a", 0)
+    health.given("a", 0)
+    assert (health.may_try("a", 29_999_999), health.may_try("a", 30_000_000)) == (False, True)
+    health.learn("a", device(1), Misconfigured("key"), 30_000_000, 31_000_000)
+    assert (health.may_try("a", 60_999_999), health.may_try("a", 61_000_000)) == (False, True)
 
 
 def test_a_limit_of_the_account_makes_it_wait_but_not_for_ever() -> None:

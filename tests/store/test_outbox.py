@@ -10,9 +10,9 @@ import pytest
 
 from heliograph.domain.errors import Conflict
 from heliograph.domain.ladder import Command, Issue, Rung
-from heliograph.ports.changes import BACKGROUND, NORMAL, URGENT, OutboxItem, Settlement
+from heliograph.ports.changes import BACKGROUND, NORMAL, URGENT, Debt, OutboxItem, Settlement
 from heliograph.store import AnyStore
-from tests.store.world import LATER, NOW, SECOND, World, bare_set, new_world
+from tests.store.world import LATER, NOW, SECOND, World, bare_set, new_id, new_world
 
 
 async def test_what_is_due_is_claimed_once(world: World) -> None:
@@ -152,6 +152,36 @@ async def test_the_settlement_of_an_item_without_a_key_is_hard(world: World) -> 
     with pytest.raises(Conflict):
         await world.work.commit(changes)
     assert (await world.read(command.id)).version == 1
+
+
+async def test_what_nobody_has_claimed_is_taken_unless_somebody_does(world: World) -> None:
+    def owed(**values: Any) -> Debt:
+        return world.debt(**{"kind": "push", "pool": "a", "key": new_id(), **values})
+
+    claimed, *free = owed(due_at=NOW - 9), *(owed(due_at=NOW + n) for n in (3, 1, 2))
+    others = [owed(pool="b"), owed(kind="revoke"), owed(priority=BACKGROUND)]
+    await world.owe(claimed, *free, *others)
+    assert (await world.claim_one(NOW - 9)).id == claimed.id
+    other = await new_world(world.store)
+    assert await other.work.pushes.waiting("a", NORMAL, 9) == []
+    first, second = await world.work.pushes.waiting("a", NORMAL, 2)
+    [third] = await world.work.pushes.waiting("a", NORMAL, 2, second)
+    assert [first.id, second.id, third.id] == [free[1].id, free[2].id, free[0].id]
+
+    async def move(item: OutboxItem, key: str | None) -> None:
+        changes = world.changes()
+        changes.take(item)
+        changes.owe(world.debt(key=key, pool="c", kind="push"))
+        await world.work.commit(changes)
+
+    await move(first, first.key)
+    assert [item.id for item in await world.work.pushes.waiting("a", NORMAL, 9)] == [second.id, third.id]
+    assert len(await world.work.pushes.waiting("c", NORMAL, 9)) == 1
+    assert await world.claim(NOW + 3) != []
+    for item in (second, third):
+        with pytest.raises(Conflict):
+            await move(item, item.key)
+    assert len(await world.work.pushes.waiting("c", NORMAL, 9)) == 0  # the one that was moved is claimed, too
 
 
 async def test_settled_and_owed_again_in_one_set(world: World) -> None:

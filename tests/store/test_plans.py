@@ -9,6 +9,7 @@ import pytest
 
 from heliograph.domain.deliveries import PushRung
 from heliograph.domain.ladder import Rung
+from heliograph.ports.changes import NORMAL
 from heliograph.ports.store import PageQuery
 from heliograph.store import AnyStore, PostgresStore, SqliteStore
 from heliograph.store.database import LookUp
@@ -127,6 +128,12 @@ async def test_a_place_in_the_queue(world: World, spy: Spy) -> None:
     await world.store.system.place(world.organization.id, "k")
     # Either index ends at the place; with so few rows PostgreSQL takes the smaller one.
     assert_uses(await spy.plan(0), "outbox_pools" if isinstance(world.store, SqliteStore) else "outbox_due")
+
+
+async def test_what_waits_for_an_account(world: World, spy: Spy) -> None:
+    await fill(world)
+    await world.work.pushes.waiting(world.account.id, NORMAL, 10)
+    assert_uses(await spy.plan(), "outbox_pools")
 
 
 async def test_silent_commands(world: World, spy: Spy) -> None:

@@ -17,6 +17,7 @@ _SHARE = 0.5  # of refused addresses
 # Devices refused by an account that takes none. That three dead ones of a fleet come first is rare (one in 8,000 where
 # every twentieth is dead) and costs a pause; each more is an address that is given up for nothing.
 _FEW = 3
+_PATIENCE_S = 60.0  # as for an acknowledgement: app.routes
 _MOST_ACCOUNTS = 10_000
 _SECOND = 1_000_000
 
@@ -26,7 +27,7 @@ class Lesson:
     """What follows from an outcome. `fault`: why the account is out of order; None = it works, if `tells_fault`.
 
     `quarantine`: the address is given up. `try_again`: it was refused, and is not to blame. `revive`: nor are those
-    that were given up of late.
+    that were given up of late. `reroute`: what waits for the account does better to go another way.
     """
 
     tells_fault: bool = False
@@ -34,6 +35,7 @@ class Lesson:
     quarantine: bool = False
     try_again: bool = False
     revive: bool = False
+    reroute: bool = False
 
 
 @dataclass(slots=True)
@@ -41,7 +43,7 @@ class _Account:
     """`refused`: of the last outcomes, the devices whose address was refused; None = a success. A device counts once,
     whatever it registers. `fault`: why it is out of order. `renewed_at`: since when its settings hold. `paused_at`,
     `paused_until`: the pause that we made up, which a success ends. `told_until`: the one that the service asked for,
-    which none does.
+    which none does. `tried_at`: when a push was last given to it. `said_at`: when it was last told that it works.
     """
 
     refused: "deque[str | None]" = field(default_factory=lambda: deque(maxlen=_WINDOW))
@@ -50,7 +52,8 @@ class _Account:
     paused_at: int = 0
     paused_until: int = 0
     told_until: int = 0
-    may_have_fault: bool = True  # a start knows nothing of the one before
+    tried_at: int = 0
+    said_at: int | None = None
 
 
 @dataclass(slots=True)
@@ -78,7 +81,7 @@ class AccountHealth:
         match outcome:
             case Accepted():
                 account.refused.append(None)
-                return _works(account) if began >= account.paused_at else Lesson()
+                return self._works(account, now) if began >= account.paused_at else Lesson()
             case Rejected(token_gone=True):
                 return self._refused(account, device_id, outcome.reason, now)
             case Misconfigured():
@@ -86,8 +89,34 @@ class AccountHealth:
             case RetryLater(account_wide=True, after_s=None):
                 self._pause(account, now)
             case RetryLater(account_wide=True, after_s=float() | int() as wait_s):
+                rested = self.rests(account_id, now)
                 account.told_until = max(account.told_until, now + int(min(wait_s, self.longest_s) * _SECOND))
+                return Lesson(reroute=self.rests(account_id, now) and not rested)
         return Lesson()
+
+    def rests(self, account_id: str, now: int) -> bool:
+        """Whether its service has asked for a longer wait than a push has for its next way."""
+        account = self._accounts.get(account_id)
+        return account is not None and account.told_until - now > _PATIENCE_S * _SECOND
+
+    def may_try(self, account_id: str, now: int) -> bool:
+        """Whether it is time that a push finds out about an account that is out of order. Else one whose pushes all
+        have another way would stay so for ever.
+        """
+        account = self._accounts.get(account_id)
+        if account is None:
+            return True
+        free_at = max(account.paused_until, account.told_until, account.tried_at + int(self.pause_s * _SECOND))
+        return now >= free_at
+
+    def given(self, account_id: str, now: int) -> None:
+        """A push is going to be sent through it."""
+        self._of(account_id).tried_at = now
+
+    def say_again(self, account_id: str) -> None:
+        """What was last said of it could not be stored."""
+        account = self._of(account_id)
+        account.fault = account.said_at = None
 
     def stands_by(self, account_id: str, began: int) -> bool:
         """Whether what a sending that `began` then said of its address still counts: since then neither was the account
@@ -121,15 +150,18 @@ class AccountHealth:
         return replace(lesson, try_again=True, revive=is_first)
 
     def _out_of_order(self, account: _Account, fault: str, now: int) -> Lesson:
-        account.may_have_fault, account.fault = True, fault
+        is_news = account.fault is None
+        account.said_at, account.fault = None, fault
         self._pause(account, now)
-        return Lesson(tells_fault=True, fault=fault)
+        return Lesson(tells_fault=True, fault=fault, reroute=is_news)
 
     def _pause(self, account: _Account, now: int) -> None:
         account.paused_at, account.paused_until = now, now + int(self.pause_s * _SECOND)
 
-
-def _works(account: _Account) -> Lesson:
-    account.paused_until, account.fault = 0, None
-    tells, account.may_have_fault = account.may_have_fault, False
-    return Lesson(tells_fault=tells)
+    def _works(self, account: _Account, now: int) -> Lesson:
+        """Told now and then: another process, or one before, may have stored a fault."""
+        account.paused_until, account.fault = 0, None
+        if account.said_at is not None and now - account.said_at < self.pause_s * _SECOND:
+            return Lesson()
+        account.said_at = now
+        return Lesson(tells_fault=True)

@@ -45,6 +45,8 @@ def owe_push(s: Services, changes: ChangeSet, push: Push, source: str) -> Push:
     push = changes.add_push(push, PushRequested(source=source), s.clock.now())
     is_bulk = source.startswith("key:") and s.pace.is_bulk(source, s.clock.now())
     priority = BACKGROUND if is_bulk else NORMAL
+    if push.account_id is not None:
+        s.health.given(push.account_id, s.clock.now())
     changes.owe(s.debt(push.organization_id, "push", push.id, pool=push.account_id, priority=priority))
     return push
 

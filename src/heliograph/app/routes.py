@@ -24,7 +24,7 @@ _DEFAULT, _NO_ACCOUNT = 2, 3
 class ChosenTarget:
     """An address, with the account whose credentials reach it and the longest life its provider offers.
 
-    `in_order`: no fault is known of the account.
+    `in_order`: no fault is known of the account, nor has its service asked for a long wait.
     """
 
     provider: str
@@ -37,23 +37,27 @@ async def routes_to(s: Services, work: UnitOfWork, device: Device, app: str) -> 
     """The ways to an app, in the order in which they are tried; one for each provider.
 
     Among the services of one rank the account decides (contract decision 29): the device's own, else the address's
-    own, else the organization's default of its kind. Of equals the newest address.
+    own, else the organization's default of its kind. Of equals the newest address. An account that is out of order
+    comes after all that are not, unless it is time to find out whether it works again.
     """
-    ranked: dict[str, tuple[tuple[int, int], ChosenTarget]] = {}
+    now = s.clock.now()
+    ranked: dict[str, tuple[tuple[bool, int, int], ChosenTarget]] = {}
     accounts: list[ProviderAccount] | None = None
     for target in await work.devices.targets(device.id, app):
         plugin = s.providers.plugin(target.provider)
         if plugin is None or target.dead_at is not None:
             continue
         if not plugin.needs_account:
-            place = (plugin.route, _NO_ACCOUNT)
+            place = (False, plugin.route, _NO_ACCOUNT)
             ranked[plugin.kind] = (place, ChosenTarget(target.provider, None, plugin.max_life_s))
             continue
         accounts = await work.setup.accounts() if accounts is None else accounts
         level, account = min(_accounts_for(device, target, accounts), key=lambda found: found[0], default=(0, None))
         if account is not None:
-            chosen = ChosenTarget(target.provider, account.id, plugin.max_life_s, account.fault is None)
-            ranked[plugin.kind] = ((plugin.route, level), chosen)
+            in_order = account.fault is None and not s.health.rests(account.id, now)
+            comes_last = not in_order and not s.health.may_try(account.id, now)
+            chosen = ChosenTarget(target.provider, account.id, plugin.max_life_s, in_order)
+            ranked[plugin.kind] = ((comes_last, plugin.route, level), chosen)
     return [chosen for _, chosen in sorted(ranked.values(), key=lambda found: found[0])]
 
 
@@ -65,9 +69,24 @@ async def next_route(s: Services, work: UnitOfWork, push: Push) -> ChosenTarget 
 
 async def way_back(s: Services, work: UnitOfWork, push: Push) -> ChosenTarget | None:
     """A way that a push has gone in vain and that may take it yet: it was only busy, and is in order."""
-    in_vain = {leg.provider for leg in push.legs or () if leg.reference is None and not leg.refused}
-    routes = await _open_routes(s, work, push) if in_vain and push.taken_before is None else []
+    in_vain = _gone_in_vain(push)
+    routes = await _open_routes(s, work, push) if in_vain else []
     return next((route for route in routes if route.provider in in_vain and route.in_order), None)
+
+
+async def way_round(s: Services, work: UnitOfWork, push: Push) -> ChosenTarget | None:
+    """A way in order for a push whose own is not: one that it has not gone yet, else one that was only busy."""
+    routes = [route for route in await _open_routes(s, work, push) if route.in_order]
+    gone = {push.provider, *(leg.provider for leg in push.legs or ())}
+    fresh = next((route for route in routes if route.provider not in gone), None)
+    return fresh or next((route for route in routes if route.provider in _gone_in_vain(push)), None)
+
+
+def _gone_in_vain(push: Push) -> set[str]:
+    """The providers that have not refused it, and none has taken it."""
+    if push.taken_before is not None:
+        return set()
+    return {leg.provider for leg in push.legs or () if leg.reference is None and not leg.refused}
 
 
 async def _open_routes(s: Services, work: UnitOfWork, push: Push) -> list[ChosenTarget]:

@@ -57,11 +57,15 @@ class OutboxItem:
 
 @record
 class Settlement:
-    """What becomes of a claimed item: paid (`due_at` None, no `dead`), put off, or dead with a reason."""
+    """What becomes of a claimed item: paid (`due_at` None, no `dead`), put off, or dead with a reason.
+
+    `hard`: if somebody has claimed it since, nothing of the change set holds.
+    """
 
     item: OutboxItem
     due_at: int | None = None
     dead: str | None = None
+    hard: bool = False
 
 
 @dataclass(slots=True)
@@ -143,6 +147,10 @@ class ChangeSet:
     def settle(self, item: OutboxItem) -> None:
         """The claimed effect is paid."""
         self.settlements.append(Settlement(item))
+
+    def take(self, item: OutboxItem) -> None:
+        """The effect, which nobody had claimed when it was read, is paid; Conflict if somebody has claimed it since."""
+        self.settlements.append(Settlement(item, hard=True))
 
     def put_off(self, item: OutboxItem, due_at: int) -> None:
         """The claimed effect is tried again at `due_at`."""

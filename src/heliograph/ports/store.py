@@ -20,7 +20,7 @@ from heliograph.domain.devices import (
 )
 from heliograph.domain.enrollment import EnrollmentToken, SignUp
 from heliograph.domain.ladder import Command, Entry
-from heliograph.ports.changes import ChangeSet
+from heliograph.ports.changes import ChangeSet, OutboxItem
 from heliograph.ports.system import SystemWork
 
 T = TypeVar("T")
@@ -89,6 +89,14 @@ class PushRepository(Protocol):
         """Pushes of an app that some provider took, neither acknowledged nor expired, oldest first.
 
         `behind` = the last one of the page before.
+        """
+        ...
+
+    async def waiting(
+        self, account_id: str, priority: int, limit: int, behind: OutboxItem | None = None
+    ) -> list[OutboxItem]:
+        """The effects owed that send pushes through an account, and that nobody has claimed: those of a priority, in
+        the order in which they are due. `behind` = the last one of the page before.
         """
         ...
 

@@ -6,10 +6,11 @@ from collections.abc import Sequence
 
 from heliograph.domain.deliveries import Push
 from heliograph.domain.ladder import Command, Entry
+from heliograph.ports.changes import OutboxItem
 from heliograph.ports.store import Page, PageQuery
 from heliograph.store.database import LookUp, Reader
 from heliograph.store.paging import order_by, page_of
-from heliograph.store.records import COMMANDS, HISTORY, PUSHES
+from heliograph.store.records import COMMANDS, HISTORY, OUTBOX, PUSHES
 
 # As in the partial indexes, to the letter: only then do the databases see that an index serves.
 LIVE = "rung IN ('queued', 'held', 'scheduled', 'issued', 'deferred', 'delivered', 'acknowledged', 'running')"
@@ -52,6 +53,12 @@ AND (created_at, id) > ($5, $6) ORDER BY created_at, id LIMIT $7
 """,
     ("text", "text", "text", "bigint", "bigint", "text", "bigint"),
 )
+_WAITING = f"""
+SELECT {OUTBOX.names} FROM outbox
+WHERE priority = $1 AND pool = $2 AND (due_at, id) > ($3, $4)
+AND organization_id = $5 AND kind = 'push' AND lease_until = 0
+ORDER BY due_at, id LIMIT $6
+"""
 
 _HISTORY = f"SELECT {HISTORY.names} FROM history WHERE organization_id = $1"
 _HISTORY_OF_ONE = LookUp(f"{_HISTORY} AND subject_id = $2 ORDER BY seq", ("text", "text"))
@@ -118,6 +125,14 @@ class Pushes:
         place = (-1, "") if behind is None else (behind.created_at, behind.id)
         rows = await self._reader.look_up(_OFFERS, self._organization_id, device_id, app, now, *place, limit)
         return [PUSHES.read(row) for row in rows]
+
+    async def waiting(
+        self, account_id: str, priority: int, limit: int, behind: OutboxItem | None = None
+    ) -> list[OutboxItem]:
+        """The effects owed that send pushes through an account."""
+        place = (-1, "") if behind is None else (behind.due_at, behind.id)
+        rows = await self._reader.fetch(_WAITING, priority, account_id, *place, self._organization_id, limit)
+        return [OUTBOX.read(row) for row in rows]
 
 
 class History:

@@ -117,7 +117,7 @@ def _saved(table: Table[R], record: R) -> Row:
 
 def _settled(settlement: Settlement, now: int) -> Row:
     item = settlement.item
-    hard = 1 if item.key is None else 0
+    hard = 1 if item.key is None or settlement.hard else 0
     return (item.id, item.token, hard, settlement.due_at, settlement.dead, now)
 
 

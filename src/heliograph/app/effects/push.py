@@ -91,7 +91,12 @@ async def _heed(
             await work.devices.revive(target.provider, now - _OF_LATE_S * SECOND, account_id)
         if lesson.tells_fault and await work.setup.note_fault(account_id, lesson.fault, now) and lesson.fault:
             log.warning("push.account_out_of_order", account=account_id, why=lesson.fault)
+        if lesson.reroute:
+            changes = ChangeSet(work.organization_id)
+            changes.owe(s.debt(work.organization_id, "reroute", account_id))
+            await work.commit(changes)
     except StoreUnavailable:
+        s.health.say_again(account_id)
         log.warning("push.lesson_lost", account=account_id)
 
 
@@ -119,7 +124,7 @@ async def _leave_unsent(s: Services, work: UnitOfWork, item: OutboxItem) -> None
 
 def _give_up(s: Services, changes: ChangeSet, item: OutboxItem, push: Push) -> None:
     """Its command is over. It counts as revoked only if no provider can have it; else its life will show."""
-    push = _note_lost(changes, item, push, s.clock.now())
+    push = note_lost(changes, item, push, s.clock.now())
     unanswered = push.attempts.uncertain if push.attempts else 0
     evidence: dict[str, object] = {"why": "command is over"}
     if push.legs:
@@ -132,7 +137,7 @@ def _give_up(s: Services, changes: ChangeSet, item: OutboxItem, push: Push) -> N
         changes.move_push(push, PushNoted(source="dispatcher", evidence=evidence), s.clock.now())
 
 
-def _note_lost(changes: ChangeSet, item: OutboxItem, push: Push, now: int) -> Push:
+def note_lost(changes: ChangeSet, item: OutboxItem, push: Push, now: int) -> Push:
     """Count every earlier claim of this debt that came to no outcome as an attempt that may have been taken.
 
     Its process ended, or lost the store, somewhere between the claim and the commit: nobody can say on which side of
@@ -162,6 +167,8 @@ def rerouted(
 
 def owe_sending(s: Services, changes: ChangeSet, push: Push, route: ChosenTarget, priority: int) -> None:
     """Owe the sending by another way: among what its account owes, and with that account's attempts."""
+    if route.account_id is not None:
+        s.health.given(route.account_id, s.clock.now())
     changes.owe(s.debt(push.organization_id, "push", push.id, pool=route.account_id, priority=priority))
 
 
@@ -206,14 +213,16 @@ class _Sent:
             case Accepted():
                 return await next_route(self.s, self.work, push)
             case RetryLater():
-                way = None if self.item.attempts < _PATIENT_ATTEMPTS else await next_route(self.s, self.work, push)
+                is_long = push.account_id is not None and self.s.health.rests(push.account_id, self.s.clock.now())
+                is_over = is_long or self.item.attempts >= _PATIENT_ATTEMPTS
+                way = await next_route(self.s, self.work, push) if is_over else None
                 return way if way is not None and way.in_order else None
         return await next_route(self.s, self.work, push) or await way_back(self.s, self.work, push)
 
     async def _commit(self, push: Push, command: Command | None, other_way: ChosenTarget | None) -> None:
         outcome, source, now = self.outcome, f"provider:{push.provider}", self.s.clock.now()
         changes = ChangeSet(self.item.organization_id)
-        push = _note_lost(changes, self.item, push, now)
+        push = note_lost(changes, self.item, push, now)
         match outcome:
             case Accepted():
                 self._accept(changes, outcome, push, command, other_way)
