@@ -423,14 +423,14 @@ def test_mistakes(settings: dict[str, Any], setting: str, says: str) -> None:
 
 def test_what_is_taken() -> None:
     account = service_account()
-    usual = {"serviceAccount": account, "projectId": "my-project", "requestsPerMinute": 0}
+    usual = {"serviceAccount": account, "projectId": "my-project", "requestsPerMinute": 600_000}
     text = json.dumps(account | {"client_id": "1", "universe_domain": "googleapis.com"})
     for given in (account, text, f"\ufeff{text}\r\n"):
         assert PLUGIN.read_config(Fields({"serviceAccount": given})) == usual
-    other = {"projectId": "other-1", "requestsPerMinute": "600000"}
+    other = {"projectId": "other-1", "requestsPerMinute": "0"}
     assert PLUGIN.read_config(Fields({"serviceAccount": text, **other})) == usual | {
         "projectId": "other-1",
-        "requestsPerMinute": 600_000,
+        "requestsPerMinute": 0,
     }
     named = service_account(token_uri=ELSEWHERE)
     stored = PLUGIN.read_config(Fields({"serviceAccount": named, "tokenUrl": ELSEWHERE}))

@@ -12,7 +12,7 @@ from heliograph.outbound.google import TokenSource
 from heliograph.ports.push import ProviderPlugin, PushMessage, Tools
 from heliograph.providers import encoded_size, offer_of
 from heliograph.providers.fcm.sending import MAX_LIFE_S, Fcm, data_of
-from heliograph.providers.fcm.settings import BASE_URL, HELP, read_config
+from heliograph.providers.fcm.settings import BASE_URL, HELP, REQUESTS_PER_MINUTE, read_config
 from heliograph.providers.transport import endpoint
 
 MAX_DATA_BYTES = 4096
@@ -43,6 +43,7 @@ PLUGIN = ProviderPlugin(
     max_life_s=MAX_LIFE_S,
     tokens={"token": r"[A-Za-z0-9_-]{1,64}:[A-Za-z0-9_-]{64,1024}", "fid": r"[A-Za-z0-9_-]{22}"},
     platforms=frozenset(("android", "aosp")),
+    per_minute=REQUESTS_PER_MINUTE,
     addresses={"baseUrl": BASE_URL, "ca": "", "tokenUrl": "https://oauth2.googleapis.com/token"},
     config_help=HELP,
 )

@@ -13,6 +13,7 @@ from heliograph.providers.transport import SERVER_HELP, read_server
 
 BASE_URL = "https://fcm.googleapis.com"
 PER_MINUTE = "requestsPerMinute"
+REQUESTS_PER_MINUTE = 600_000  # https://firebase.google.com/docs/cloud-messaging/throttling-and-quotas
 PROJECT = r"[a-z0-9][a-z0-9:.-]{0,99}"
 HELP = {
     "serviceAccount": "The key file of a service account that may send (Firebase console, Project settings, Service "
@@ -21,7 +22,7 @@ HELP = {
     "tokenUrl": "Address that gives access tokens, where it is not Google's; a key file that names another is refused "
     "unless it is the one said here",
     **SERVER_HELP,
-    PER_MINUTE: "A limit of your own (default 0; Google gives a project 600,000)",
+    PER_MINUTE: f"What Google gives the project (default {REQUESTS_PER_MINUTE}; 0 = no limit)",
 }
 
 
@@ -41,7 +42,7 @@ def read_config(fields: Fields) -> dict[str, Any]:
         project = Fields(account, fields.path, fields.errors).text("project_id", pattern=PROJECT, meaning=meaning)
         if project is None:
             fields.wrong("projectId", "is required, for the key file names no project")
-    server, per_minute = read_server(fields), whole_number(fields, PER_MINUTE, 0, 10_000_000)
+    server, per_minute = read_server(fields), whole_number(fields, PER_MINUTE, REQUESTS_PER_MINUTE, 10_000_000)
     fields.raise_if_wrong()
     named = {} if token_url is None else {"tokenUrl": token_url}
     return {"serviceAccount": account, "projectId": project, PER_MINUTE: per_minute, **server, **named}
