@@ -10,6 +10,7 @@ import pytest
 from heliograph.app.quota import Pace, Quota
 from heliograph.domain.ladder import Issue, Rung
 from heliograph.ports.changes import BACKGROUND, NORMAL, URGENT, OutboxItem
+from heliograph.ports.system import TokenOrder
 from tests.app.conftest import Desk
 
 MICRO = 1_000_000
@@ -38,6 +39,27 @@ async def test_the_most_urgent_waiter_goes_first(desk: Desk) -> None:
     slow = [asyncio.create_task(wait("slow", BACKGROUND)) for _ in range(3)]
     await asyncio.gather(*slow, wait("urgent", URGENT), wait("normal", NORMAL))
     assert line[:2] == ["urgent", "normal"]
+
+
+async def test_where_the_rate_is_high_tokens_are_fetched_ahead(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    system, orders = desk.services.store.system, list[TokenOrder]()
+    take_tokens = system.take_tokens
+
+    async def noting(order: TokenOrder, now: int) -> int:
+        orders.append(order)
+        return await take_tokens(order, now)
+
+    monkeypatch.setattr(system, "take_tokens", noting)
+    fast, slow = Quota(system, desk.clock, 600_000), Quota(system, desk.clock, 1000)
+    for _ in range(100):
+        assert await fast.take("fast", NORMAL)
+    assert await fast.take("fast", URGENT)
+    assert [order.wanted for order in orders] == [500]
+    assert await fast.take("fast", BACKGROUND)  # which must leave more in the bucket
+    assert [order.wanted for order in orders] == [500, 500]
+    for _ in range(3):
+        assert await slow.take("slow", NORMAL)
+    assert [order.wanted for order in orders[2:]] == [1, 1, 1]
 
 
 async def test_who_waits_too_long_is_told(desk: Desk) -> None:

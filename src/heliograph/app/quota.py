@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 import structlog
 
 from heliograph.domain.errors import StoreUnavailable
-from heliograph.ports.changes import BACKGROUND, NORMAL, URGENT
+from heliograph.ports.changes import BACKGROUND, NORMAL, PRIORITIES, URGENT
 from heliograph.ports.clock import Clock
 from heliograph.ports.system import SystemWork, TokenOrder
 
@@ -22,6 +22,7 @@ log = structlog.get_logger("heliograph.quota")
 _SHORTEST_S = 0.02
 _LONGEST_S = 5.0
 _AT_ONCE_S = 0.25  # tokens for so much time are fetched together
+_AHEAD_S = 0.05  # and where the rate is high at least those for so much: one or five hundred cost the same
 _BURST = 25  # the bucket holds this fraction of a minute's requests
 _LEFT = {URGENT: 0.0, NORMAL: 0.25, BACKGROUND: 0.5}  # of a full bucket, for those before
 _MICRO = 1_000_000
@@ -33,10 +34,14 @@ _Ticket = tuple[int, int, "asyncio.Future[None]"]
 
 @dataclass(slots=True)
 class _Line:
-    """Who waits for one project's tokens in this process, and the task that fetches them."""
+    """Who waits for one project's tokens in this process, and the task that fetches them.
+
+    `spare`: for each priority, tokens fetched ahead for it, which more urgent ones may take.
+    """
 
     waiting: list[_Ticket] = field(default_factory=list)
     fetcher: "asyncio.Task[None] | None" = None
+    spare: list[int] = field(default_factory=lambda: [0] * len(PRIORITIES))
 
 
 class Quota:
@@ -52,6 +57,8 @@ class Quota:
         if self.per_minute <= 0:
             return True
         line = self._lines.setdefault(project, _Line())
+        if _take_spare(line, priority):
+            return True
         ticket = (priority, next(self._numbers), asyncio.get_running_loop().create_future())
         heapq.heappush(line.waiting, ticket)
         if line.fetcher is None or line.fetcher.done():
@@ -97,18 +104,21 @@ class Quota:
         while _settle(line):
             priority = line.waiting[0][0]
             rate_s = self.per_minute / 60
-            wanted = min(sum(p == priority for p, *_ in line.waiting), max(1, int(rate_s * _AT_ONCE_S)))
+            waiting, ahead = sum(p == priority for p, *_ in line.waiting), int(rate_s * _AHEAD_S)
+            wanted = max(min(waiting, max(1, int(rate_s * _AT_ONCE_S))), ahead)
             try:
-                granted = await self._system.take_tokens(self._order(project, priority, wanted), self._clock.now())
+                taken = await self._system.take_tokens(self._order(project, priority, wanted), self._clock.now())
             except StoreUnavailable:
-                granted = 0
+                taken = 0
             except Exception:
                 log.exception("quota.failed", project=project)
-                granted = 0
-            for _ in range(granted):
-                if _settle(line):  # one who gave up meanwhile costs a token at the worst
-                    heapq.heappop(line.waiting)[2].set_result(None)
-            if not granted:
+                taken = 0
+            left = taken
+            while left and _settle(line) and line.waiting[0][0] <= priority:
+                heapq.heappop(line.waiting)[2].set_result(None)
+                left -= 1
+            line.spare[priority] = min(left, ahead)  # else one who gave up meanwhile costs a token at the worst
+            if not taken:
                 await asyncio.sleep(min(_LONGEST_S, max(_SHORTEST_S, 0.5 / rate_s)))
 
 
@@ -117,6 +127,13 @@ def _settle(line: _Line) -> bool:
     while line.waiting and line.waiting[0][2].done():
         heapq.heappop(line.waiting)
     return bool(line.waiting)
+
+
+def _take_spare(line: _Line, priority: int) -> bool:
+    of = next((of for of in PRIORITIES[priority:] if line.spare[of]), None)
+    if of is not None:
+        line.spare[of] -= 1
+    return of is not None
 
 
 class AccountQuotas:
