@@ -51,7 +51,9 @@ class Listen:
 class Dispatch:
     """What a part that dispatches needs."""
 
-    dispatch_concurrency: Annotated[int | None, typer.Option(help="Effects carried out at a time, without those that wait (128).")] = None
+    dispatch_concurrency: Annotated[
+        int | None, typer.Option(help="Effects carried out at a time, without those that wait (128).")
+    ] = None
     amapi_url: Annotated[str | None, typer.Option(help="Address of the Android Management API.")] = None
 
 
