@@ -198,6 +198,7 @@ def _limits(settings: Settings) -> Limits:
         retry_after_cap_s=settings.retry_after_cap_s,
         reconcile_every_s=settings.reconcile_every_s,
         device_missing_s=settings.device_missing_s,
+        esim_pause_s=settings.esim_pause_s,
         look_up_cap_s=settings.look_up_cap_s,
         look_ups_per_minute=settings.look_ups_per_minute,
         dispatch_concurrency=settings.dispatch_concurrency,

@@ -50,6 +50,7 @@ class Settings(BaseSettings):
     look_ups_per_minute: int = Field(120, gt=0)
     reconcile_every_s: float = Field(900.0, gt=0)
     device_missing_s: float = Field(600.0, ge=0)
+    esim_pause_s: float = Field(180.0, ge=0)
     cancel_wait_s: float = Field(2.0, ge=0, le=3.5)
     uncertainty_window_s: float = Field(30.0, gt=0)
     backoff_cap_s: float = Field(30.0, gt=0)

@@ -43,6 +43,8 @@ class Limits:
     issue_timeout_s: float = 10.0
     # How long Google must not know a device before its absence counts as the end of a WIPE or RELINQUISH_OWNERSHIP.
     absence_window_s: float = 5.0
+    # Google asks for "a few minutes" between two ADD_ESIM of one device.
+    esim_pause_s: float = 180.0
     # Google's list of devices is compared with ours so often …
     reconcile_every_s: float = 900.0
     # … and a device counts as gone that complete lists lacked for so long, two of them at the least.

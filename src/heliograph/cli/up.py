@@ -42,6 +42,7 @@ _DEMO: dict[str, Any] = {
     "amapi_requests_per_minute": 0,
     "organization_requests_per_minute": 0,
     "uncertainty_window_s": 8.0,
+    "esim_pause_s": 0.0,
 }
 
 

@@ -69,7 +69,8 @@ class AmapiForm:
     reads one of another shape, for the parameters that were asked for: the failure, True where it did what was meant,
     False where it says nothing. `unsaid` is what it comes to where nothing but `done` is said, if that is no success.
     `permission` is needed on top of the one to create commands. `works` and `limits` say on which devices it works.
-    `ends_record`: Google drops its record of the device once the device has acknowledged.
+    `ends_record`: Google drops its record of the device once the device has acknowledged. `is_spaced`: it asks for a
+    pause between two on one device.
     """
 
     default_duration_s: int
@@ -85,6 +86,7 @@ class AmapiForm:
     works: Works = field(default_factory=works_on)
     limits: tuple[Limit, ...] = ()
     ends_record: bool = False
+    is_spaced: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ device is managed is never issued to a device of which that is not known.
 from typing import Any
 
 from heliograph.app.dispatch import backoff_s
-from heliograph.app.effects import erasure
+from heliograph.app.effects import erasure, spacing
 from heliograph.app.effects.upstream import Later, ends_record
 from heliograph.app.google_devices import take_over
 from heliograph.app.services import Services
@@ -74,7 +74,7 @@ async def _verdict(
             return Failed(source="amapi", reason=unknown, evidence=_known(device))
     refusal = refusal_of(command.type, form.works, form.limits, params, device)
     if refusal is None:
-        return None
+        return await spacing.verdict(s, work, command) if form.is_spaced else None
     source = "amapi" if asked else "dispatcher"
     return Failed(source=source, reason=Reason(refusal.code, refusal.reason), evidence=_known(device))
 

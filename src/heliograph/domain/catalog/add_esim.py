@@ -38,6 +38,7 @@ TYPE = CommandType(
         good=frozenset({"SUCCESS"}),
         waiting=WAITING,
         works=works_on(api_level=35),
+        is_spaced=True,
         limits=(
             Limit(
                 "addEsimParams.activationState",
