@@ -6,6 +6,8 @@ import pytest
 
 from heliograph.app.agent_line import check_in, open_offers, register_agent
 from heliograph.app.cancel_command import cancel_command
+from heliograph.app.setup import add_device
+from heliograph.domain.devices import PLATFORMS
 from heliograph.domain.errors import InvalidInput, NotPending
 from heliograph.domain.ladder import Reason, Rung
 from heliograph_protocol.messages import CancelAnswer, CheckIn, PushAck, Register, Report, ReportError, Target
@@ -165,6 +167,33 @@ async def test_an_address_of_many_devices_is_no_address_of_one(token: str, desk:
         await register_agent(desk.services, desk.aosp, Register(app="mdmAgent", agent_version="1", targets=targets))
     good = [targets[0], Target(provider="pushy", token="0123abcDEF")]
     await register_agent(desk.services, desk.aosp, Register(app="mdmAgent", agent_version="1", targets=good))
+
+
+APNS = Target(provider="apns", token="0123456789abcdef" * 4)
+FCM = Target(provider="fcm", token="dQw4w9WgXcQ0123456789a:APA91b" + "x" * 128)
+WNS = Target(provider="wns", token="https://wns2-par02p.notify.windows.com/?token=AwYAAAD8sfbDrL9h")
+REACHED = {"apns": ("ios", "macos"), "fcm": ("android", "aosp"), "wns": ("windows",)}
+
+
+@pytest.mark.parametrize("address", [APNS, FCM, WNS], ids=lambda address: address.provider)
+@pytest.mark.parametrize("platform", PLATFORMS)
+async def test_an_address_of_another_platform_is_refused(address: Target, platform: str, desk: Desk) -> None:
+    """With the reason; what was registered before stays."""
+    more = {"externalName": "enterprises/LC0test/devices/another"} if platform == "android" else {}
+    device, _ = await add_device(desk.services, desk.organization, {"platform": platform, **more})
+    ours = Target(provider="builtin")
+
+    async def register(*targets: Target) -> set[str]:
+        await register_agent(desk.services, device, Register(app="mdmAgent", agent_version="1", targets=[*targets]))
+        return {target.provider for target in await desk.work.devices.targets(device.id)}
+
+    assert await register(ours) == {"builtin"}
+    if platform in REACHED[address.provider]:
+        assert await register(ours, address) == {"builtin", address.provider}
+        return
+    with pytest.raises(InvalidInput, match=f"targets: {address.provider} does not reach {platform} devices"):
+        await register(ours, address)
+    assert {target.provider for target in await desk.work.devices.targets(device.id)} == {"builtin"}
 
 
 async def test_a_secret_goes_out_with_the_claim_and_leaves_with_the_result(desk: Desk) -> None:
