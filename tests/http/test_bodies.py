@@ -12,6 +12,7 @@ from tests.support.client import Json, data_of, error_of, fields_of
 from tests.support.demo import Demo
 
 SATELLITE = "🛰"  # one code point, two UTF-16 units, four bytes
+RIGHT_TO_LEFT = "\u202bשָׁלוֹם مَرْحَبًا\u202c\u200f \u2067א\u2069 "  # with marks of vowels and of direction
 CANARY = "sEcReT-cAnArY-1"
 DOCUMENTED_WITH_BODY = [name for name in WITH_BODY if name not in SETUP]
 ONE_OF_EACH = ("createEmmCommand", "createAosCommand", "sendPushNotification", "setup.key.create")
@@ -128,6 +129,7 @@ def test_a_number_too_long_to_convert_is_refused(demo: Demo, known: Known) -> No
 
 def test_odd_characters_in_free_data_come_back_as_they_went(demo: Demo, known: Known) -> None:
     params = {"nul\0": "a\0b", SATELLITE: "\u2028\ufeff\x7f", "": [None, True, {"x": ""}]}
+    params[RIGHT_TO_LEFT] = RIGHT_TO_LEFT[::-1]
     record = data_of(request("createAosCommand", demo.api, known, body={"command": "LOCK", "params": params}))
     assert demo.api.command(known.aosp, record["id"])["params"] == params
 
@@ -272,13 +274,13 @@ def test_a_parameter_that_comes_twice_is_refused(demo: Demo, known: Known) -> No
 
 
 @pytest.mark.sqlite_only
-@pytest.mark.parametrize("text", ["x" * 256, SATELLITE * 256, "é" * 256, ""])
+@pytest.mark.parametrize("text", ["x" * 256, SATELLITE * 256, (RIGHT_TO_LEFT * 20)[:256], "é" * 256, ""])
 def test_a_text_of_256_code_points_is_taken(text: str, demo: Demo, known: Known) -> None:
     notification = {"title": text, "body": text}
     assert demo.api.send("package", known.package.id, notification=notification).status_code == 200
 
 
-@pytest.mark.parametrize("text", ["x" * 257, SATELLITE * 257, "e\u0301" * 129])
+@pytest.mark.parametrize("text", ["x" * 257, SATELLITE * 257, (RIGHT_TO_LEFT * 20)[:257], "e\u0301" * 129])
 def test_a_longer_one_is_refused(text: str, demo: Demo, known: Known) -> None:
     answer = demo.api.send("package", known.package.id, notification={"title": text, "body": text})
     assert fields_of(answer) == ["notification.title", "notification.body"]

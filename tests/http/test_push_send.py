@@ -50,7 +50,11 @@ def test_every_app_on_every_system(system: str, app: str, demo: Demo, every_syst
     assert error_of(refused) == (404, 3001)
     assert "fbToken" in refused.json()["error"]["message"]
     agent.register(app)
-    content = {"title": "Tïtle 🛰", "body": "Body", "data": {"a": [1, {"b": None}], "c": "\u2028"}}
+    content = {
+        "title": "Tïtle 🛰",
+        "body": "\u202bשָׁלוֹם مَرْحَبًا\u202c\u200f",
+        "data": {"a": [1, {"b": None}], "c": "\u2028"},
+    }
     sent = []
     for identifier, kind in ((device.id, "notification"), (device.all_platform_id, "silent")):
         record = data_of(demo.api.send(system, identifier, app, type=kind, notification=content))
@@ -171,12 +175,13 @@ def test_one_that_the_provider_does_not_take_is_rejected_with_the_reason(demo: D
     assert after["progress"]["history"][-1]["evidence"]["code"] == "NO_RECIPIENTS"
 
 
-def test_what_is_too_large_for_pushy_is_refused_before_anything_is_stored(demo: Demo, lab: Lab) -> None:
+@pytest.mark.parametrize("unit", ["x", "ש\u200f", "🛰"])
+def test_what_is_too_large_for_pushy_is_refused_before_anything_is_stored(unit: str, demo: Demo, lab: Lab) -> None:
     """DECISIONS 21 and 29, to the byte: what is refused is not sent, what is taken is what Pushy takes."""
     device = demo["aosp-pushy-online"]
 
     def send(size: int) -> httpx2.Response:
-        return demo.api.send("aosp", device.id, notification={"body": "x", "data": {"d": "x" * size}})
+        return demo.api.send("aosp", device.id, notification={"body": "x", "data": {"d": unit * size}})
 
     low, high = 0, PUSHY_LIMIT
     while high - low > 1:  # the largest that is taken
@@ -186,9 +191,10 @@ def test_what_is_too_large_for_pushy_is_refused_before_anything_is_stored(demo: 
     assert fields_of(refused) == ["notification"]
     last = data_of(send(low))
     assert demo.api.push(last["id"], 30)["status"] == "acknowledged"
-    sizes = [len(json.dumps(b["data"], separators=(",", ":"))) for b in sent_bodies(lab)]
-    assert max(sizes) == PUSHY_LIMIT
-    assert not [b for b in sent_bodies(lab) if len(b["data"].get("data", {}).get("d", "")) > low]
+    sent = {b["data"]["id"]: b["data"] for b in sent_bodies(lab) if unit in b["data"].get("data", {}).get("d", "")}
+    sizes = [len(json.dumps(data, separators=(",", ":"), ensure_ascii=False).encode()) for data in sent.values()]
+    assert PUSHY_LIMIT - len(unit.encode()) < max(sizes) <= PUSHY_LIMIT
+    assert max(len(data["data"]["d"]) for data in sent.values()) == low * len(unit)
 
 
 def sent_bodies(lab: Lab) -> list[Any]:

@@ -31,7 +31,7 @@ from heliograph.ports.push import (
     Works,
 )
 from heliograph.providers import discover
-from tests.providers.samples import MESSAGES, WAKE, Contract, target, tools
+from tests.providers.samples import MESSAGES, SILENT, WAKE, Contract, target, tools
 from tests.support.secrets_in_logs import LogWatch
 from tests.support.wire import Action, Answer, Raw, Seen, Wire, json_answer
 from tests.support.wire_http2 import Http2Wire
@@ -134,6 +134,20 @@ def test_what_it_states_is_sound(kind: str) -> None:
     assert plugin.max_life_s > 0
     assert [plugin.check(message) for message in MESSAGES] == [None] * len(MESSAGES)
     assert plugin.check(dataclasses.replace(WAKE, data={"x": "y" * 1_000_000}))
+
+
+@every_plugin
+@pytest.mark.parametrize("unit", ["ע", "ش", "\u200f", "🛰", "\u202bשלום مرحبا\u202c\u200f"])
+def test_sizes_are_those_of_the_bytes_whatever_the_script(kind: str, unit: str) -> None:
+    def most(text: str) -> int:
+        low, high = 0, 1_000_000
+        while high - low > 1:
+            middle = (low + high) // 2
+            fits = PLUGINS[kind].check(dataclasses.replace(SILENT, data={"x": text * middle})) is None
+            low, high = (middle, high) if fits else (low, middle)
+        return low
+
+    assert most(unit) == most("y") // len(unit.encode())
 
 
 @every_plugin
