@@ -101,6 +101,8 @@ class Journal:
     def _begin(self, data: bytes) -> bytes:
         """Cut off what follows the last line break: it was being written at a crash, and nobody was told of it."""
         self._end = data.rfind(b"\n") + 1
+        # A torn line ends early; one that has something else for its line break was whole once.
+        self.damaged += self._end > 0 and _is_whole(data[self._end : -1])
         os.ftruncate(self._file, self._end)
         if self._end == 0:
             header = encode_line(Header(version=VERSION), with_params=False)
@@ -201,6 +203,14 @@ class Journal:
             await asyncio.wait({work})
             self._failed = self._failed or work.exception() is not None
             raise
+
+
+def _is_whole(line: bytes) -> bool:
+    try:
+        decode_line(line)
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        return False
+    return True
 
 
 def _padded(line: bytes, length: int) -> bytes:

@@ -27,6 +27,7 @@ class Ledger:
         self._queue: deque[str] = deque()
         self._expires: dict[str, float] = {}  # by clock.elapsed(); absent after a restart
         self._deferred_mark: dict[str, int] = {}
+        self.damaged = False  # the journal had lines that could not be read
         self.unsaved: set[str] = set()  # ended, but the journal may not have it yet
         self.commands: dict[str, CommandRecord] = {}
         self.pushes: dict[str, PushRecord] = {}
@@ -45,9 +46,21 @@ class Ledger:
             else:
                 stale = stale or bool(before and before.params)
             self.commands[record.id] = record
+        self.damaged = journal.damaged > 0
         live = [record for record in self.commands.values() if record.stage in LIVE]
         self._queue.extend(record.id for record in sorted(live, key=lambda record: record.received))
+        if self.damaged:
+            self._doubt(live)
         return stale
+
+    def _doubt(self, live: list[CommandRecord]) -> None:
+        """A line is lost: it may be the one that says that a command began, or that it was cancelled.
+
+        So each command that seems to wait counts as begun, until the effector has said what it knows of it.
+        """
+        for record in live:
+            if record.stage == "received":
+                record.stage, record.doubtful = "started", True
 
     def snapshot(self) -> list[Record]:
         """All records that a rewritten journal must hold; the others are forgotten."""
@@ -133,6 +146,8 @@ class Ledger:
                 continue
             if self.expired(record):
                 self.expire(record)
+            elif record.doubtful:
+                self.fail(record, "JOURNAL_DAMAGED", "The journal has lost a line, perhaps a cancel; it was not run.")
             elif len(record.params) != record.names:
                 self.fail(
                     record, "JOURNAL_DAMAGED", "The command's parameters cannot be read any more; it was not run."

@@ -17,6 +17,7 @@ class CommandRecord(msgspec.Struct, kw_only=True, omit_defaults=True, tag_field=
 
     `params` are kept while the command is live and are gone afterwards; `names` is how many there were.
     `owed` is what the server has not confirmed yet: the acknowledgement, the result, the answer to a cancel order.
+    `doubtful`: a later line of this command may have been lost, so what the stage says may be too little.
     """
 
     id: str
@@ -27,6 +28,7 @@ class CommandRecord(msgspec.Struct, kw_only=True, omit_defaults=True, tag_field=
     deadline: float = 0.0
     params: dict[str, Any] = {}
     names: int = 0
+    doubtful: bool = False
     report: Report | None = None
     owed: list[Owed] = []
 

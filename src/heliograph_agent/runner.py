@@ -64,6 +64,10 @@ class Runner:
         if self._ledger.expired(record):  # while the disk was busy
             self._ledger.expire(record)
             return
+        # Handed out anew, perhaps because all its lines are lost.
+        if self._ledger.damaged and self._happened(record):
+            self._ledger.finish(record, report_of(record.id, Result(ok=True)))
+            return
         lasting = asyncio.get_running_loop().call_later(self._config.running_after, self._talk.tell_running, record)
         try:
             await self._execute(record)
@@ -109,8 +113,8 @@ class Runner:
         if happened:
             self._ledger.finish(record, report_of(record.id, Result(ok=True)))
         elif happened is None:
-            message = "The agent was stopped while the command ran; nobody can tell the outcome."
-            self._ledger.fail(record, "OUTCOME_UNKNOWN", message)
+            cause = "The journal has lost a line" if record.doubtful else "The agent was stopped while the command ran"
+            self._ledger.fail(record, "OUTCOME_UNKNOWN", f"{cause}; nobody can tell the outcome.")
         else:
             self._ledger.begin_again(record)
             return False

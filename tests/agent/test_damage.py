@@ -1,0 +1,121 @@
+"""A disk that loses a line of the journal: whatever it said, nothing runs twice and nothing runs that was cancelled."""
+
+import asyncio
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.agent.conftest import Device, Running
+from tests.agent.fake_server import Command, FakeServer
+
+OUTCOMES = [(True, None), (False, "JOURNAL_DAMAGED"), (None, "OUTCOME_UNKNOWN")]
+
+
+def spoil(journal: Path, words: str) -> None:
+    """Damage the last line that has these words."""
+    head, found, tail = journal.read_bytes().rpartition(words.encode())
+    assert found
+    journal.write_bytes(head + b"\xff" + found[1:] + tail)
+
+
+def code(command: Command) -> str | None:
+    error = command.reports[-1].error
+    return error.code if error else None
+
+
+async def interrupted(server: FakeServer, device: Device, running: Running) -> Command:
+    """A command that has begun when the agent ends."""
+    device.gates["c1"] = asyncio.Event()
+    command = await server.command("c1")
+    async with running():
+        await server.until(lambda: command.path == ["acknowledged"])
+        await device.began.wait()
+    return command
+
+
+@pytest.mark.parametrize(("knows", "outcome"), OUTCOMES)
+async def test_a_command_whose_beginning_is_lost_is_not_run_again(
+    knows: bool | None, outcome: str | None, server: FakeServer, device: Device, running: Running, journal: Path
+) -> None:
+    command = await interrupted(server, device, running)
+    spoil(journal, '"id":"c1","stage":"started"')
+    device.knows["c1"] = knows
+    async with running():
+        await server.until(lambda: command.over)
+    assert code(command) == outcome
+    assert device.executed == ["c1"]
+
+
+async def test_a_line_break_that_is_lost_counts_as_damage(
+    server: FakeServer, device: Device, running: Running, journal: Path
+) -> None:
+    command = await interrupted(server, device, running)
+    data = journal.read_bytes()
+    assert data.splitlines()[-1].startswith(b'{"of":"command","id":"c1","stage":"started"')
+    journal.write_bytes(data[:-1] + b"\x8a")
+    async with running():
+        await server.until(lambda: command.over)
+    assert code(command) == "OUTCOME_UNKNOWN"
+    assert device.executed == ["c1"]
+
+
+async def test_a_doubt_outlives_a_crash_right_after_the_journal_was_mended(
+    server: FakeServer, device: Device, running: Running, journal: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    command = await interrupted(server, device, running)
+    spoil(journal, '"id":"c1","stage":"started"')
+    with monkeypatch.context() as patch:
+        patch.setattr("heliograph_agent.agent.Runner.run", lambda _: asyncio.sleep(30))
+        async with running():
+            await asyncio.to_thread(_wait_for, journal, b'"doubtful":true')
+    async with running():
+        await server.until(lambda: command.over)
+    assert code(command) == "OUTCOME_UNKNOWN"
+    assert device.executed == ["c1"]
+
+
+def _wait_for(path: Path, words: bytes) -> None:
+    for _ in range(1000):
+        if words in path.read_bytes():
+            return
+        time.sleep(0.01)
+    raise AssertionError(f"{words!r} never came")
+
+
+async def test_a_confirmed_cancel_that_is_lost_still_holds(
+    server: FakeServer, device: Device, running: Running, journal: Path
+) -> None:
+    device.gates["first"] = asyncio.Event()
+    device.knows = {"first": True, "second": False}
+    await server.command("first")
+    second = await server.command("second")
+    async with running():
+        await server.until(lambda: second.path == ["acknowledged"])
+        await device.began.wait()
+        await server.cancel("second")
+        await server.until(lambda: second.answers[:1] == ["confirmed"])
+    while b'"id":"second","stage":"cancelled"' in journal.read_bytes():  # told, then confirmed
+        spoil(journal, '"id":"second","stage":"cancelled"')
+    second.answers.clear()  # so that the server takes what is said now
+    second.cancel_asked = False
+    async with running():
+        await server.until(lambda: second.over)
+    assert code(second) == "JOURNAL_DAMAGED"
+    assert device.executed == ["first"]
+
+
+async def test_a_command_of_which_every_line_is_lost_is_asked_for_when_it_comes_again(
+    server: FakeServer, device: Device, running: Running, journal: Path
+) -> None:
+    command = await interrupted(server, device, running)
+    for stage in ("started", "received"):
+        spoil(journal, f'"id":"c1","stage":"{stage}"')
+    device.knows["c1"] = True
+    command.reports.clear()  # the acknowledgement was lost, too
+    async with running():
+        await server.until(lambda: command.over)
+        marker = await server.command("marker")
+        await server.until(lambda: marker.over)
+    assert command.rungs[-1] == "succeeded"
+    assert device.executed == ["c1", "marker"]
