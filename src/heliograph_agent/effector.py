@@ -78,7 +78,6 @@ class SimulatedEffector:
     async def execute(self, command_id: str, type: str, params: dict[str, Any]) -> Result:  # noqa: A002
         """Write that the command would run now."""
         self._note({"event": "executed", "commandId": command_id, "type": type, "params": sorted(params)})
-        self._executed.add(command_id)
         return Result(ok=True, detail={"simulated": True})
 
     def already_executed(self, command_id: str) -> bool | None:
@@ -89,7 +88,6 @@ class SimulatedEffector:
         """Write the notification, once per id."""
         if push.id not in self._displayed:
             self._note({"event": "displayed", "pushId": push.id, "title": push.title, "body": push.body})
-            self._displayed.add(push.id)
 
     async def observe(
         self,
@@ -109,7 +107,12 @@ class SimulatedEffector:
         data = f"\n{line}\n".encode()
         file = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
         try:
-            os.write(file, data)
+            left = memoryview(data)
+            while left:
+                left = left[os.write(file, left) :]
+                # What a next start would read has happened, whatever the disk says afterwards.
+                if len(left) <= len(b"\n"):
+                    self._remember(line.encode())
             os.fsync(file)
         finally:
             os.close(file)
