@@ -124,7 +124,11 @@ class Ledger:
                 _owe(record, "result")
 
     def cancel(self, command_id: str) -> Literal["confirmed", "rejected"]:
-        """Settle a cancel order: an id that has not begun never will, be it known yet or not."""
+        """Settle a cancel order: an id that has not begun never will, be it known yet or not.
+
+        A deferral that is still owed stays so: a server that believes the command to run takes the confirmation only
+        after it.
+        """
         record = self.commands.get(command_id)
         if record is None:
             record = self.commands[command_id] = CommandRecord(id=command_id, stage="cancelled", at=clock.wall())
@@ -133,7 +137,8 @@ class Ledger:
                 _owe(record, "result")
             return "rejected"
         self._end(record, "cancelled")
-        record.report = None
+        if "result" not in record.owed:
+            record.report = None
         _owe(record, "cancel")
         self._put(record)
         return "confirmed"

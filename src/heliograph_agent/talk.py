@@ -148,7 +148,10 @@ class Talk:
             pushes = await self._see(orders.pushes)
             await self._journal.commit()
             for answer in answers:
-                self.tell(self._ledger.commands[answer.command_id])
+                record = self._ledger.commands[answer.command_id]
+                if answer.outcome == "confirmed":
+                    self._ledger.saved(record)  # a deferral that went before is on disk with it
+                self.tell(record)
                 self._outbox.add(answer)
             await self._begin(new, orders.commands)
             told = await self._show(pushes)

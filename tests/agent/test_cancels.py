@@ -1,10 +1,17 @@
 """Cancel orders: the journal decides, and the answer never has to be taken back."""
 
 import asyncio
+from pathlib import Path
 
 import pytest
 
-from heliograph_protocol.messages import ClaimedCommand, Orders
+from heliograph_agent import AgentConfig, Result, clock
+from heliograph_agent.journal import Journal
+from heliograph_agent.ledger import Ledger
+from heliograph_agent.outbox import Signal
+from heliograph_agent.runner import report_of
+from heliograph_agent.talk import Talk
+from heliograph_protocol.messages import CheckIn, ClaimedCommand, Orders
 from tests.agent.conftest import Device, Running
 from tests.agent.fake_server import FakeServer
 
@@ -105,3 +112,41 @@ async def test_a_confirmation_is_repeated_over_a_restart_until_it_is_answered(
     async with running():
         await server.until(lambda: second.answers[:2] == ["confirmed"] * 2)
     assert device.executed == ["first"]
+
+
+class Life:
+    """What one run of an agent has of the conversation."""
+
+    def __init__(self, device: Device, path: Path) -> None:
+        self.ledger = Ledger(1e9, 1000)
+        self.journal = Journal(path, self.ledger.snapshot)
+        self.ledger.load(self.journal, self.journal.open())
+        config = AgentConfig(server_url="http://127.0.0.1:1", secret="s", state_path=path)
+        self.talk = Talk(config, device, self.ledger, self.journal, Signal())
+
+    async def says(self) -> tuple[CheckIn, list[str], list[str]]:
+        message = await self.talk.next_message()
+        return message, [r.rung for r in message.reports], [a.outcome for a in message.cancel_answers]
+
+
+async def test_a_deferral_is_told_before_the_cancel_that_crossed_it(device: Device, journal: Path) -> None:
+    life = Life(device, journal)
+    record = life.ledger.take_on(ClaimedCommand(id="c1", type="LOCK", expires_in_ms=600_000), clock.elapsed())
+    life.ledger.ready(record)
+    assert life.ledger.begin_next() is record
+    await life.journal.commit()
+    life.talk.tell_running(record)
+    # "Not now" is not on disk yet, so it was not told.
+    life.ledger.finish(record, report_of("c1", Result(ok=False, deferred=True)))
+    await life.talk.handle(Orders(cancels=["c1"]), clock.elapsed(), ordered=True)
+    _, rungs, answers = await life.says()
+    assert (rungs, answers) == (["running", "acknowledged", "deferred"], ["confirmed"])
+    await life.journal.close()
+
+    life = Life(device, journal)
+    await life.talk.resume()
+    message, rungs, answers = await life.says()
+    assert (rungs, answers) == (["acknowledged", "deferred"], ["confirmed"])
+    life.ledger.settle(message, next_seq=2)
+    assert life.ledger.commands["c1"].owed == []
+    await life.journal.close()

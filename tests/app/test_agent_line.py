@@ -109,6 +109,18 @@ async def test_a_rejected_cancel_is_not_asked_again(desk: Desk) -> None:
     assert await desk.work.commands.find(command_id) == before
 
 
+async def test_a_cancel_that_crossed_a_deferral_counts_after_it(desk: Desk) -> None:
+    command_id = await claimed(desk)
+    await cancel_command(desk.services, desk.work, command_id, desk.aosp.id, "key:x", "over")
+    await check_in(desk.services, desk.aosp, "mdmAgent", report(command_id, "running"))
+    deferral = Report(command_id=command_id, rung="deferred", at=AT)
+    answer = CancelAnswer(command_id=command_id, outcome="confirmed", at=AT)
+    await check_in(desk.services, desk.aosp, "mdmAgent", CheckIn(seq=3, reports=[deferral], cancel_answers=[answer]))
+    found = await desk.work.commands.find(command_id)
+    assert found is not None
+    assert found.rung is Rung.CANCELLED
+
+
 async def test_a_cancel_that_nobody_asked_for_cancels_nothing(desk: Desk) -> None:
     command_id = await claimed(desk)
     confirmed = CheckIn(seq=2, cancel_answers=[CancelAnswer(command_id=command_id, outcome="confirmed", at=AT)])
