@@ -146,6 +146,26 @@ async def test_a_failure_says_what_it_proves(desk: Desk, code: str, rung: Rung) 
     assert found.rung is rung
 
 
+@pytest.mark.parametrize(
+    "code", ["OUTCOME_UNKNOWN", "EFFECTOR_ERROR", "JOURNAL_DAMAGED", "EXPIRED_BEFORE_START", "BROKEN"]
+)
+async def test_a_failure_of_what_was_never_claimed_ends_nothing(desk: Desk, code: str) -> None:
+    stored = await desk.command({"command": "LOCK"})
+    await desk.pay()
+    for _ in range(2):
+        await check_in(desk.services, desk.aosp, "mdmAgent", report(stored.id, "failed", code))
+    after = await desk.now(stored)
+    assert (after.rung, after.reason) == (Rung.ISSUED, None)
+    assert [e.evidence["contradicts"] for e in await desk.history(stored) if "contradicts" in e.evidence] == [
+        "expired" if code == "EXPIRED_BEFORE_START" else "failed"
+    ]
+    # It is still to be had, and once claimed the same words count.
+    orders = await check_in(desk.services, desk.aosp, "mdmAgent", CheckIn(seq=1, claim=8))
+    assert [c.id for c in orders.commands] == [stored.id]
+    await check_in(desk.services, desk.aosp, "mdmAgent", report(stored.id, "failed", code))
+    assert (await desk.now(stored)).is_over
+
+
 async def test_what_an_agent_writes_gives_no_secret_away(desk: Desk) -> None:
     params = {"newPassword": "canary", "wifi": {"pre_shared_key": "canary-2"}, "ssid": "shown"}
     stored = await desk.command({"command": "RESET_PASSWORD", "params": params})

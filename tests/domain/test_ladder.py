@@ -132,8 +132,13 @@ def test_the_answer_that_ended_it_is_no_contradiction_where_another_clock_reads_
 @pytest.mark.parametrize("rung", [Rung.QUEUED, Rung.ISSUED])
 @pytest.mark.parametrize(
     "event",
-    [ladder.Succeeded(source="agent"), ladder.Failed(source="agent", reason=Reason("BROKEN"), executed=True)],
-    ids=lambda e: type(e).__name__,
+    [
+        ladder.Succeeded(source="agent"),
+        ladder.Failed(source="agent", reason=Reason("BROKEN"), executed=True),
+        ladder.Failed(source="agent", reason=Reason("outcome_unknown"), by_agent=True),
+        ladder.Expired(source="agent", by_agent=True),
+    ],
+    ids=["succeeded", "failed", "unknown", "too-late"],
 )
 def test_a_result_without_a_claim_moves_nothing_and_stays_as_evidence_once(rung: Rung, event: Event) -> None:
     first = apply(a_command(rung=rung), event, now=5)
@@ -141,6 +146,12 @@ def test_a_result_without_a_claim_moves_nothing_and_stays_as_evidence_once(rung:
     assert first.entry is not None
     assert "contradicts" in first.entry.evidence
     assert apply(first.command, event, now=6).entry is None
+
+
+def test_what_the_server_itself_gives_up_needs_no_claim() -> None:
+    lost = ladder.Failed(source="agent", reason=Reason("SECRET_LOST"))
+    assert apply(a_command(rung=Rung.ISSUED), lost, now=5).command.rung is Rung.FAILED
+    assert apply(a_command(rung=Rung.ISSUED), ladder.Expired(source="sweeper"), now=5).command.is_over
 
 
 def test_a_history_is_bounded_and_still_shows_the_cancel_and_the_end() -> None:

@@ -313,8 +313,9 @@ def _failure(report: Report, evidence: dict[str, object]) -> ladder.Event:
     code = report.error.code[:64] if report.error else "UNKNOWN"
     message = report.error.message[:256] if report.error else ""
     if code == TOO_LATE:
-        return ladder.Expired(source=_SOURCE, evidence=evidence)
+        return ladder.Expired(source=_SOURCE, evidence=evidence, by_agent=True)
     if code == UNKNOWN_OUTCOME:
         code = "outcome_unknown"
     reason = ladder.Reason(code, message)
-    return ladder.Failed(source=_SOURCE, evidence=evidence, reason=reason, executed=code not in _NOT_EXECUTED)
+    executed = code not in _NOT_EXECUTED
+    return ladder.Failed(source=_SOURCE, evidence=evidence, reason=reason, executed=executed, by_agent=True)

@@ -149,10 +149,14 @@ class Succeeded(Event):
 
 @record(kw_only=True)
 class Failed(Event):
-    """It will not succeed. `executed` = the device itself says that it tried, which corrects an expiry."""
+    """It will not succeed. `executed` = the device itself says that it tried, which corrects an expiry.
+
+    `by_agent` = an agent says so, whose word counts only for what it has claimed.
+    """
 
     reason: Reason
     executed: bool = False
+    by_agent: bool = False
     operation: dict[str, Any] | None = None
 
 
@@ -165,8 +169,9 @@ class Undeliverable(Event):
 
 @record(kw_only=True)
 class Expired(Event):
-    """Its time ran out before an outcome was heard."""
+    """Its time ran out before an outcome was heard. `by_agent` as of a failure: it came too late to begin."""
 
+    by_agent: bool = False
     operation: dict[str, Any] | None = None
 
 
@@ -270,8 +275,8 @@ def _may_move(command: Command, event: Event) -> bool:
     """The rules that a table of rungs cannot say."""
     if isinstance(event, Failed) and command.rung in CORRECTABLE:
         return event.executed  # "I cannot tell" or "too late" is no evidence of execution
-    if command.platform != "android" and command.rung in UNCLAIMED and _says_it_ran(event):
-        return False  # it was never given to run: the claim is what authorises
+    if _of_nothing_given(command, event):
+        return False
     if isinstance(event, Superseded):
         return command.never_reached_anyone
     if isinstance(event, Claimed | Acknowledged | Started | Deferred):
@@ -281,8 +286,12 @@ def _may_move(command: Command, event: Event) -> bool:
     return True
 
 
-def _says_it_ran(event: Event) -> bool:
-    return isinstance(event, Succeeded) or (isinstance(event, Failed) and event.executed)
+def _of_nothing_given(command: Command, event: Event) -> bool:
+    """Whether a device says how a command ended that it was never given: the claim is what authorises."""
+    if command.platform == "android" or command.rung not in UNCLAIMED:
+        return False
+    ran = isinstance(event, Succeeded) or (isinstance(event, Failed) and event.executed)
+    return ran or (isinstance(event, Failed | Expired) and event.by_agent)
 
 
 def _learnt(command: Command, event: Event, now: int) -> dict[str, Any]:
@@ -350,8 +359,7 @@ def _stale(command: Command, event: Event, now: int) -> Step:
     """Nothing moves. A push accepted late still leaves its id; a result that contradicts the rung stays as evidence."""
     if isinstance(event, Issued) and event.push_id is not None and event.push_id != command.push_id:
         return Step(replace(command, push_id=event.push_id, updated_at=now), None)
-    unclaimed = command.platform != "android" and command.rung in UNCLAIMED and _says_it_ran(event)
-    if unclaimed or (command.is_over and _is_news(command, event)):
+    if _of_nothing_given(command, event) or (command.is_over and _is_news(command, event)):
         return _contradicted(command, event, now)
     return Step(command, None)
 
