@@ -35,7 +35,14 @@ class Effector(Protocol):
     """The device, seen from the agent.
 
     The agent calls `execute` at most once per command id, unless `already_executed` answered False for it after a
-    crash. Commands come one at a time; `display` and `observe` may be called while one runs, and should be quick.
+    crash, a fault of the journal's disk or a stop of `Agent.run`. Commands come one at a time; `display` and `observe`
+    may be called while one runs, and should be quick.
+
+    When `Agent.run` ends while an effect lasts, `execute` is cancelled after `AgentConfig.grace`, and the agent may run
+    again in the same process (it does so by itself when its journal has failed). Cancelling stops no thread and no
+    process, so an effect that works in one (`asyncio.to_thread`) must either end before `execute` lets the
+    CancelledError out, or `already_executed` must answer None (or True) for it until it has ended: after a False the
+    command runs beside what is left of it.
     """
 
     async def execute(self, command_id: str, type: str, params: dict[str, Any]) -> Result:  # noqa: A002
@@ -43,7 +50,11 @@ class Effector(Protocol):
         ...
 
     def already_executed(self, command_id: str) -> bool | None:
-        """After a crash: whether the effect happened; None if nobody can tell (the command is never run again)."""
+        """After a crash: whether the effect happened; None if nobody can tell (the command is never run again).
+
+        False promises more than "not yet": it has not happened and nothing that still runs will make it happen. After
+        damage to the journal it is asked for ids that never began, too.
+        """
         ...
 
     async def display(self, push: PushOffer) -> None:
