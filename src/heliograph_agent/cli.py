@@ -19,6 +19,12 @@ from heliograph_agent.lines import Misconfigured
 BROKER_PASSWORD_VARIABLE = "HELIOGRAPH_AGENT_BROKER_PASSWORD"  # noqa: S105 - a name
 SECRET_VARIABLE = "HELIOGRAPH_AGENT_SECRET"  # noqa: S105 - a name
 
+_STATE_DIR_HELP = (
+    "where the journal is kept, one directory for each device; by default heliograph-agent in $XDG_STATE_HOME "
+    "or ~/.local/state"
+)
+
+_EARLIER_DEFAULT = Path("agent-state")
 _NO_DEVICE = (
     "this machine has no device to act on: say --simulate to run commands in a sandbox that only prints them, "
     "or embed heliograph_agent.Agent with an Effector of your own"
@@ -36,17 +42,21 @@ def run(
     server: str,
     secret_file: Path | None,
     app: str,
-    state_dir: Path,
+    state_dir: Path | None,
     line: LineKind,
     *,
     simulate: bool,
     ca_file: Path | None = None,
     broker: str | None = None,
 ) -> int:
-    """Run one agent until SIGINT or SIGTERM; returns the exit code. Without `secret_file` the environment has it."""
+    """Run one agent until SIGINT or SIGTERM; returns the exit code. Without `secret_file` the environment has it.
+
+    Without `state_dir` it is the user's, see `default_state_dir`.
+    """
     if not simulate:
         return _complain(_NO_DEVICE, 2)
     try:
+        state_dir = state_dir or default_state_dir()
         state_dir.mkdir(parents=True, exist_ok=True)
         config = AgentConfig(
             server_url=server,
@@ -78,7 +88,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--server", required=True, help="address of the server, for example https://mdm.example")
     parser.add_argument("--secret-file", type=Path, help=f"file with the device's secret; otherwise ${SECRET_VARIABLE}")
     parser.add_argument("--app", default="mdmAgent", help="the app that this agent speaks for (default: mdmAgent)")
-    parser.add_argument("--state-dir", type=Path, default=Path("agent-state"), help="where the journal is kept")
+    parser.add_argument("--state-dir", type=Path, help=_STATE_DIR_HELP)
     parser.add_argument("--line", choices=["websocket", "poll", "mqtt", "none"], default="websocket")
     broker_help = f"with --line mqtt: mqtts://host/TOPIC-PREFIX; ${BROKER_PASSWORD_VARIABLE} has the device's password"
     parser.add_argument("--broker", help=broker_help)
@@ -97,6 +107,23 @@ def main(arguments: list[str] | None = None) -> int:
         ca_file=given.ca_file,
         broker=given.broker,
     )
+
+
+def default_state_dir() -> Path:
+    """The user's directory for the journal, the same wherever the agent is started: a second one would know nothing.
+
+    `agent-state` in the current directory, the default of earlier versions, is used on where it exists. Raises
+    UsageError for a user without a home.
+    """
+    if _EARLIER_DEFAULT.is_dir():
+        earlier = _EARLIER_DEFAULT.resolve()
+        _log.warning("using %s, as earlier versions did; say --state-dir to start it from elsewhere", earlier)
+        return earlier
+    base = Path(os.environ.get("XDG_STATE_HOME", ""))
+    try:
+        return (base if base.is_absolute() else Path.home() / ".local" / "state") / "heliograph-agent"
+    except RuntimeError:
+        raise UsageError("this user has no home directory: say --state-dir") from None
 
 
 async def _until_signal(agent: Agent) -> None:

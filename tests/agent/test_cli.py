@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from heliograph_agent.cli import SECRET_VARIABLE, main
+from heliograph_agent.cli import SECRET_VARIABLE, default_state_dir, main
 from tests.agent.fake_server import SECRET, FakeServer
 
 ROOT = Path(__file__).parents[2]
@@ -40,6 +40,37 @@ def test_says_what_is_wrong(
     monkeypatch.setenv(SECRET_VARIABLE, "" if words == "no secret" else "x")
     assert main([*arguments, "--simulate", "--state-dir", str(tmp_path)]) == 2
     assert words in capsys.readouterr().err
+
+
+def test_the_journal_is_the_users_wherever_the_agent_is_started(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setenv(SECRET_VARIABLE, "x")
+    for given, expected in [
+        (str(tmp_path / "xdg"), tmp_path / "xdg"),
+        ("relative", tmp_path / "home/.local/state"),
+        ("", tmp_path / "home/.local/state"),
+    ]:
+        monkeypatch.setenv("XDG_STATE_HOME", given)
+        for place in ("a", "b"):
+            (tmp_path / place).mkdir(exist_ok=True)
+            monkeypatch.chdir(tmp_path / place)
+            assert default_state_dir() == expected / "heliograph-agent"
+            # Ends at the wrong address, after the directory was made.
+            assert main(["--server", "nowhere", "--simulate"]) == 2
+            assert default_state_dir().is_dir()
+            assert list(Path().iterdir()) == []
+
+
+def test_a_journal_of_earlier_versions_is_used_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "xdg"))
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "agent-state").mkdir()
+    assert default_state_dir() == tmp_path / "agent-state"
+    assert f"using {tmp_path / 'agent-state'}" in caplog.text
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

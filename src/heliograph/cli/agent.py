@@ -17,7 +17,13 @@ def run(
         Path | None, typer.Option(help="File with the device's secret; without it $HELIOGRAPH_AGENT_SECRET.")
     ] = None,
     name: Annotated[str, typer.Option("--app", help="The app that this agent speaks for.")] = "mdmAgent",
-    state_dir: Annotated[Path, typer.Option(help="Where the journal is kept.")] = Path("agent-state"),
+    state_dir: Annotated[
+        Path | None,
+        typer.Option(
+            help="Where the journal is kept, one directory for each device; by default heliograph-agent in "
+            "$XDG_STATE_HOME or ~/.local/state."
+        ),
+    ] = None,
     line: Annotated[
         Literal["websocket", "poll", "mqtt", "none"], typer.Option(help="How the server reaches it.")
     ] = "websocket",
@@ -33,7 +39,8 @@ def run(
     """Run the agent of one device until Ctrl-C. The secret is what `heliograph device add` printed."""
     from heliograph_agent.cli import main
 
-    arguments = ["--server", server, "--app", name, "--state-dir", str(state_dir), "--line", line]
+    arguments = ["--server", server, "--app", name, "--line", line]
+    arguments += ["--state-dir", str(state_dir)] if state_dir else []
     arguments += ["--secret-file", str(secret_file)] if secret_file else []
     arguments += ["--broker", broker] if broker else []
     arguments += ["--ca-file", str(ca_file)] if ca_file else []
