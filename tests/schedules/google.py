@@ -151,7 +151,17 @@ class Google:
         phone.dropped = phone.dropped or drops
         again = Phone(f"{phone.name}x", (*phone.former, phone.name), online=phone.online)
         self.phones[again.name] = again
-        self._tell("ENROLLMENT", self.described(again))
+        self._tell_of(again)
+        if self.dice.random() < 0.3:  # the last word of what it was
+            self._loop.call_later(self.dice.choice((0, 1, 10)), self._tell, "STATUS_REPORT", self.described(phone))
+
+    def _tell_of(self, phone: Phone) -> None:
+        """A phone has come in. What it was before may be missing at first."""
+        if self.dice.random() < 0.5:
+            self._tell("ENROLLMENT", self.described(phone))
+            return
+        self._tell("ENROLLMENT", {"name": phone.name})
+        self._loop.call_later(self.dice.choice((0, 1, 5, 30)), self._tell, "STATUS_REPORT", self.described(phone))
 
     # ------------------------------------------------------------ what happens by itself
 

@@ -7,7 +7,7 @@ from itertools import pairwise
 
 from heliograph.domain.ladder import Command, Entry, Rung
 from tests.schedules.google import CANCELLED, ENDS_RECORD, Operation
-from tests.schedules.store import BEGAN, ORGANIZATION, ProcessStore
+from tests.schedules.store import BEGAN, FLEET, ORGANIZATION, ProcessStore
 from tests.schedules.world import SETTLED_S, World
 
 _UNEXECUTED = (Rung.CANCELLED, Rung.EXPIRED_UNDELIVERED, Rung.EXPIRED_RUNNING, Rung.UNDELIVERABLE)
@@ -35,7 +35,18 @@ async def lies_of(world: World) -> tuple[list[str], str]:
     lies += [f"{row[0][-6:]} was {row[1]} and became {row[2]}" for row in moved]
     owed = world.database.read("SELECT kind, subject_id FROM outbox UNION ALL SELECT 'dead', id FROM dead_letters", ())
     lies += [f"still owed: {row[0]} of {row[1]}" for row in owed]
+    lies += _of_devices(world)
     return lies, "; ".join(ended)
+
+
+def _of_devices(world: World) -> Iterator[str]:
+    """One record for each phone, once Google's word that it is the same one was taken."""
+    names = [str(row[0]) for row in world.database.read("SELECT external_name FROM devices ORDER BY id", ())]
+    for first in FLEET:
+        of_phone = [name for name in names if name.rstrip("x") == first.external_name]
+        is_introduced = max(of_phone, key=len, default="") in world.introduced
+        if not of_phone or (is_introduced and len(of_phone) > 1):
+            yield f"{first.name} has records of {of_phone}"
 
 
 def _of_record(world: World, command: Command, operations: list[Operation]) -> Iterator[str]:
@@ -110,8 +121,8 @@ def _is_unknown(command: Command) -> bool:
 
 
 def _phone_is_gone(world: World, command: Command) -> bool:
-    mark = f"/devices/d{int(command.device_id, 16)}"
-    names = [name for name in world.google.phones if name.rstrip("x").endswith(mark)]
+    first = (command.device_name or "").rstrip("x")
+    names = [name for name in world.google.phones if name.rstrip("x") == first]
     return any(_is_away(world, name) for name in names)
 
 

@@ -20,6 +20,7 @@ from heliograph.store.migrator import known_migrations
 from heliograph.store.prepared import Prepared
 from heliograph.store.sqlite import SQLITE
 from heliograph.store.sqlite_changes import write_changes
+from heliograph.store.sqlite_writer import translate
 
 if TYPE_CHECKING:
     from tests.schedules.process import Process
@@ -99,9 +100,9 @@ class Database:
         self.connection.execute("SAVEPOINT job")
         try:
             return job()
-        except BaseException:
+        except Exception as error:  # noqa: BLE001 - as the store itself tells them
             self.connection.execute("ROLLBACK TO job")
-            raise
+            raise translate(error) from None
         finally:
             self.connection.execute("RELEASE job")
 
