@@ -14,7 +14,7 @@ from heliograph.app.notifications import Verdict
 from heliograph.app.reconcile import reconcile_once
 from heliograph.app.setup import add_device, renew_agent_secret
 from heliograph.domain.devices import Device
-from heliograph.domain.errors import InvalidInput
+from heliograph.domain.errors import Conflict, InvalidInput
 from heliograph.domain.ladder import Command, Issue, Rung
 from heliograph.ports.changes import ChangeSet
 from heliograph.ports.channel import Taken
@@ -160,6 +160,15 @@ async def test_a_look_that_is_under_way_does_not_settle_what_the_other_record_br
     desk.clock.advance(60)
     await desk.pay()
     assert (await desk.now(new)).rung is Rung.SUCCEEDED
+
+
+async def test_a_command_for_the_record_that_is_no_more_is_not_accepted(desk: Desk) -> None:
+    """Its device was read before. To be asked again (503)."""
+    second = await split(desk)
+    await by_report(desk)
+    with pytest.raises(Conflict):
+        await desk.command({"type": "LOCK"}, second)
+    assert await rows(desk, "kind FROM outbox") == []
 
 
 async def test_a_wipe_of_the_former_enrolment_is_not_sent_to_the_present_one(desk: Desk) -> None:
