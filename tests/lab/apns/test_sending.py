@@ -150,7 +150,7 @@ async def test_renewed_too_often(sender: Sender, phone: Phone) -> None:
     sender.apns.settings.token_renewal_seconds = 1200
     sender.token = old = sender.provider_token(age=2000)
     assert (await sender.push(phone.token)).status_code == 200
-    sender.token = sender.provider_token(age=801)
+    sender.token = sender.provider_token(age=860)
     assert reason(await sender.push(phone.token)) == (429, "TooManyProviderTokenUpdates")
     sender.token = old
     assert (await sender.push(phone.token)).status_code == 200
