@@ -8,12 +8,14 @@ from typing import Any
 import pytest
 
 from heliograph.app.cancel_command import cancel_command
+from heliograph.app.google_devices import take_over
 from heliograph.app.request_command import read_android_request
 from heliograph.app.setup import import_from_google
 from heliograph.domain.devices import Device
 from heliograph.domain.errors import InvalidInput
 from heliograph.domain.fields import Fields
-from heliograph.domain.ladder import Rung
+from heliograph.domain.ladder import Issue, Rung
+from heliograph.ports.channel import Gone, Unreachable
 from tests.app.conftest import DEVICE_NAME, Desk
 
 PERSONAL = {"managementMode": "PROFILE_OWNER", "ownership": "PERSONALLY_OWNED"}
@@ -179,3 +181,24 @@ def test_without_its_permission_nothing_else_is_said(body: dict[str, Any]) -> No
         with pytest.raises(InvalidInput) as refused:
             read_android_request(Fields(body), granted)
         assert [error.path for error in refused.value.fields] == ["type"]
+
+
+async def test_one_that_enrols_again_while_google_is_asked_is_looked_at_anew(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ask = desk.google.device
+    again = {"name": f"{DEVICE_NAME}-again", "previousDeviceNames": [DEVICE_NAME], **FULL}
+
+    async def asked(name: str) -> dict[str, Any] | Gone | Unreachable:
+        monkeypatch.setattr(desk.google, "device", ask)
+        enterprise = await desk.work.setup.enterprise(desk.android.enterprise_id or "")
+        assert enterprise is not None
+        await take_over(desk.services, desk.work, enterprise, again)
+        return await ask(name)
+
+    monkeypatch.setattr(desk.google, "device", asked)
+    command = await desk.command({"type": "REBOOT"})
+    for _ in range(2):
+        await desk.pay()
+        desk.clock.advance(16)
+    assert (await desk.now(command)).issue is Issue.BOUND

@@ -13,6 +13,7 @@ from heliograph.app.google_devices import take_over
 from heliograph.app.services import Services
 from heliograph.domain.catalog import TYPES
 from heliograph.domain.devices import Device
+from heliograph.domain.errors import Conflict
 from heliograph.domain.ladder import Command, Event, Failed, Noted, Reason, Undeliverable
 from heliograph.domain.management import depends_on_mode, mode_of, refusal_of
 from heliograph.ports.changes import ChangeSet, OutboxItem
@@ -85,9 +86,14 @@ async def _is_said(work: UnitOfWork, command: Command, why: Noted) -> bool:
 
 
 async def _remember(s: Services, work: UnitOfWork, device: Device, raw: dict[str, Any]) -> Device:
-    """Take over what Google has just said of the device."""
+    """Take over what Google has just said of the device. Conflict where it has another name since."""
     enterprise = await work.setup.enterprise(device.enterprise_id or "")
-    return (enterprise and await take_over(s, work, enterprise, raw)) or device
+    if enterprise is None:
+        return device
+    known = await take_over(s, work, enterprise, raw)
+    if known is None:
+        raise Conflict
+    return known
 
 
 def _known(device: Device) -> dict[str, Any]:
