@@ -25,35 +25,15 @@ from heliograph.providers import ProviderRegistry
 from heliograph.providers.transport import Connections
 from heliograph.store import Hub
 from tests.app.conftest import Google, OneChannel
+from tests.app.simulated import MemoryStore, SimulatedClock
 from tests.schedules.loop import SimulatedLoop
 from tests.schedules.process import OpenBox
-from tests.schedules.store import BEGAN, ENTERPRISE, ORGANIZATION, Database, ProcessStore, device
+from tests.schedules.store import ENTERPRISE, ORGANIZATION, Database, device
 
 DEVICES = 200
 FAULT_S = 300.0
 BUDGET_S = DEVICES * 60 / Limits().look_ups_per_minute
 FEW = 12
-
-
-class SimulatedClock:
-    """Implements ports.clock.Clock."""
-
-    def now(self) -> int:
-        return BEGAN + self.elapsed()
-
-    def elapsed(self) -> int:
-        return int(asyncio.get_running_loop().time() * 1_000_000)
-
-
-class Store(ProcessStore):
-    """One process has it, and nothing goes wrong."""
-
-    def __init__(self, database: Database, hub: Hub) -> None:
-        super().__init__(database)
-        self._hub = hub
-
-    def notify(self, topics: frozenset[str]) -> None:
-        self._hub.notify(topics)
 
 
 @dataclass
@@ -133,7 +113,7 @@ class Fault:
 
 async def _services(hub: Hub, clock: SimulatedClock, google: Fleet) -> tuple[Services, list[Device]]:
     database = Database()
-    store = Store(database, hub)
+    store = MemoryStore(database, hub)
     await store.directory.add_organization(ORGANIZATION, ENTERPRISE)
     facts = {"management_mode": "DEVICE_OWNER", "ownership": "COMPANY_OWNED", "facts": {"apiLevel": 34}}
     fleet = [device(number, **facts) for number in range(1, DEVICES + 1)]
