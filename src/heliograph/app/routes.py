@@ -8,7 +8,7 @@ offered whatever it has not acknowledged. The agent drops what it has seen, so a
 from collections.abc import Iterator, Sequence
 
 from heliograph.app.services import SECOND, Services
-from heliograph.domain.deliveries import Push
+from heliograph.domain.deliveries import Push, PushRung
 from heliograph.domain.devices import Device, ProviderAccount, PushTarget
 from heliograph.domain.record import record
 from heliograph.ports.push import PushMessage, Route
@@ -63,8 +63,7 @@ async def routes_to(s: Services, work: UnitOfWork, device: Device, app: str) -> 
 
 async def next_route(s: Services, work: UnitOfWork, push: Push) -> ChosenTarget | None:
     """The first way that a push has not gone yet, of those that can take it."""
-    tried = {push.provider, *(leg.provider for leg in push.legs or ())}
-    return next((route for route in await _open_routes(s, work, push) if route.provider not in tried), None)
+    return next((route for route in await _open_routes(s, work, push) if _is_fresh(push, route)), None)
 
 
 async def way_back(s: Services, work: UnitOfWork, push: Push) -> ChosenTarget | None:
@@ -77,16 +76,25 @@ async def way_back(s: Services, work: UnitOfWork, push: Push) -> ChosenTarget | 
 async def way_round(s: Services, work: UnitOfWork, push: Push) -> ChosenTarget | None:
     """A way in order for a push whose own is not: one that it has not gone yet, else one that was only busy."""
     routes = [route for route in await _open_routes(s, work, push) if route.in_order]
-    gone = {push.provider, *(leg.provider for leg in push.legs or ())}
-    fresh = next((route for route in routes if route.provider not in gone), None)
+    fresh = next((route for route in routes if _is_fresh(push, route)), None)
     return fresh or next((route for route in routes if route.provider in _gone_in_vain(push)), None)
+
+
+def _is_fresh(push: Push, route: ChosenTarget) -> bool:
+    """Whether a push has not gone a way yet. That of what nobody has taken is a new one when its address is reached
+    through another account by now: somebody has put that in the place of the one that the push was accepted for.
+    """
+    if push.rung is PushRung.QUEUED and route.provider == push.provider:
+        return route.account_id != push.account_id
+    return route.provider not in {push.provider, *(leg.provider for leg in push.legs or ())}
 
 
 def _gone_in_vain(push: Push) -> set[str]:
     """The providers that have not refused it, and none has taken it."""
     if push.taken_before is not None:
         return set()
-    return {leg.provider for leg in push.legs or () if leg.reference is None and not leg.refused}
+    in_vain = {leg.provider for leg in push.legs or () if leg.reference is None and not leg.refused}
+    return in_vain - {push.provider}
 
 
 async def _open_routes(s: Services, work: UnitOfWork, push: Push) -> list[ChosenTarget]:

@@ -16,9 +16,10 @@ from heliograph.domain.errors import Conflict, InvalidInput, NotFound, Unauthent
 from heliograph.domain.fields import Fields
 from heliograph.domain.ids import is_id
 from heliograph.domain.permissions import FEATURES, is_grant
-from heliograph.ports.changes import NORMAL
+from heliograph.ports.changes import NORMAL, ChangeSet
 from heliograph.ports.channel import Gone, Unreachable
 from heliograph.ports.push import ProviderPlugin
+from heliograph.ports.store import UnitOfWork
 
 _SLUG = r"[a-zA-Z0-9-]{3,64}"
 _ALIAS = r"\w{1,64}"
@@ -145,6 +146,7 @@ async def add_account(
     await work.setup.add_account(account)
     if account.is_default:
         await work.devices.revive(provider, since=0)
+        await _let_go_on(s, work, provider)
     return account
 
 
@@ -183,8 +185,20 @@ async def update_account(s: Services, account: ProviderAccount, said: dict[str, 
         after = replace(after, fault=None, fault_at=None)
     if any(said.get(member) is not None for member in ("config", "disabled", "default")):
         await work.devices.revive(account.provider, since=0)
+        await _let_go_on(s, work, account.provider)
         s.wakeups.notify({"outbox"})  # what waits for the end of a pause that is over
     return after
+
+
+async def _let_go_on(s: Services, work: UnitOfWork, provider: str) -> None:
+    """Let what waits for accounts of a kind that take nothing go through the one that their addresses use by now."""
+    now, changes = s.clock.now(), ChangeSet(work.organization_id)
+    for account in await work.setup.accounts():
+        takes_nothing = account.fault is not None or account.disabled_at is not None or s.health.rests(account.id, now)
+        if account.provider == provider and takes_nothing:
+            changes.owe(s.debt(work.organization_id, "reroute", account.id))
+    if changes:
+        await work.commit(changes)
 
 
 def _changes(s: Services, plugin: ProviderPlugin, account: ProviderAccount, said: dict[str, Any]) -> dict[str, Any]:

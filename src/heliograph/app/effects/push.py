@@ -207,11 +207,9 @@ class _Sent:
 
     async def _other_way(self, push: Push) -> ChosenTarget | None:
         """Another way, for a push that this one does not take, or takes and is not acknowledged (effects.fall_back)."""
-        if self.is_only_way:
-            return None
         match self.outcome:
             case Accepted():
-                return await next_route(self.s, self.work, push)
+                return None if self.is_only_way else await next_route(self.s, self.work, push)
             case RetryLater():
                 is_long = push.account_id is not None and self.s.health.rests(push.account_id, self.s.clock.now())
                 is_over = is_long or self.item.attempts >= _PATIENT_ATTEMPTS
