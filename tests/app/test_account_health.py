@@ -65,11 +65,14 @@ def test_what_was_sent_with_former_settings_says_nothing_of_the_new_ones() -> No
     for n in range(3):
         health.learn("a", device(n), GONE, 0, 0)
     health.learn("a", device(1), RetryLater("limit", 60.0, account_wide=True), 0, 0)
-    assert not health.stands_by("a", 0)
+    gone = Lesson(quarantine=True)
+    assert health.that_holds("a", 0, gone) == Lesson()
     health.renew("a", 5)
     assert health.learn("a", device(3), GONE, 4, 6) == Lesson(try_again=True)
     assert health.learn("a", device(4), Misconfigured("old key"), 4, 6) == Lesson()
-    assert (health.stands_by("a", 4), health.stands_by("a", 5)) == (False, True)
+    fault = Lesson(tells_fault=True, fault="key", reroute=True)
+    assert [health.that_holds("a", 4, lesson) for lesson in (gone, fault)] == [Lesson(), Lesson()]
+    assert [health.that_holds("a", 5, lesson) for lesson in (gone, fault)] == [gone, fault]
     assert health.learn("a", device(5), GONE, 5, 7) == Lesson(quarantine=True)
     assert health.paused(8) == {"a": 60_000_000}  # what the service asked for
 
@@ -110,11 +113,26 @@ def test_what_waits_is_moved_once_for_each_time_that_an_account_goes_out_of_orde
     health = AccountHealth()
     said: list[Outcome] = [Misconfigured("key"), Misconfigured("key"), Accepted("x"), Misconfigured("key")]
     assert [health.learn("a", device(n), o, n, n).reroute for n, o in enumerate(said)] == [True, False, False, True]
-    health.say_again("a")
-    assert health.learn("a", device(1), Misconfigured("key"), 9, 9).reroute
+    health.say_again("a", Lesson(tells_fault=True, fault="key", reroute=True))
+    assert [health.learn("a", device(1), Misconfigured("key"), 9, 9).reroute for _ in range(2)] == [True, False]
+    assert health.that_holds("a", 9, Lesson(quarantine=True)) == Lesson()  # it is to blame all the same
     waits = [RetryLater("limit", after_s, account_wide=True) for after_s in (60, 61, 300)]
     assert [health.learn("b", device(1), wait, 0, 0).reroute for wait in waits] == [False, True, False]
     assert (health.rests("b", 0), health.rests("b", 240_000_000)) == (True, False)
+    health.say_again("b", Lesson(reroute=True))
+    assert [health.learn("b", device(1), wait, 0, 0).reroute for wait in waits] == [True, False, False]
+
+
+def test_what_another_process_made_of_an_account_is_heard_of_with_the_next_refusal() -> None:
+    health = AccountHealth()
+    health.heard_of_settings("a", 3, began=4)  # they were there before
+    assert health.learn("a", device(1), GONE, 4, 5).quarantine
+    health.heard_of_settings("a", 3, began=2)  # as is known
+    assert health.learn("a", device(2), Accepted("x"), 5, 5).tells_fault
+    health.heard_of_settings("a", 6, began=7)
+    assert [health.learn("a", device(n), GONE, began, 7).try_again for n, began in ((3, 5), (4, 6))] == [True, False]
+    health.heard_of_settings("b", 9, began=8)
+    assert health.learn("b", device(1), GONE, 8, 9) == Lesson(try_again=True)
 
 
 def test_a_push_finds_out_now_and_then() -> None:

@@ -10,11 +10,15 @@ import pytest
 
 from heliograph.app.account_health import AccountHealth
 from heliograph.app.agent_line import register_agent
+from heliograph.app.effects import EFFECTS
 from heliograph.app.pushes import PushRequest, send_push
 from heliograph.app.setup import add_account, add_device, update_account
 from heliograph.domain.deliveries import Leg, Push, PushRung
 from heliograph.domain.devices import Device
-from heliograph.ports.push import Misconfigured, Rejected
+from heliograph.domain.errors import Conflict, StoreUnavailable
+from heliograph.ports.changes import ChangeSet
+from heliograph.ports.push import Misconfigured, Outcome, Rejected, RetryLater
+from heliograph.ports.store import UnitOfWork
 from heliograph_protocol.messages import Register, Target
 from tests.app.conftest import Desk
 from tests.app.pushing import Provider, one_for_each_kind
@@ -177,3 +181,101 @@ async def test_what_was_refused_on_its_way_while_the_settings_changed_is_sent_ag
     desk.clock.advance(1)
     await desk.pay(times=1)
     assert await rungs(desk, pushes) == {"accepted": 1}
+
+
+async def test_what_another_process_learns_of_settings_that_are_gone_is_worth_nothing(desk: Desk, ways: Ways) -> None:
+    account = await add_account(desk.services, desk.organization, "pushy", "", {"apiKey": "wrong"}, True)
+    devices, here = await fleet(desk, 3, "pushy"), desk.services
+    desk.services = replace(desk.services, health=AccountHealth())  # there
+
+    async def put_right() -> None:
+        ways["pushy"].meanwhile = Provider.meanwhile
+        await update_account(here, account, {"config": {"apiKey": "right"}})
+
+    ways["pushy"].outcomes, ways["pushy"].meanwhile = [WRONG], put_right
+    pushes = await push_to(desk, devices[0])
+    await desk.pay(times=1)
+    assert (await given_up(desk, devices), await rungs(desk, pushes)) == (0, {"queued": 1})
+    ways["pushy"].outcomes, ways["pushy"].meanwhile = [Misconfigured("key")], put_right
+    pushes += await push_to(desk, *devices[1:])
+    await desk.pay(times=2)
+    stored = await desk.work.setup.account(account.id)
+    assert stored is not None
+    assert (stored.fault, desk.services.health.paused(desk.clock.now())) == (None, {})
+    desk.clock.advance(1)
+    await desk.pay()
+    assert await rungs(desk, pushes) == {"accepted": 3}
+
+
+async def test_what_was_refused_with_the_settings_before_another_process_renewed_them_is_forgotten(
+    desk: Desk, ways: Ways
+) -> None:
+    account = await add_account(desk.services, desk.organization, "pushy", "", {"apiKey": "wrong"}, True)
+    devices, here = await fleet(desk, 4, "pushy"), desk.services
+    desk.services = replace(desk.services, health=AccountHealth())  # there
+    ways["pushy"].outcomes = [WRONG] * 2
+    await push_to(desk, *devices[:2])
+    await desk.pay(times=2)
+    await update_account(here, account, {"config": {"apiKey": "right"}})
+    ways["pushy"].outcomes = [WRONG]  # and this one is dead
+    pushes = await push_to(desk, *devices[2:])
+    await desk.pay(times=2)
+    assert (await given_up(desk, devices), await rungs(desk, pushes)) == (1, {"rejected": 1, "accepted": 1})
+
+
+async def test_no_account_gives_up_an_address_that_another_reaches_by_now(desk: Desk, ways: Ways) -> None:
+    await add_account(desk.services, desk.organization, "pushy", "", {"apiKey": "wrong"}, True)
+    devices = await fleet(desk, 1, "pushy")
+
+    async def add_another() -> None:
+        ways["pushy"].meanwhile = Provider.meanwhile
+        await add_account(desk.services, desk.organization, "pushy", "", {"apiKey": "right"}, True)
+
+    ways["pushy"].outcomes, ways["pushy"].meanwhile = [WRONG], add_another
+    pushes = await push_to(desk, *devices)
+    await desk.pay()
+    assert (await given_up(desk, devices), await rungs(desk, pushes)) == (0, {"accepted": 1})
+
+
+async def test_no_fault_is_told_of_settings_that_are_gone(
+    desk: Desk, ways: Ways, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    account = await add_account(desk.services, desk.organization, "pushy", "", {"apiKey": "wrong"}, True)
+    commit = type(desk.work).commit
+
+    async def put_right_first(work: UnitOfWork, changes: ChangeSet) -> None:
+        monkeypatch.setattr(type(desk.work), "commit", commit)
+        await update_account(desk.services, account, {"config": {"apiKey": "right"}})
+        await work.commit(changes)
+
+    ways["pushy"].outcomes = [Misconfigured("key")]
+    await push_to(desk, *await fleet(desk, 1, "pushy"))
+    monkeypatch.setattr(type(desk.work), "commit", put_right_first)
+    await desk.pay(times=1)
+    stored = await desk.work.setup.account(account.id)
+    assert stored is not None
+    assert stored.fault is None
+
+
+@pytest.mark.parametrize("trouble", [Misconfigured("key"), RetryLater("limit", 300, account_wide=True)])
+@pytest.mark.parametrize("lost", [StoreUnavailable("away"), Conflict("its claim ran out")])
+async def test_what_a_lost_record_should_have_led_to_is_done_with_the_next(
+    lost: Exception, trouble: Outcome, desk: Desk, ways: Ways, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await add_account(desk.services, desk.organization, "pushy", "", {"apiKey": "abc"}, True)
+    commit = type(desk.work).commit
+
+    async def refuse(work: UnitOfWork, changes: ChangeSet) -> None:
+        raise lost
+
+    ways["pushy"].outcomes = [trouble] * 2
+    await push_to(desk, *await fleet(desk, 2, "pushy"))
+    now = desk.clock.now()
+    first, second = await desk.services.store.system.claim(now, now + 15_000_000, 2)
+    monkeypatch.setattr(type(desk.work), "commit", refuse)
+    with pytest.raises(type(lost)):
+        await EFFECTS["push"](desk.services, first)
+    monkeypatch.setattr(type(desk.work), "commit", commit)
+    await EFFECTS["push"](desk.services, second)
+    now = desk.clock.now()
+    assert [item.kind for item in await desk.services.store.system.claim(now, now + 15_000_000, 2)] == ["reroute"]

@@ -208,7 +208,7 @@ async def test_an_address_is_given_up_and_taken_back(store: AnyStore, world: Wor
     assert await devices.targets(world.device.id) == given
 
 
-async def test_what_one_account_gave_up_is_taken_back(world: World) -> None:
+async def test_an_account_gives_up_and_takes_back_what_is_reached_through_it_alone(world: World) -> None:
     """The device's own account, if it can be used, else the address's own, else the default."""
     default, setup, devices = world.account, world.work.setup, world.work.devices
     own, disabled, other = (replace(default, id=new_id(), is_default=False) for _ in range(3))
@@ -216,21 +216,25 @@ async def test_what_one_account_gave_up_is_taken_back(world: World) -> None:
     for account in (own, replace(disabled, disabled_at=NOW), other, fcm):
         await setup.add_account(account)
 
-    async def given_up(device_account: str | None, address_account: str | None) -> str:
+    async def given_up(device_account: str | None, address_account: str | None, its: str) -> tuple[str, str]:
         device = replace(world.device, id=new_id(), provider_account_id=device_account)
         await setup.add_device(device, None)
         target = PushTarget(device.id, "mdmAgent", "pushy", address_account, "t", NOW)
         await devices.register(device.id, "mdmAgent", [target], NOW)
-        await devices.quarantine(target, "gone", NOW, NOW + 5)
-        return device.id
+        for account in (disabled, fcm, *(a for a in (own, other, default) if a.id != its)):
+            await devices.quarantine(target, "gone", NOW, NOW + 5, account.id)
+        assert await devices.targets(device.id) == [target]
+        await devices.quarantine(target, "gone", NOW, NOW + 5, its)
+        assert (await devices.targets(device.id))[0].dead_at == NOW + 5
+        return device.id, its
 
     through = [
-        (await given_up(own.id, other.id), own.id),
-        (await given_up(None, other.id), other.id),
-        (await given_up(disabled.id, other.id), other.id),
-        (await given_up(fcm.id, None), default.id),
-        (await given_up(None, None), default.id),
-        (await given_up(None, disabled.id), default.id),
+        await given_up(own.id, other.id, own.id),
+        await given_up(None, other.id, other.id),
+        await given_up(disabled.id, other.id, other.id),
+        await given_up(fcm.id, None, default.id),
+        await given_up(None, None, default.id),
+        await given_up(None, disabled.id, default.id),
     ]
     taken_back: set[str] = set()
     for account_id in (disabled.id, own.id, other.id, default.id):

@@ -44,6 +44,7 @@ class _Account:
     whatever it registers. `fault`: why it is out of order. `renewed_at`: since when its settings hold. `paused_at`,
     `paused_until`: the pause that we made up, which a success ends. `told_until`: the one that the service asked for,
     which none does. `tried_at`: when a push was last given to it. `said_at`: when it was last told that it works.
+    `is_told`: nothing else that was to be told of it was lost. `settings_at`: when they were made, as the store says.
     """
 
     refused: "deque[str | None]" = field(default_factory=lambda: deque(maxlen=_WINDOW))
@@ -54,6 +55,8 @@ class _Account:
     told_until: int = 0
     tried_at: int = 0
     said_at: int | None = None
+    is_told: bool = True
+    settings_at: int | None = None
 
 
 @dataclass(slots=True)
@@ -89,9 +92,11 @@ class AccountHealth:
             case RetryLater(account_wide=True, after_s=None):
                 self._pause(account, now)
             case RetryLater(account_wide=True, after_s=float() | int() as wait_s):
-                rested = self.rests(account_id, now)
+                is_old = self.rests(account_id, now) and account.is_told
                 account.told_until = max(account.told_until, now + int(min(wait_s, self.longest_s) * _SECOND))
-                return Lesson(reroute=self.rests(account_id, now) and not rested)
+                if self.rests(account_id, now) and not is_old:
+                    account.is_told = True
+                    return Lesson(reroute=True)
         return Lesson()
 
     def rests(self, account_id: str, now: int) -> bool:
@@ -113,17 +118,30 @@ class AccountHealth:
         """A push is going to be sent through it."""
         self._of(account_id).tried_at = now
 
-    def say_again(self, account_id: str) -> None:
-        """What was last said of it could not be stored."""
+    def say_again(self, account_id: str, lesson: Lesson) -> None:
+        """What follows from an outcome could not be stored."""
         account = self._of(account_id)
-        account.fault = account.said_at = None
+        account.said_at = None
+        account.is_told = account.is_told and not (lesson.fault or lesson.reroute)
 
-    def stands_by(self, account_id: str, began: int) -> bool:
-        """Whether what a sending that `began` then said of its address still counts: since then neither was the account
-        found to be to blame, nor did it get other settings.
+    def that_holds(self, account_id: str, began: int, lesson: Lesson) -> Lesson:
+        """What still follows from a sending that `began` then: nothing once the account has got other settings, and
+        its address is not given up when the account was found to be to blame meanwhile.
         """
         account = self._of(account_id)
-        return account.fault is None and began >= account.renewed_at
+        if began < account.renewed_at:
+            return Lesson()
+        return replace(lesson, quarantine=False) if account.fault is not None else lesson
+
+    def heard_of_settings(self, account_id: str, made_at: int, began: int) -> None:
+        """When its settings were made, as the store says after a sending that `began` then: maybe in another process,
+        since the sending was, or since the one before that was refused.
+        """
+        account = self._of(account_id)
+        known = began if account.settings_at is None else account.settings_at
+        if made_at > max(known, account.renewed_at):
+            self.renew(account_id, made_at)
+        self._of(account_id).settings_at = made_at
 
     def renew(self, account_id: str, now: int) -> None:
         """Forget what the account's former settings are to blame for. What the service asked for stays."""
@@ -145,13 +163,14 @@ class AccountHealth:
             return Lesson(quarantine=True)
         # While it lasts the numbers stay those that were told first.
         fault = f"{refused} of the last {of} addresses were refused ({reason}): are its settings those of the apps?"
-        is_first = account.fault is None or account.paused_until <= now  # of those that one pause let through
+        # Of those that one pause let through.
+        is_first = account.fault is None or account.paused_until <= now or not account.is_told
         lesson = self._out_of_order(account, account.fault or fault, now)
         return replace(lesson, try_again=True, revive=is_first)
 
     def _out_of_order(self, account: _Account, fault: str, now: int) -> Lesson:
-        is_news = account.fault is None
-        account.said_at, account.fault = None, fault
+        is_news = account.fault is None or not account.is_told
+        account.said_at, account.fault, account.is_told = None, fault, True
         self._pause(account, now)
         return Lesson(tells_fault=True, fault=fault, reroute=is_news)
 
@@ -160,7 +179,7 @@ class AccountHealth:
 
     def _works(self, account: _Account, now: int) -> Lesson:
         """Told now and then: another process, or one before, may have stored a fault."""
-        account.paused_until, account.fault = 0, None
+        account.paused_until, account.fault, account.is_told = 0, None, True
         if account.said_at is not None and now - account.said_at < self.pause_s * _SECOND:
             return Lesson()
         account.said_at = now

@@ -146,8 +146,12 @@ class DeviceRepository(Protocol):
         """Replace an app's addresses and note that the device was seen."""
         ...
 
-    async def quarantine(self, target: PushTarget, reason: str, since: int, now: int) -> None:
-        """Use an address no more, unless it was registered after `since` (microseconds)."""
+    async def quarantine(
+        self, target: PushTarget, reason: str, since: int, now: int, account_id: str | None = None
+    ) -> None:
+        """Use an address no more, unless it was registered after `since` (microseconds); with `account_id`, which has
+        refused it, unless it is reached through another account by now.
+        """
         ...
 
     async def revive(self, provider: str, since: int, account_id: str | None = None) -> None:

@@ -50,12 +50,6 @@ ORDER BY registered_at DESC, app, provider
 )
 _FORGET = "DELETE FROM push_targets WHERE organization_id = $1 AND device_id = $2 AND app = $3"
 _REGISTER = insert_of(PUSH_TARGETS, "organization_id")
-# Of those that were registered since the provider's word, it says nothing.
-_QUARANTINE = """
-UPDATE push_targets SET dead_at = $6, dead_reason = $7
-WHERE organization_id = $1 AND device_id = $2 AND app = $3 AND provider = $4 AND token = $5
-AND registered_at <= $8 AND dead_at IS NULL
-"""
 _SEEN = """
 UPDATE devices SET last_seen_at = $3
 WHERE organization_id = $1 AND id = $2 AND (last_seen_at IS NULL OR last_seen_at < $3)
@@ -71,6 +65,12 @@ _THROUGH = f"""CAST($4 AS TEXT) = COALESCE(
         SELECT d.provider_account_id FROM devices d WHERE d.organization_id = $1 AND d.id = t.device_id)),
     ({_USABLE} a.id = t.account_id),
     ({_USABLE} a.is_default = 1))"""
+# Of those that were registered since the provider's word, it says nothing; nor an account of another's.
+_QUARANTINE = f"""
+UPDATE push_targets AS t SET dead_at = $8, dead_reason = $9
+WHERE t.organization_id = $1 AND t.provider = $2 AND t.token = $3 AND (CAST($4 AS TEXT) IS NULL OR {_THROUGH})
+AND t.device_id = $5 AND t.app = $6 AND t.registered_at <= $7 AND t.dead_at IS NULL
+"""
 
 
 # A name of its own: inside the class, `list` is a method.
@@ -136,10 +136,12 @@ class Devices:
             *(statement(_REGISTER, *PUSH_TARGETS.row(target), organization_id) for target in latest.values()),
         )
 
-    async def quarantine(self, target: PushTarget, reason: str, since: int, now: int) -> None:
-        """Use an address no more, unless it was registered after `since`."""
-        place = (target.device_id, target.app, target.provider, target.token)
-        await self._database.write(statement(_QUARANTINE, self._organization_id, *place, now, reason, since))
+    async def quarantine(
+        self, target: PushTarget, reason: str, since: int, now: int, account_id: str | None = None
+    ) -> None:
+        """Use an address no more, unless it was registered after `since` or is not reached through the account now."""
+        place = (target.provider, target.token, account_id, target.device_id, target.app)
+        await self._database.write(statement(_QUARANTINE, self._organization_id, *place, since, now, reason))
 
     async def revive(self, provider: str, since: int, account_id: str | None = None) -> None:
         """Use addresses again that were given up since then, those of one account or all."""

@@ -1,7 +1,5 @@
 """Hand a push to its provider."""
 
-from dataclasses import replace
-
 import structlog
 
 from heliograph.app.account_health import Lesson
@@ -57,13 +55,21 @@ async def deliver_push(s: Services, item: OutboxItem) -> None:
     if push.account_id is None or target is None:
         await _Sent(s, work, item, outcome, is_only_way).record(push, command)
         return
+    if _speaks_of_settings(outcome) and (account := await work.setup.account(push.account_id)):
+        s.health.heard_of_settings(push.account_id, account.updated_at, began)
     lesson = s.health.learn(push.account_id, push.device_id, outcome, began, s.clock.now())
     if lesson.try_again and isinstance(outcome, Rejected):  # the account is to blame: the push is not lost by it
         outcome = Misconfigured(outcome.reason, outcome.evidence)
-    await _Sent(s, work, item, outcome, is_only_way).record(push, command)
-    if lesson.quarantine and not s.health.stands_by(push.account_id, began):
-        lesson = replace(lesson, quarantine=False)
-    await _heed(s, work, push.account_id, target, outcome, lesson)
+    try:
+        await _Sent(s, work, item, outcome, is_only_way).record(push, command)
+    except Exception:
+        s.health.say_again(push.account_id, lesson)
+        raise
+    await _heed(s, work, push.account_id, target, outcome, s.health.that_holds(push.account_id, began, lesson))
+
+
+def _speaks_of_settings(outcome: Outcome) -> bool:
+    return isinstance(outcome, Misconfigured) or (isinstance(outcome, Rejected) and outcome.token_gone)
 
 
 async def _send(s: Services, push: Push, target: PushTarget | None, priority: int) -> tuple[Outcome, int]:
@@ -86,7 +92,7 @@ async def _heed(
     now = s.clock.now()
     try:
         if lesson.quarantine and isinstance(outcome, Rejected):
-            await work.devices.quarantine(target, outcome.reason, outcome.gone_since or now, now)
+            await work.devices.quarantine(target, outcome.reason, outcome.gone_since or now, now, account_id)
         if lesson.revive:
             await work.devices.revive(target.provider, now - _OF_LATE_S * SECOND, account_id)
         if lesson.tells_fault and await work.setup.note_fault(account_id, lesson.fault, now) and lesson.fault:
@@ -96,7 +102,7 @@ async def _heed(
             changes.owe(s.debt(work.organization_id, "reroute", account_id))
             await work.commit(changes)
     except StoreUnavailable:
-        s.health.say_again(account_id)
+        s.health.say_again(account_id, lesson)
         log.warning("push.lesson_lost", account=account_id)
 
 
