@@ -149,7 +149,7 @@ class ChangeSet:
         self.settlements.append(Settlement(item))
 
     def take(self, item: OutboxItem) -> None:
-        """The effect, which nobody had claimed when it was read, is paid; Conflict if somebody has claimed it since."""
+        """The effect is paid; Conflict if somebody has claimed it since it was read, or since its claim ran out."""
         self.settlements.append(Settlement(item, hard=True))
 
     def put_off(self, item: OutboxItem, due_at: int) -> None:

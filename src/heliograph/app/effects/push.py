@@ -230,12 +230,12 @@ class _Sent:
         match outcome:
             case Accepted():
                 self._accept(changes, outcome, push, command, other_way)
-            case _ if other_way is not None:
+            case _ if other_way is not None and push.rung is PushRung.QUEUED:
                 push = changes.move_push(push, _attempted(source, outcome), now)
                 evidence, refused = outcome.evidence | {"reason": outcome.reason}, isinstance(outcome, Rejected)
                 event = rerouted(self.s, other_way, source, evidence, refused=refused)
                 changes.move_push(push, event, now)
-                changes.settle(self.item)
+                changes.take(self.item)  # what another process has claimed since would stay owed in this way's line
                 owe_sending(self.s, changes, push, other_way, self.item.priority)
             case Rejected() if push.taken_before:
                 returned = PushReturned(source=source, evidence=outcome.evidence | {"refused": outcome.reason})
