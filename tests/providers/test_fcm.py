@@ -28,7 +28,7 @@ from heliograph.ports.push import (
     Works,
 )
 from heliograph.providers.fcm import MAX_DATA_BYTES, PLUGIN, SCOPE
-from heliograph.providers.fcm.answers import BAD_REQUEST, ERROR_INFO, FCM_ERROR, Verdict, verdict_on
+from heliograph.providers.fcm.answers import BAD_REQUEST, ERROR_INFO, FCM_ERROR, QUOTA_FAILURE, Verdict, verdict_on
 from heliograph.providers.fcm.sending import MAX_LIFE_S, NOBODY, Fcm
 from heliograph.providers.transport import Connections
 from heliograph.providers.transport.answers import AGAIN
@@ -223,6 +223,10 @@ def info(reason: str) -> dict[str, str]:
     return {"@type": ERROR_INFO, "reason": reason, "domain": "googleapis.com"}
 
 
+def quota(**violation: Any) -> dict[str, Any]:
+    return {"@type": QUOTA_FAILURE, "violations": [violation]}
+
+
 def gone(verdict: Verdict, status: int, code: str) -> Rejected:
     return Rejected(verdict, token_gone=True, evidence={"status": status, "code": code})
 
@@ -232,6 +236,7 @@ def refused(verdict: Verdict, status: int, code: str) -> Misconfigured:
 
 
 NO_ADDRESS = gone(Verdict.NO_ADDRESS, 400, "INVALID_ARGUMENT")
+TOO_MANY = RetryLater(Verdict.DEVICE_LIMIT, 5.0, evidence={"status": 429, "code": "DEVICE_QUOTA"})
 OUR_FAULT = Rejected(Verdict.REJECTED, evidence={"status": 400, "code": "BAD_REQUEST"})
 STRANGE = RetryLater("an answer that is not FCM's", uncertain=True, evidence={"status": 200})
 
@@ -279,6 +284,21 @@ STRANGE = RetryLater("an answer that is not FCM's", uncertain=True, evidence={"s
             RetryLater(Verdict.LIMIT, 5.0, account_wide=True, evidence={"status": 429, "code": "QUOTA_EXCEEDED"}),
         ),
         (Answer(429, b""), RetryLater(Verdict.LIMIT, 60.0, account_wide=True, evidence={"status": 429})),
+        # Of a single device, which must not make all others wait
+        (error(429, "RESOURCE_EXHAUSTED", fcm("QUOTA_EXCEEDED"), quota(subject="device:x"), Retry_After="5"), TOO_MANY),
+        (error(429, "RESOURCE_EXHAUSTED", quota(description="Device message rate"), Retry_After="5"), TOO_MANY),
+        (
+            error(429, "RESOURCE_EXHAUSTED", fcm("QUOTA_EXCEEDED"), quota(description="device message rate")),
+            dataclasses.replace(TOO_MANY, after_s=None),
+        ),
+        (
+            error(429, "RESOURCE_EXHAUSTED", fcm("QUOTA_EXCEEDED"), quota(subject="project:my-devices")),
+            RetryLater(Verdict.LIMIT, 60.0, account_wide=True, evidence={"status": 429, "code": "QUOTA_EXCEEDED"}),
+        ),
+        (
+            error(429, "RESOURCE_EXHAUSTED", fcm("QUOTA_EXCEEDED"), quota(subject="device:x"), quota(subject=7)),
+            RetryLater(Verdict.LIMIT, 60.0, account_wide=True, evidence={"status": 429, "code": "QUOTA_EXCEEDED"}),
+        ),
         # Faults of the service
         (
             error(500, "INTERNAL", fcm("INTERNAL"), Retry_After="2"),

@@ -16,6 +16,7 @@ from heliograph.providers.transport import after_s, json_of, unanswered
 FCM_ERROR = "type.googleapis.com/google.firebase.fcm.v1.FcmError"
 BAD_REQUEST = "type.googleapis.com/google.rpc.BadRequest"
 ERROR_INFO = "type.googleapis.com/google.rpc.ErrorInfo"
+QUOTA_FAILURE = "type.googleapis.com/google.rpc.QuotaFailure"
 ADDRESSES = ("message.token", "message.fid")
 LEAST_WAIT_S = (
     60.0  # over the quota, where nothing else is said: https://firebase.google.com/docs/cloud-messaging/scale-fcm
@@ -32,6 +33,7 @@ class Verdict(StrEnum):
     ACCOUNT = "FCM does not accept the service account: does it belong to the project, and may it send?"
     THIRD_PARTY = "the token is one of another platform's app, which the Firebase project has no valid key for"
     NO_PROJECT = "FCM knows no such project"
+    DEVICE_LIMIT = "too many messages to this device"
     LIMIT = "the project is over its quota"
     LATER = "FCM cannot take it now"
     UNCLEAR = "FCM failed, and may have taken it"
@@ -46,6 +48,7 @@ FAILURES: tuple[tuple[range, str, Verdict], ...] = (
     (range(401, 402), r"THIRD_PARTY_AUTH_ERROR", Verdict.THIRD_PARTY),
     (range(401, 402), r".*", Verdict.ACCOUNT),
     (range(403, 404), r".*", Verdict.ACCOUNT),
+    (range(429, 430), r"DEVICE_QUOTA", Verdict.DEVICE_LIMIT),
     (range(429, 430), r".*", Verdict.LIMIT),
     (range(408, 409), r".*", Verdict.LATER),
     (range(503, 504), r".*", Verdict.LATER),
@@ -71,7 +74,8 @@ def code_of(answer: Answered) -> str:
     """FCM's own code, else what Google's front end says; empty where there is neither.
 
     400 INVALID_ARGUMENT has two meanings. It is about the address unless fields of the request are named as wrong, and
-    the address is none of them: then it is BAD_REQUEST here.
+    the address is none of them: then it is BAD_REQUEST here. Nor does 429 QUOTA_EXCEEDED say whose quota that is: it is
+    DEVICE_QUOTA here where every violation is one of a device's.
     """
     error = json_of(answer).get("error")
     if not isinstance(error, dict):
@@ -80,11 +84,21 @@ def code_of(answer: Answered) -> str:
     wrong = [v for d in details if d.get("@type") == BAD_REQUEST for v in _list(d.get("fieldViolations"))]
     if wrong and not any(isinstance(v, dict) and v.get("field") in ADDRESSES for v in wrong):
         return "BAD_REQUEST"
+    over = [v for d in details if d.get("@type") == QUOTA_FAILURE for v in _list(d.get("violations"))]
+    if over and all(map(_is_of_device, over)):
+        return "DEVICE_QUOTA"
     own = next((d.get("errorCode") for d in details if d.get("@type") == FCM_ERROR), None)
     if own is None and error.get("status") == "INVALID_ARGUMENT":
         return "INVALID_ARGUMENT" if wrong else "BAD_REQUEST"
     info = next((d.get("reason") for d in details if d.get("@type") == ERROR_INFO), None)
     return next((word for word in map(_word, (own, info, error.get("status"))) if word), "")
+
+
+def _is_of_device(violation: Any) -> bool:
+    """Whether a violation is one of the quota of a device. Google names the quotas, and not how it words them."""
+    words = [violation.get(name) for name in ("subject", "description")] if isinstance(violation, dict) else []
+    text = " ".join(word for word in words if isinstance(word, str))
+    return bool(re.search("device", text, re.IGNORECASE)) and not re.search("project", text, re.IGNORECASE)
 
 
 def _list(value: Any) -> list[Any]:
