@@ -135,6 +135,32 @@ def test_what_another_process_made_of_an_account_is_heard_of_with_the_next_refus
     assert health.learn("b", device(1), GONE, 8, 9) == Lesson(try_again=True)
 
 
+@pytest.mark.parametrize("wait_s", [None, 30.0])
+def test_a_service_that_makes_all_wait_again_and_again_counts_as_one_that_asks_for_a_long_wait(
+    wait_s: float | None,
+) -> None:
+    health, busy, second = AccountHealth(), RetryLater("limit", wait_s, account_wide=True), 1_000_000
+
+    def learn(outcome: Outcome, at: int) -> tuple[bool, bool]:
+        lesson = health.learn("a", device(1), outcome, at * second, at * second)
+        return lesson.reroute, health.rests("a", at * second)
+
+    assert [learn(busy, at) for at in (0, 1, 2)] == [(False, False)] * 3  # all that were under way
+    assert [learn(busy, at) for at in (33, 34, 65)] == [(True, True), (False, True), (False, True)]
+    assert not health.rests("a", 96 * second)  # one may find out
+    assert learn(Accepted("x"), 97) == (False, False)
+    assert [learn(busy, at) for at in (98, 129)] == [(False, False), (True, True)]
+    assert [learn(Accepted("x"), 160), learn(busy, 161)] == [(False, False)] * 2
+
+
+@pytest.mark.parametrize("wait_s", [1.0, 10.0])
+def test_short_waits_do_not(wait_s: float) -> None:
+    health = AccountHealth()
+    for n in range(3):
+        at = int(n * wait_s * 1_100_000)
+        assert not health.learn("a", device(1), RetryLater("limit", wait_s, account_wide=True), at, at).reroute
+
+
 def test_a_push_finds_out_now_and_then() -> None:
     health = AccountHealth()
     assert health.may_try("a", 0)

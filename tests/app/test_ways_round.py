@@ -18,6 +18,7 @@ from heliograph.ports.push import Misconfigured, RetryLater
 from tests.app.conftest import Desk
 from tests.app.pushing import Provider, one_for_each_kind
 from tests.app.test_blamed_accounts import MQTT, fleet, now_of, push_to
+from tests.app.test_moved_accounts import paid_but_for
 from tests.app.test_push_fairness import dispatching
 from tests.support.crash import until
 
@@ -62,6 +63,18 @@ async def test_what_waits_for_an_account_out_of_order_goes_the_way_that_works(
     last = (await now_of(desk, pushes))[249]
     assert last.legs == (Leg("pushy", pushy.id, None),)
     assert (await desk.work.history.of([last.id]))[last.id][1].evidence["next"] == "mqtt"
+
+
+async def test_what_waits_for_a_service_that_makes_all_wait_again_and_again_goes_the_way_that_works(
+    desk: Desk, ways: defaultdict[str, Provider], pushy: ProviderAccount
+) -> None:
+    pushes = await push_to(desk, *await fleet(desk, 10, "pushy", "mqtt"))
+    ways["pushy"].outcomes = [RetryLater("no access token", account_wide=True)] * 100
+    for owed in ({}, {"reroute": 1, "push": 10}, {}):
+        await desk.pay(times=1)
+        assert Counter(await paid_but_for(desk, pushy)) == owed
+        desk.clock.advance(31)
+    assert await providers(desk, pushes) == {("mqtt", "accepted"): 10}
 
 
 async def test_one_that_is_claimed_meanwhile_is_left_alone(

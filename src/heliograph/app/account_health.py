@@ -45,6 +45,8 @@ class _Account:
     `paused_until`: the pause that we made up, which a success ends. `told_until`: the one that the service asked for,
     which none does. `tried_at`: when a push was last given to it. `said_at`: when it was last told that it works.
     `is_told`: nothing else that was to be told of it was lost. `settings_at`: when they were made, as the store says.
+    `busy_since`: since when its service has made all wait, and took nothing; `is_busy_again`: more than once;
+    `is_moved`: what waits was moved since.
     """
 
     refused: "deque[str | None]" = field(default_factory=lambda: deque(maxlen=_WINDOW))
@@ -57,6 +59,19 @@ class _Account:
     said_at: int | None = None
     is_told: bool = True
     settings_at: int | None = None
+    busy_since: int | None = None
+    is_busy_again: bool = False
+    is_moved: bool = False
+
+    def free_at(self) -> int:
+        """The end of its pauses."""
+        return max(self.paused_until, self.told_until)
+
+    def rests(self, now: int) -> bool:
+        """See `AccountHealth.rests`."""
+        wait = self.free_at() - self.busy_since if self.is_busy_again and self.busy_since is not None else 0
+        is_long = max(self.told_until - now, wait) > _PATIENCE_S * _SECOND
+        return is_long and self.free_at() > now
 
 
 @dataclass(slots=True)
@@ -73,7 +88,7 @@ class AccountHealth:
 
     def paused(self, now: int) -> dict[str, int]:
         """The accounts that wait, each with the end of its pause."""
-        ends = {id_: max(a.paused_until, a.told_until) for id_, a in self._accounts.items()}
+        ends = {id_: account.free_at() for id_, account in self._accounts.items()}
         return {id_: end for id_, end in ends.items() if end > now}
 
     def learn(self, account_id: str, device_id: str, outcome: Outcome, began: int, now: int) -> Lesson:
@@ -89,20 +104,16 @@ class AccountHealth:
                 return self._refused(account, device_id, outcome.reason, now)
             case Misconfigured():
                 return self._out_of_order(account, outcome.reason, now)
-            case RetryLater(account_wide=True, after_s=None):
-                self._pause(account, now)
-            case RetryLater(account_wide=True, after_s=float() | int() as wait_s):
-                is_old = self.rests(account_id, now) and account.is_told
-                account.told_until = max(account.told_until, now + int(min(wait_s, self.longest_s) * _SECOND))
-                if self.rests(account_id, now) and not is_old:
-                    account.is_told = True
-                    return Lesson(reroute=True)
+            case RetryLater(account_wide=True):
+                return self._busy(account, outcome.after_s, began, now)
         return Lesson()
 
     def rests(self, account_id: str, now: int) -> bool:
-        """Whether its service has asked for a longer wait than a push has for its next way."""
+        """Whether its service makes all wait for longer than a push waits for its next way: it has asked for so long,
+        or said so again after a wait.
+        """
         account = self._accounts.get(account_id)
-        return account is not None and account.told_until - now > _PATIENCE_S * _SECOND
+        return account is not None and account.rests(now)
 
     def may_try(self, account_id: str, now: int) -> bool:
         """Whether it is time that a push finds out about an account that is out of order. Else one whose pushes all
@@ -111,8 +122,7 @@ class AccountHealth:
         account = self._accounts.get(account_id)
         if account is None:
             return True
-        free_at = max(account.paused_until, account.told_until, account.tried_at + int(self.pause_s * _SECOND))
-        return now >= free_at
+        return now >= max(account.free_at(), account.tried_at + int(self.pause_s * _SECOND))
 
     def given(self, account_id: str, now: int) -> None:
         """A push is going to be sent through it."""
@@ -168,6 +178,21 @@ class AccountHealth:
         lesson = self._out_of_order(account, account.fault or fault, now)
         return replace(lesson, try_again=True, revive=is_first)
 
+    def _busy(self, account: _Account, after_s: float | None, began: int, now: int) -> Lesson:
+        rested = account.rests(now)
+        account.is_busy_again |= account.busy_since is not None and began >= account.free_at()
+        account.busy_since = now if account.busy_since is None else account.busy_since
+        if after_s is None:
+            self._pause(account, now)
+        else:
+            account.told_until = max(account.told_until, now + int(min(after_s, self.longest_s) * _SECOND))
+        is_long = account.told_until - now > _PATIENCE_S * _SECOND  # short ones would have the queue walked at each end
+        is_done = rested or (account.is_moved and not is_long)
+        if not account.rests(now) or (is_done and account.is_told):
+            return Lesson()
+        account.is_told = account.is_moved = True
+        return Lesson(reroute=True)
+
     def _out_of_order(self, account: _Account, fault: str, now: int) -> Lesson:
         is_news = account.fault is None or not account.is_told
         account.said_at, account.fault, account.is_told = None, fault, True
@@ -180,6 +205,7 @@ class AccountHealth:
     def _works(self, account: _Account, now: int) -> Lesson:
         """Told now and then: another process, or one before, may have stored a fault."""
         account.paused_until, account.fault, account.is_told = 0, None, True
+        account.busy_since, account.is_busy_again, account.is_moved = None, False, False
         if account.said_at is not None and now - account.said_at < self.pause_s * _SECOND:
             return Lesson()
         account.said_at = now
