@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import pytest
 
-from heliograph.app.account_health import AccountHealth, Lesson
+from heliograph.app.account_health import AccountHealth, Lesson, _Account
 from heliograph.app.agent_line import register_agent
 from heliograph.app.setup import add_account
 from heliograph.domain.deliveries import PushRung
@@ -265,3 +267,25 @@ async def test_an_account_out_of_order_is_told_to_its_organization_until_it_work
     assert (stored.fault, stored.fault_at) == (None, None)
     [push] = await desk.work.pushes.of_command(command.id)
     assert push.rung is PushRung.ACCEPTED
+
+
+def test_the_dispatcher_is_told_of_pauses_without_a_look_at_every_account(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It asks several times for each claim."""
+    health = AccountHealth()
+    for n in range(5000):
+        health.learn(f"a{n}", device(1), Accepted("x"), 0, 0)
+    health.learn("a7", device(1), Misconfigured("key"), 0, 0)
+    health.learn("a9", device(1), RetryLater("limit", 60.0, account_wide=True), 0, 0)
+    free_at, looks = _Account.free_at, Counter[str]()
+
+    def counted(account: _Account) -> int:
+        looks["all"] += 1
+        return free_at(account)
+
+    monkeypatch.setattr(_Account, "free_at", counted)
+    assert health.paused(0) == {"a7": 30_000_000, "a9": 60_000_000}
+    assert health.paused(30_000_000) == {"a9": 60_000_000}
+    health.renew("a9", 40_000_000)
+    assert health.paused(40_000_000) == {"a9": 60_000_000}
+    assert health.paused(60_000_000) == health.paused(60_000_000) == {}
+    assert looks["all"] < 10

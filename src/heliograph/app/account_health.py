@@ -85,15 +85,24 @@ class AccountHealth:
     pause_s: float = 30.0
     longest_s: float = 600.0
     _accounts: "OrderedDict[str, _Account]" = field(default_factory=OrderedDict)
+    _waiting: dict[str, None] = field(default_factory=dict)  # whose pauses may not be over, in a lasting order
 
     def paused(self, now: int) -> dict[str, int]:
         """The accounts that wait, each with the end of its pause."""
-        ends = {id_: account.free_at() for id_, account in self._accounts.items()}
-        return {id_: end for id_, end in ends.items() if end > now}
+        ends = {id_: account.free_at() for id_ in self._waiting if (account := self._accounts.get(id_))}
+        paused = {id_: end for id_, end in ends.items() if end > now}
+        self._waiting = dict.fromkeys(paused)
+        return paused
 
     def learn(self, account_id: str, device_id: str, outcome: Outcome, began: int, now: int) -> Lesson:
         """Take note of the outcome of a sending to a device that `began` then, and say what follows from it."""
         account = self._of(account_id)
+        lesson = self._lesson(account, device_id, outcome, began, now)
+        if account.free_at() > now:
+            self._waiting[account_id] = None
+        return lesson
+
+    def _lesson(self, account: _Account, device_id: str, outcome: Outcome, began: int, now: int) -> Lesson:
         if began < account.renewed_at:  # it speaks of settings that are gone
             return Lesson(try_again=isinstance(outcome, Rejected) and outcome.token_gone)
         match outcome:
