@@ -154,13 +154,13 @@ async def test_what_every_way_has_taken_back_is_not_taken_back_again(desk: Desk,
 
 async def test_of_a_cancelled_command_both_are_taken_back(desk: Desk, provider: Provider) -> None:
     command, _ = await rerouted(desk, provider)
-    provider.withdrawals = [Unavailable("down"), Withdrawn(), Withdrawn(), Withdrawn()]
+    provider.withdrawals = [Unavailable("down"), Withdrawn(), Withdrawn(), CannotWithdraw("knows no such push")]
     await cancel_command(desk.services, desk.work, command.id, desk.aosp.id, "key:x", "over")
     await desk.pay()
     desk.clock.advance(60)
     await desk.pay()
     push = await push_of(desk, command)
-    assert (provider.withdrawn, push.rung) == (["p1", "p2", "p1", "p2"], PushRung.REVOKED)
+    assert (provider.withdrawn, push.rung) == (["p1", "p2", "p1"], PushRung.REVOKED)
 
 
 async def test_what_was_taken_before_is_not_called_unsent_when_its_command_is_over(

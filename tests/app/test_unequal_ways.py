@@ -18,7 +18,7 @@ from heliograph.app.setup import add_account
 from heliograph.domain.deliveries import Leg, Push, PushRung, push_status
 from heliograph.domain.devices import ProviderAccount
 from heliograph.ports.changes import BACKGROUND, NORMAL, ChangeSet
-from heliograph.ports.push import Accepted, CannotWithdraw, Misconfigured, Rejected, RetryLater, Unavailable
+from heliograph.ports.push import Accepted, CannotWithdraw, Misconfigured, Rejected, RetryLater, Unavailable, Withdrawn
 from heliograph_protocol.messages import CheckIn, PushAck, Register, Target
 from tests.app.conftest import Desk
 from tests.app.pushing import Provider, one_for_each_kind
@@ -308,3 +308,47 @@ async def test_what_one_provider_says_is_not_taken_for_the_word_of_the_next(
     assert not ways["pushy"].asked.is_set()
     await reader.of_command(desk.work, command)
     assert ways["pushy"].asked.is_set()
+
+
+@pytest.mark.parametrize("silent", ["pushy", "mqtt"])
+async def test_who_has_taken_a_push_back_is_not_asked_again_while_another_is_silent(
+    silent: str, desk: Desk, ways: defaultdict[str, Provider]
+) -> None:
+    """It would not know the push any more, as if it had kept it."""
+    for kind, config in (("pushy", {"apiKey": "abc"}), ("mqtt", {"url": "mqtt://127.0.0.1"})):
+        await add_account(desk.services, desk.organization, kind, "", config, True)
+    targets = [Target(provider="pushy", token="t"), Target(provider="mqtt", token="")]
+    await register_agent(desk.services, desk.aosp, Register(app="mdmAgent", agent_version="1", targets=targets))
+    command = await desk.command({"command": "LOCK"})
+    await desk.pay()
+    desk.clock.advance(61)
+    await desk.pay()
+    for kind in ("pushy", "mqtt"):
+        ways[kind].withdrawals = [Unavailable("down")] * 2 if kind == silent else []
+        ways[kind].withdrawals += [Withdrawn(), CannotWithdraw("knows no such push")]
+    await cancel_command(desk.services, desk.work, command.id, desk.aosp.id, "key:x", "over")
+    for _ in range(4):
+        await desk.pay()
+        desk.clock.advance(60)
+    [push] = await desk.work.pushes.of_command(command.id)
+    assert {kind: len(ways[kind].withdrawn) for kind in ("pushy", "mqtt")} == {"pushy": 1, "mqtt": 1} | {silent: 3}
+    assert push.rung is PushRung.REVOKED
+    said = [entry.evidence for entry in (await desk.work.history.of([push.id]))[push.id]]
+    assert not any("notWithdrawn" in evidence for evidence in said)
+    assert [(leg.provider, leg.withdrawn) for leg in push.legs or ()] == (
+        [("pushy", True)] if silent == "mqtt" else [("pushy", False), ("mqtt", True)]
+    )
+
+
+async def test_what_the_present_way_may_have_is_not_called_revoked_when_the_others_have_taken_it_back(
+    desk: Desk, ways: defaultdict[str, Provider], pushy: ProviderAccount
+) -> None:
+    command = await desk.command({"command": "LOCK"})
+    await fall_back(desk)
+    ways["pushy"].outcomes = [RetryLater("cut", uncertain=True)]
+    await desk.pay()
+    await cancel_command(desk.services, desk.work, command.id, desk.aosp.id, "key:x", "over")
+    desk.clock.advance(60)
+    await desk.pay()
+    [push] = await desk.work.pushes.of_command(command.id)
+    assert (ways["builtin"].withdrawn[0], push.provider, push.rung) == ("p1", "pushy", PushRung.QUEUED)

@@ -37,6 +37,7 @@ PUSH_FINAL = frozenset({P.ACKNOWLEDGED, P.EXECUTED, P.COLLAPSED, P.REVOKED, P.EX
 class Leg:
     """A provider that a push went to before the one it goes to now. `reference` None = it never took the push, or
     never said so. `refused`: it never will. `attempts`: how many had failed by then, on this way and those before.
+    `withdrawn`: it has taken it back (so the present way is told of, too, when that has while another has not yet).
     """
 
     provider: str
@@ -44,6 +45,7 @@ class Leg:
     reference: str | None
     refused: bool = False
     attempts: int = 0
+    withdrawn: bool = False
 
 
 @record
@@ -168,6 +170,15 @@ class LegAccepted(PushEvent):
     reference: str
 
 
+@record(kw_only=True)
+class WayWithdrawn(PushEvent):
+    """One of the ways has taken it back, and another has not answered yet."""
+
+    provider: str
+    account_id: str | None
+    reference: str
+
+
 class PushAcknowledged(PushEvent):
     """The agent has it in its journal."""
 
@@ -230,12 +241,12 @@ def apply_push(push: Push, event: PushEvent, *, now: int) -> PushStep:
     target = PUSH_TRANSITIONS.get((push.rung, type(event)))
     if isinstance(event, ProviderAnswered) and event.pending_devices > 0:
         target = None
-    if isinstance(event, PushNoted) or (isinstance(event, LegAccepted) and learnt):
+    if isinstance(event, PushNoted) or (isinstance(event, LegAccepted | WayWithdrawn) and learnt):
         target = push.rung
     if target is None and not isinstance(event, PushRequested):
         return PushStep(replace(push, **learnt, updated_at=now) if learnt else push, None)
     rung = target or push.rung
-    rung_at = push.rung_at if isinstance(event, PushNoted | LegAccepted) else now
+    rung_at = push.rung_at if isinstance(event, PushNoted | LegAccepted | WayWithdrawn) else now
     moved = replace(push, **learnt, rung=rung, rung_at=rung_at, updated_at=now, entries=push.entries + 1)
     return PushStep(moved, Entry(push.id, push.entries, rung.value, now, event.source, event.evidence))
 
@@ -276,6 +287,8 @@ def _learnt(push: Push, event: PushEvent, now: int) -> dict[str, Any]:
         return _returned(push, push.taken_before)
     if isinstance(event, LegAccepted):
         return _leg_accepted(push, event, now)
+    if isinstance(event, WayWithdrawn):
+        return _way_withdrawn(push, event)
     return {}
 
 
@@ -299,6 +312,19 @@ def _leg_accepted(push: Push, event: LegAccepted, now: int) -> dict[str, Any]:
     if legs == (push.legs or ()):
         return {}
     return {"legs": legs, "sent_at": push.sent_at or now}
+
+
+def _way_withdrawn(push: Push, event: WayWithdrawn) -> dict[str, Any]:
+    way = Leg(event.provider, event.account_id, event.reference)
+    known = push.legs or ()
+    if (push.provider, push.account_id, push.reference) == (way.provider, way.account_id, way.reference):
+        known = (*known, way)
+    legs = tuple(replace(leg, withdrawn=True) if _is_same(leg, way) else leg for leg in known)
+    return {} if legs == (push.legs or ()) else {"legs": legs}
+
+
+def _is_same(leg: Leg, other: Leg) -> bool:
+    return (leg.provider, leg.account_id, leg.reference) == (other.provider, other.account_id, other.reference)
 
 
 @record

@@ -1,12 +1,12 @@
 """Take a push back: its command is over, or it went several ways and was acknowledged."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from heliograph.app.account_requests import USED_UP, may_ask
 from heliograph.app.dispatch import backoff_s
 from heliograph.app.routes import OUR_LINE
 from heliograph.app.services import Services, until_committed
-from heliograph.domain.deliveries import Leg, Push, PushNoted, PushRevoked, PushRung
+from heliograph.domain.deliveries import Leg, Push, PushNoted, PushRevoked, PushRung, WayWithdrawn
 from heliograph.ports.changes import ChangeSet, OutboxItem
 from heliograph.ports.push import CannotWithdraw, PushProvider, Unavailable, WithdrawAnswer, Withdrawn
 from heliograph.ports.store import UnitOfWork
@@ -42,7 +42,8 @@ def _taken(push: Push) -> list[Leg]:
     may_wait = push.pending_devices != 0 and push.provider != OUR_LINE
     if push.rung in (PushRung.ACCEPTED, PushRung.REVOKED) or (push.rung in _HEARD and may_wait):
         legs.append(Leg(push.provider, push.account_id, push.reference))
-    return [leg for leg in legs if leg.reference is not None]
+    over = [leg for leg in legs if leg.withdrawn]
+    return [leg for leg in legs if leg.reference is not None and replace(leg, withdrawn=True) not in over]
 
 
 async def _withdraw(s: Services, push: Push, priority: int) -> list[_Answer]:
@@ -66,12 +67,27 @@ async def _record(s: Services, work: UnitOfWork, item: OutboxItem, answers: list
     if push is None or not answers:
         changes.settle(item)
     elif silent and s.clock.now() < push.expires_at:
+        _keep(changes, push, answers, s.clock.now())
         after_s = max((answer.after_s or 0 for answer in silent), default=0)
         changes.put_off(item, s.later(backoff_s(s, item.attempts, after_s)))
     else:
         _note(changes, push, answers, s.clock.now())
         changes.settle(item)
     await work.commit(changes)
+
+
+def _keep(changes: ChangeSet, push: Push, answers: list[_Answer], now: int) -> None:
+    """Who has taken it back by now: the next time it would not know the push. Our own line always does."""
+    for leg in (answer.leg for answer in answers if isinstance(answer.said, Withdrawn)):
+        if leg.reference is not None and leg.provider != OUR_LINE:
+            event = WayWithdrawn(
+                source=f"provider:{leg.provider}",
+                evidence={"withdrawn": leg.reference},
+                provider=leg.provider,
+                account_id=leg.account_id,
+                reference=leg.reference,
+            )
+            push = changes.move_push(push, event, now)
 
 
 def _note(changes: ChangeSet, push: Push, answers: list[_Answer], now: int) -> None:
@@ -81,6 +97,7 @@ def _note(changes: ChangeSet, push: Push, answers: list[_Answer], now: int) -> N
     """
     is_heard = push.rung in _HEARD
     is_revoked = not is_heard and all(isinstance(answer.said, Withdrawn) for answer in answers)
+    asked = [answer.leg for answer in answers] + [leg for leg in push.legs or () if leg.withdrawn]
     for answer in answers:
         source = f"provider:{answer.leg.provider}"
         is_present = (answer.leg.provider, answer.leg.reference) == (push.provider, push.reference)
@@ -89,7 +106,9 @@ def _note(changes: ChangeSet, push: Push, answers: list[_Answer], now: int) -> N
         if not isinstance(answer.said, Withdrawn):
             push = changes.move_push(push, PushNoted(source=source, evidence={"notWithdrawn": answer.said.reason}), now)
         elif is_present and is_revoked:
-            push = changes.move_push(push, PushRevoked(source=source), now)
+            continue
         elif answer.leg.provider != OUR_LINE or is_revoked or push.is_over:  # it offers what is open
             evidence = {"withdrawn": answer.leg.reference}
             push = changes.move_push(push, PushNoted(source=source, evidence=evidence), now)
+    if is_revoked and any((leg.provider, leg.reference) == (push.provider, push.reference) for leg in asked):
+        changes.move_push(push, PushRevoked(source=f"provider:{push.provider}"), now)
