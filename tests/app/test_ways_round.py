@@ -10,7 +10,7 @@ import pytest
 
 from heliograph.app.account_health import AccountHealth
 from heliograph.app.effects import EFFECTS
-from heliograph.app.setup import add_account
+from heliograph.app.setup import add_account, update_account
 from heliograph.domain.deliveries import Leg, Push, PushRung
 from heliograph.domain.devices import ProviderAccount
 from heliograph.ports.changes import OutboxItem
@@ -148,3 +148,27 @@ async def test_a_push_that_is_rerouted_comes_back_when_the_next_way_fails_and_th
     await desk.pay()
     assert await providers(desk, pushes) == {("pushy", "accepted"): 2}
     assert [push.rung for push in await now_of(desk, pushes)] == [PushRung.ACCEPTED] * 2
+
+
+async def test_what_waits_where_nothing_works_goes_to_the_account_that_works_again(
+    desk: Desk, ways: defaultdict[str, Provider], pushy: ProviderAccount
+) -> None:
+    both, one = await fleet(desk, 5, "pushy", "mqtt"), await fleet(desk, 1, "pushy")
+    pushes = await push_to(desk, *both)
+    ways["pushy"].outcomes, ways["mqtt"].outcomes = [REFUSED] * 5, [Misconfigured("no broker")] * 100
+    await desk.pay(times=40)
+    assert await providers(desk, pushes) == {("mqtt", "queued"): 5}
+    await push_to(desk, *one)
+    await desk.pay(times=40)
+    assert await providers(desk, pushes) == {("pushy", "accepted"): 5}
+
+
+async def test_so_it_does_when_an_account_gets_new_settings(
+    desk: Desk, ways: defaultdict[str, Provider], pushy: ProviderAccount
+) -> None:
+    pushes = await push_to(desk, *await fleet(desk, 5, "pushy", "mqtt"))
+    ways["pushy"].outcomes, ways["mqtt"].outcomes = [REFUSED] * 5, [Misconfigured("no broker")] * 100
+    await desk.pay(times=40)
+    await update_account(desk.services, pushy, {"config": {"apiKey": "right"}})
+    await desk.pay(times=40)
+    assert await providers(desk, pushes) == {("pushy", "accepted"): 5}

@@ -146,7 +146,7 @@ async def add_account(
     await work.setup.add_account(account)
     if account.is_default:
         await work.devices.revive(provider, since=0)
-        await _let_go_on(s, work, provider)
+        await _let_go_on(s, work)
     return account
 
 
@@ -185,17 +185,16 @@ async def update_account(s: Services, account: ProviderAccount, said: dict[str, 
         after = replace(after, fault=None, fault_at=None)
     if any(said.get(member) is not None for member in ("config", "disabled", "default")):
         await work.devices.revive(account.provider, since=0)
-        await _let_go_on(s, work, account.provider)
+        await _let_go_on(s, work)
         s.wakeups.notify({"outbox"})  # what waits for the end of a pause that is over
     return after
 
 
-async def _let_go_on(s: Services, work: UnitOfWork, provider: str) -> None:
-    """Let what waits for accounts of a kind that take nothing go through the one that their addresses use by now."""
+async def _let_go_on(s: Services, work: UnitOfWork) -> None:
+    """Let what waits for accounts that take nothing go through those that its addresses use by now, or another way."""
     now, changes = s.clock.now(), ChangeSet(work.organization_id)
     for account in await work.setup.accounts():
-        takes_nothing = account.fault is not None or account.disabled_at is not None or s.health.rests(account.id, now)
-        if account.provider == provider and takes_nothing:
+        if account.fault is not None or account.disabled_at is not None or s.health.rests(account.id, now):
             changes.owe(s.debt(work.organization_id, "reroute", account.id))
     if changes:
         await work.commit(changes)

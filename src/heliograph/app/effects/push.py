@@ -95,11 +95,16 @@ async def _heed(
             await work.devices.quarantine(target, outcome.reason, outcome.gone_since or now, now, account_id)
         if lesson.revive:
             await work.devices.revive(target.provider, now - _OF_LATE_S * SECOND, account_id)
-        if lesson.tells_fault and await work.setup.note_fault(account_id, lesson.fault, now) and lesson.fault:
-            log.warning("push.account_out_of_order", account=account_id, why=lesson.fault)
-        if lesson.reroute:
-            changes = ChangeSet(work.organization_id)
-            changes.owe(s.debt(work.organization_id, "reroute", account_id))
+        walks = [account_id] if lesson.reroute else []
+        if lesson.tells_fault and await work.setup.note_fault(account_id, lesson.fault, now):
+            if lesson.fault:
+                log.warning("push.account_out_of_order", account=account_id, why=lesson.fault)
+            else:  # it works again: what waits for others that do not may go through it
+                walks += [account.id for account in await work.setup.accounts() if account.fault is not None]
+        changes = ChangeSet(work.organization_id)
+        for walk in walks:
+            changes.owe(s.debt(work.organization_id, "reroute", walk))
+        if changes:
             await work.commit(changes)
     except StoreUnavailable:
         s.health.say_again(account_id, lesson)
