@@ -148,6 +148,23 @@ def test_a_result_without_a_claim_moves_nothing_and_stays_as_evidence_once(rung:
     assert apply(first.command, event, now=6).entry is None
 
 
+@pytest.mark.parametrize("rung", [Rung.EXPIRED_UNDELIVERED, Rung.UNDELIVERABLE])
+@pytest.mark.parametrize(
+    "event",
+    [
+        ladder.Succeeded(source="agent"),
+        ladder.Failed(source="agent", reason=Reason("BROKEN"), executed=True, by_agent=True),
+    ],
+    ids=["succeeded", "failed"],
+)
+def test_an_end_before_any_claim_is_not_corrected_by_a_device_that_claimed_nothing(rung: Rung, event: Event) -> None:
+    first = apply(a_command(rung=rung, reason=Reason("EXPIRED")), event, now=5)
+    assert (first.command.rung, first.command.reason) == (rung, Reason("EXPIRED"))
+    assert first.entry is not None
+    assert "contradicts" in first.entry.evidence
+    assert apply(first.command, event, now=6).entry is None
+
+
 def test_what_the_server_itself_gives_up_needs_no_claim() -> None:
     lost = ladder.Failed(source="agent", reason=Reason("SECRET_LOST"))
     assert apply(a_command(rung=Rung.ISSUED), lost, now=5).command.rung is Rung.FAILED

@@ -46,6 +46,9 @@ CORRECTABLE = frozenset({Rung.EXPIRED_UNDELIVERED, Rung.EXPIRED_RUNNING, Rung.UN
 # The agent holds nothing yet: no claim was committed, so nothing authorises the device to run it.
 UNCLAIMED = frozenset({Rung.QUEUED, Rung.HELD, Rung.SCHEDULED, Rung.ISSUED})
 
+# So ends what no agent ever claimed: after a claim it is `expired_running`.
+OVER_UNCLAIMED = frozenset({Rung.EXPIRED_UNDELIVERED, Rung.UNDELIVERABLE})
+
 # Claimed, and not known to have begun: the agent can still be asked to let go of it.
 LETS_GO = frozenset({Rung.DELIVERED, Rung.ACKNOWLEDGED, Rung.DEFERRED})
 

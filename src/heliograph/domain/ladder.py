@@ -19,6 +19,7 @@ from heliograph.domain.commands import (
     LETS_GO,
     LIVE,
     OUTCOME_UNKNOWN,
+    OVER_UNCLAIMED,
     TERMINAL,
     UNCLAIMED,
     Command,
@@ -37,6 +38,7 @@ __all__ = [
     "LIVE",
     "MAX_ENTRIES",
     "OUTCOME_UNKNOWN",
+    "OVER_UNCLAIMED",
     "TERMINAL",
     "TRANSITIONS",
     "UNCLAIMED",
@@ -273,10 +275,10 @@ def apply(command: Command, event: Event, *, now: int) -> Step:
 
 def _may_move(command: Command, event: Event) -> bool:
     """The rules that a table of rungs cannot say."""
-    if isinstance(event, Failed) and command.rung in CORRECTABLE:
-        return event.executed  # "I cannot tell" or "too late" is no evidence of execution
     if _of_nothing_given(command, event):
         return False
+    if isinstance(event, Failed) and command.rung in CORRECTABLE:
+        return event.executed  # "I cannot tell" or "too late" is no evidence of execution
     if isinstance(event, Superseded):
         return command.never_reached_anyone
     if isinstance(event, Claimed | Acknowledged | Started | Deferred):
@@ -288,10 +290,10 @@ def _may_move(command: Command, event: Event) -> bool:
 
 def _of_nothing_given(command: Command, event: Event) -> bool:
     """Whether a device says how a command ended that it was never given: the claim is what authorises."""
-    if command.platform == "android" or command.rung not in UNCLAIMED:
+    if command.platform == "android" or command.rung not in (*UNCLAIMED, *OVER_UNCLAIMED):
         return False
     ran = isinstance(event, Succeeded) or (isinstance(event, Failed) and event.executed)
-    return ran or (isinstance(event, Failed | Expired) and event.by_agent)
+    return ran or (not command.is_over and isinstance(event, Failed | Expired) and event.by_agent)
 
 
 def _learnt(command: Command, event: Event, now: int) -> dict[str, Any]:
