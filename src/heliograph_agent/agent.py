@@ -111,7 +111,7 @@ class Agent:
             must_rewrite = ledger.load(journal, journal.open())
             if journal.damaged:
                 _log.warning("the journal %s has %d damaged lines", config.state_path, journal.damaged)
-            if must_rewrite or journal.damaged or self._journal_failed:
+            if must_rewrite or journal.damaged or self._journal_failed or not journal.is_named:
                 await journal.rewrite()
                 self._journal_failed = False
             await talk.resume()

@@ -8,6 +8,7 @@ import asyncio
 import contextlib
 import fcntl
 import os
+import secrets
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -50,6 +51,8 @@ class Journal:
         self._writing: asyncio.Future[None] | None = None
         self._failed = False
         self.damaged = 0  # lines that could not be read
+        self.name = ""  # once it is open; the file has it as soon as `is_named`
+        self.is_named = False
 
     def open(self) -> list[Record]:
         """Open or create the file and lock it; returns its records in order. JournalInUse, JournalError."""
@@ -105,11 +108,21 @@ class Journal:
         self.damaged += self._end > 0 and _is_whole(data[self._end : -1])
         os.ftruncate(self._file, self._end)
         if self._end == 0:
-            header = encode_line(Header(version=VERSION), with_params=False)
-            _pwrite_all(self._file, header, 0)
-            self._end = len(header)
-            _sync_folder(self._path.parent)
+            self._begin_anew()
         return data[: self._end]
+
+    def _begin_anew(self) -> None:
+        self.name = _new_name()
+        header = self._header()
+        _pwrite_all(self._file, header, 0)
+        self._end = len(header)
+        if self._durable:
+            _sync(self._file)  # what the server gives to this name, it gives to no other one
+        _sync_folder(self._path.parent)
+        self.is_named = True
+
+    def _header(self) -> bytes:
+        return encode_line(Header(version=VERSION, name=self.name), with_params=False)
 
     def _read(self, data: bytes) -> list[Record]:
         records: list[Record] = []
@@ -126,6 +139,9 @@ class Journal:
                 records.append(record)
             elif record.version != VERSION:
                 raise JournalError(f"{self._path} was written by another version of the agent")
+            elif record.name:
+                self.name, self.is_named = record.name, True
+        self.name = self.name or _new_name()
         self._lines = len(records)
         return records
 
@@ -153,7 +169,7 @@ class Journal:
     async def _rewrite(self) -> None:
         records = self._snapshot()
         self._buffer, self._urgent = [], False
-        lines = [encode_line(Header(version=VERSION), with_params=False)]
+        lines = [self._header()]
         end, self._blanks = len(lines[0]), {}
         for record in records:
             line = encode_line(record, with_params=True)
@@ -162,6 +178,7 @@ class Journal:
             end += len(line)
         self._end, self._lines, self._limit = end, len(records), 2 * len(records) + _SLACK
         await self._carry_out(partial(self._replace, b"".join(lines)), in_thread=True)
+        self.is_named = True
 
     def _remember_blank(self, record: Record, start: int, length: int) -> None:
         if isinstance(record, CommandRecord) and record.params:
@@ -203,6 +220,10 @@ class Journal:
             await asyncio.wait({work})
             self._failed = self._failed or work.exception() is not None
             raise
+
+
+def _new_name() -> str:
+    return secrets.token_hex(16)
 
 
 def _is_whole(line: bytes) -> bool:

@@ -6,7 +6,7 @@ import ssl
 from collections.abc import Coroutine
 from functools import cache
 from typing import Any, TypeVar
-from urllib.parse import quote
+from urllib.parse import urlencode
 
 import httpx2
 import msgspec
@@ -79,13 +79,14 @@ async def register(config: AgentConfig, http: httpx2.AsyncClient) -> Registered:
     message = Register(app=config.app, agent_version=config.agent_version, targets=config.targets or held)
     # With a WebSocket to follow, an idle HTTP connection would only cost both sides.
     headers = {"Connection": "close"} if config.line == "websocket" else {}
-    body = await _post(config, http, REGISTER_PATH, message, timeout=config.answer_timeout, headers=headers)
+    query = {"app": config.app}
+    body = await _post(config, http, REGISTER_PATH, message, query, timeout=config.answer_timeout, headers=headers)
     return _decode(body, Registered)
 
 
 async def hold_websocket(config: AgentConfig, talk: Talk) -> None:
     """Talk over a WebSocket until it breaks."""
-    url = f"{_base(config).replace('http', 'ws', 1)}{LINE_PATH}?app={quote(config.app)}"
+    url = f"{_base(config).replace('http', 'ws', 1)}{LINE_PATH}?{urlencode(_query(config, talk))}"
     try:
         async with connect(
             url,
@@ -166,7 +167,7 @@ async def _poll(config: AgentConfig, talk: Talk, http: httpx2.AsyncClient) -> No
 
 async def _check_in(config: AgentConfig, talk: Talk, http: httpx2.AsyncClient, message: CheckIn) -> bool:
     timeout = message.wait_seconds + config.answer_timeout
-    body = await _post(config, http, CHECK_IN_PATH, message, timeout=timeout)
+    body = await _post(config, http, CHECK_IN_PATH, message, _query(config, talk), timeout=timeout)
     at = clock.elapsed()
     orders = _decode(body, Orders)
     if orders.seq != message.seq:
@@ -179,13 +180,14 @@ async def _post(
     http: httpx2.AsyncClient,
     path: str,
     message: msgspec.Struct,
+    query: dict[str, str],
     *,
     timeout: float,
     headers: dict[str, str] | None = None,
 ) -> bytes:
     response = await http.post(
         _base(config) + path,
-        params={"app": config.app},
+        params=query,
         content=msgspec.json.encode(message),
         headers={
             "Authorization": f"Bearer {config.secret}",
@@ -197,6 +199,10 @@ async def _post(
     if response.status_code != 200:
         raise _refusal(response.status_code, response.content, response.headers.get("Retry-After"))
     return response.content
+
+
+def _query(config: AgentConfig, talk: Talk) -> dict[str, str]:
+    return {"app": config.app, "journal": talk.journal_name}
 
 
 def _refusal(status: int, body: bytes, retry_after: str | None) -> LineError:

@@ -43,9 +43,13 @@ class PushRecord(msgspec.Struct, kw_only=True, omit_defaults=True, tag_field="of
 
 
 class Header(msgspec.Struct, kw_only=True, tag_field="of", tag="journal"):
-    """First line of a journal: which format the rest has."""
+    """First line of a journal: which format the rest has, and the journal's name, which no other one has.
+
+    Journals of earlier versions of the agent have no name until they are rewritten.
+    """
 
     version: int
+    name: str = ""
 
 
 Record = CommandRecord | PushRecord

@@ -58,6 +58,11 @@ class Talk:
         self.interval = 300.0
         self.answered = False  # since `reconnect`
 
+    @property
+    def journal_name(self) -> str:
+        """By which the server knows what it gave to this agent, and not to another with the same secret."""
+        return self._journal.name
+
     async def resume(self) -> None:
         """After a start: what the journal says is owed to the server."""
         for record in self._ledger.commands.values():

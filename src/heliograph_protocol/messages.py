@@ -5,6 +5,8 @@ An agent speaks for one app on one device and proves itself with the device's ow
 the server also sends `Orders` unasked (`seq` 0) when something waits. The rules that make it lose nothing:
 
 * A push only wakes. What authorises running is the claim, which the server has committed before it answers.
+* What a claim gave to an agent is that agent's alone: by the name of its journal (query: journal) the server knows
+  it from another with the same secret, which is neither handed the command nor asked to cancel it.
 * The server offers a push again on every connection until the agent has acknowledged its id, and hands out a
   claimed command again until the agent has reported `acknowledged` for it. The agent drops what its journal knows.
 * A report is repeated by the agent until an `Orders` with the check-in's `seq` came back; the server takes a
@@ -20,8 +22,8 @@ from typing import Any, Literal
 import msgspec
 
 REGISTER_PATH = "/agent/v1/register"
-CHECK_IN_PATH = "/agent/v1/check-in"  # query: app
-LINE_PATH = "/agent/v1/line"  # WebSocket; query: app
+CHECK_IN_PATH = "/agent/v1/check-in"  # query: app, journal
+LINE_PATH = "/agent/v1/line"  # WebSocket; query: app, journal
 CLOSE_REFUSED = 4401  # of a WebSocket: the secret opens nothing (any more)
 CLOSE_REPLACED = 4409  # of a WebSocket: a newer line of the same app on the same device took its place
 MAX_MESSAGE_BYTES = 256 * 1024

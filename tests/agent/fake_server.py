@@ -84,6 +84,7 @@ class FakeServer:
         self.registered: list[Register] = []
         self.check_ins: list[CheckIn] = []
         self.violations: list[str] = []
+        self.journals: list[tuple[str, str]] = []  # by which way, and the name of the journal
         self.refusals = 0
         self.connections: set[Connection] = set()
         self.opened = 0
@@ -233,7 +234,10 @@ class FakeServer:
             await _refuse(scope, send, 401, Refusal(code="UNKNOWN_SECRET", message="no device has this secret"))
             async with self.changed:
                 self.changed.notify_all()
-        elif parse_qs(scope["query_string"].decode()).get("app") != ["mdmAgent"]:
+            return
+        query = parse_qs(scope["query_string"].decode())
+        self.journals += [(scope["type"], name) for name in query.get("journal", [])]
+        if query.get("app") != ["mdmAgent"]:
             self.violations.append(f"no app: {scope['query_string']!r}")
         elif self.failing:
             await _refuse(scope, send, self.failing.pop(0), Refusal(code="BROKEN", message="told to fail"))

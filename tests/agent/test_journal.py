@@ -193,3 +193,43 @@ async def test_a_commit_that_is_cancelled_is_not_overtaken(tmp_path: Path) -> No
     again = Journal(tmp_path / "journal", list)
     assert [record.id for record in again.open()] == ["c0", "c1"]
     await again.close()
+
+
+@pytest.mark.parametrize(("line", "way"), [("websocket", "websocket"), ("poll", "http"), ("none", "http")])
+async def test_a_journal_keeps_its_name_and_the_server_is_told_it(
+    server: FakeServer, running: Running, journal: Path, line: str, way: str
+) -> None:
+    for life in range(2):
+        before = len(server.check_ins)
+        async with running(line=line):
+            await server.until(lambda before=before: len(server.check_ins) > before)  # type: ignore[misc]
+        assert {told for told, _ in server.journals} == {way}
+        assert len({name for _, name in server.journals}) == 1, life
+    async with running(line=line, state_path=journal.with_name("other")):
+        await server.until(lambda: len({name for _, name in server.journals}) == 2)
+
+
+async def test_a_new_journal_has_its_name_on_disk_before_anybody_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[bytes] = []
+    path = tmp_path / "journal"
+    monkeypatch.setattr(module, "_sync", lambda _: synced.append(path.read_bytes()))
+    journal = Journal(path, list)
+    journal.open()
+    assert [journal.name.encode() in data for data in synced] == [True]
+    await journal.close()
+
+
+async def test_a_journal_of_an_earlier_version_is_given_a_name(
+    server: FakeServer, running: Running, journal: Path
+) -> None:
+    journal.write_bytes(b'{"of":"journal","version":1}\n{"of":"command","id":"c1","stage":"finished","at":1.0}\n')
+    async with running():
+        await server.until(lambda: bool(server.check_ins))
+    [(_, name)] = server.journals
+    assert name
+    again = Journal(journal, list)
+    again.open()
+    assert (again.name, again.is_named) == (name, True)
+    await again.close()

@@ -16,7 +16,7 @@ from tests.app.conftest import Desk
 SCOPE: Any = {"headers": [(b"authorization", b"Bearer hla_of_the_device")], "query_string": b"app=mdmAgent"}
 
 
-class _Known:
+class Known:
     """The device is known already."""
 
     def __init__(self, desk: Desk) -> None:
@@ -27,7 +27,7 @@ class _Known:
 
 
 async def test_a_device_over_its_rate_is_told_when_to_come_back(desk: Desk) -> None:
-    gateway = AgentGateway(desk.services, cast(Access, _Known(desk)), RateLimiter(per_minute=6), structlog.get_logger())
+    gateway = AgentGateway(desk.services, cast(Access, Known(desk)), RateLimiter(per_minute=6), structlog.get_logger())
     request = Request(SCOPE, {}, msgspec.json.encode(CheckIn(seq=1)))
     assert (await gateway.check_in(request)).status == 200
     refused = await gateway.check_in(request)

@@ -14,6 +14,7 @@ import structlog
 
 from heliograph.app.access import KEYS_TOPIC, Access, RateLimiter, agent_access_changed
 from heliograph.app.agent_line import new_offers, register_agent
+from heliograph.app.cancel_command import cancel_command
 from heliograph.app.pushes import PushRequest, send_push
 from heliograph.app.setup import add_device, renew_agent_secret
 from heliograph.domain.devices import Device
@@ -81,12 +82,12 @@ class Gate:
     secret: str
 
     @asynccontextmanager
-    async def line(self, secret: str | None = None) -> AsyncIterator[Line]:
+    async def line(self, secret: str | None = None, query: bytes = b"") -> AsyncIterator[Line]:
         line = Line()
         scope = {
             "type": "websocket",
             "headers": [(b"authorization", f"Bearer {secret or self.secret}".encode())],
-            "query_string": b"app=mdmAgent",
+            "query_string": b"app=mdmAgent" + query,
         }
         line.incoming.put_nowait({"type": "websocket.connect"})
         serving = asyncio.create_task(self.gateway.line(scope, line.incoming.get, line.outgoing.put))
@@ -230,3 +231,20 @@ async def test_keys_and_lines_hear_of_a_change_of_access(desk: Desk) -> None:
     with desk.services.wakeups.subscribe(KEYS_TOPIC) as keys:
         agent_access_changed(desk.services, desk.aosp.id)
         assert await keys.wait(0)
+
+
+async def test_the_next_line_with_another_journal_is_neither_given_nor_asked_to_cancel(gate: Gate) -> None:
+    desk, command_id = gate.desk, await gate.command()
+    async with gate.line(query=b"&journal=one") as line:
+        line.say(CheckIn(seq=1, claim=8))
+        while not (orders := await line.orders()).commands:
+            continue
+        assert [c.id for c in orders.commands] == [command_id]
+    await cancel_command(desk.services, desk.work, command_id, gate.device.id, "key:x", "over")
+    async with gate.line(query=b"&journal=other") as line:
+        line.say(CheckIn(seq=2, claim=8))
+        while not (orders := await line.orders()).seq:
+            assert not orders.cancels
+        assert (orders.commands, orders.cancels, orders.waiting) == ([], [], False)
+    async with gate.line(query=b"&journal=one") as line:
+        assert (await line.orders()).cancels == [command_id]

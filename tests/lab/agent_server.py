@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 from typing import Any
+from urllib.parse import parse_qs
 
 import msgspec
 import uvicorn
@@ -56,7 +57,7 @@ class AgentServer:
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         headers = dict(scope["headers"])
         secret = headers.get(b"authorization", b"").decode().removeprefix("Bearer ")
-        agent = (secret, scope["query_string"].decode().removeprefix("app="))
+        agent = (secret, parse_qs(scope["query_string"].decode())["app"][0])
         if scope["type"] == "websocket" and scope["path"] == LINE_PATH:
             await self._line(agent, receive, send)
         else:

@@ -33,6 +33,7 @@ async def test_records_come_back_as_they_were(world: World) -> None:
         attempts=Attempts(0, 3, 1, NOW, NOW + 4, "busy"),
         not_before=NOW + 5,
         deferrals=2,
+        claimed_by="j",
         entries=1,
     )
     push = world.push(

@@ -81,13 +81,16 @@ def _target(s: Services, device: Device, app: str, said: Target) -> PushTarget:
     return PushTarget(device.id, app, plugin.kind, None, said.token, s.clock.now(), kind)
 
 
-async def check_in(s: Services, device: Device, app: str, message: CheckIn) -> Orders:
-    """Take over what the agent reports, claim what it asks for, and say what it must know. One commit."""
+async def check_in(s: Services, device: Device, app: str, message: CheckIn, journal: str = "") -> Orders:
+    """Take over what the agent reports, claim what it asks for, and say what it must know. One commit.
+
+    `journal` = the name of the agent's journal; "" = it says none.
+    """
     work = s.store.unit_of_work(device.organization_id)
 
     async def attempt() -> Orders:
         changes = ChangeSet(device.organization_id)
-        orders = await _Conversation(s, work, device, app, changes).answer(message)
+        orders = await _Conversation(s, work, device, app, journal, changes).answer(message)
         if changes:
             await work.commit(changes)
         return orders
@@ -95,18 +98,20 @@ async def check_in(s: Services, device: Device, app: str, message: CheckIn) -> O
     return await until_committed(attempt)
 
 
-async def open_offers(s: Services, device: Device, app: str) -> Orders:
+async def open_offers(s: Services, device: Device, app: str, journal: str = "") -> Orders:
     """What waits for the agent, without its asking: pushes to acknowledge, cancels to answer, commands to claim."""
     work = s.store.unit_of_work(device.organization_id)
     pushes = await work.pushes.offers(device.id, app, s.clock.now(), MAX_ITEMS)
-    orders = await _waiting(s, work, device, app)
+    orders = await _waiting(s, work, device, app, journal)
     return msgspec.structs.replace(orders, pushes=fitting([offer_of(s, push) for push in pushes]))
 
 
-async def new_offers(s: Services, device: Device, app: str, offered: Set[str]) -> AsyncIterator[Orders]:
+async def new_offers(
+    s: Services, device: Device, app: str, offered: Set[str], journal: str = ""
+) -> AsyncIterator[Orders]:
     """As `open_offers`, in as many messages as it takes, without the pushes whose ids are in `offered`."""
     work = s.store.unit_of_work(device.organization_id)
-    orders = await _waiting(s, work, device, app)
+    orders = await _waiting(s, work, device, app, journal)
     page: list[Push] = []
     while True:
         page = await work.pushes.offers(device.id, app, s.clock.now(), MAX_ITEMS, page[-1] if page else None)
@@ -121,10 +126,10 @@ async def new_offers(s: Services, device: Device, app: str, offered: Set[str]) -
         yield orders
 
 
-async def _waiting(s: Services, work: UnitOfWork, device: Device, app: str) -> Orders:
+async def _waiting(s: Services, work: UnitOfWork, device: Device, app: str, journal: str) -> Orders:
     if not _runs_commands(device, app):
         return Orders()
-    live = await work.commands.live_of_device(device.id, _MAX_LIVE)
+    live = [c for c in await work.commands.live_of_device(device.id, _MAX_LIVE) if c.is_for_journal(journal)]
     now = s.clock.now()
     waiting = any(c.may_be_claimed(now) or c.rung is Rung.DELIVERED for c in live)
     return Orders(cancels=_cancels(live), waiting=waiting)
@@ -154,9 +159,12 @@ def offer_of(s: Services, push: Push) -> PushOffer:
 class _Conversation:
     """One check-in: reads, applies, and collects the change set."""
 
-    def __init__(self, s: Services, work: UnitOfWork, device: Device, app: str, changes: ChangeSet) -> None:
-        self.s, self.work, self.device, self.app, self.changes = s, work, device, app, changes
+    def __init__(
+        self, s: Services, work: UnitOfWork, device: Device, app: str, journal: str, changes: ChangeSet
+    ) -> None:
+        self.s, self.work, self.device, self.app, self.journal, self.changes = s, work, device, app, journal, changes
         self._wakes: dict[str, Sequence[Push]] = {}
+        self._claimed = ladder.Claimed(source=_SOURCE, journal=journal or None)
 
     async def answer(self, message: CheckIn) -> Orders:
         await self._acknowledge_pushes([ack.id for ack in message.push_acks])
@@ -169,11 +177,12 @@ class _Conversation:
         for cancel_answer in message.cancel_answers:
             await self._take_cancel_answer(live, cancel_answer)
         commands = self._claim(live, min(message.claim, MAX_ITEMS)) if message.claim > 0 else []
-        waiting = [c for c in live.values() if c.may_be_claimed(self.s.clock.now())]
+        own = [c for c in live.values() if c.is_for_journal(self.journal)]
+        waiting = [c for c in own if c.may_be_claimed(self.s.clock.now())]
         return Orders(
             seq=message.seq,
             commands=commands,
-            cancels=_cancels(list(live.values())),
+            cancels=_cancels(own),
             waiting=bool(waiting),
             more=bool(waiting) and message.claim > 0,
         )
@@ -238,8 +247,9 @@ class _Conversation:
         if command is None or command.is_over:
             return
         evidence = {"answer": answer.outcome, "deviceTime": answer.at[:64]}
-        # Without our asking, the agent's word cancels nothing.
-        if answer.outcome == "confirmed" and command.cancel_requested_at is not None:
+        # Without our asking, the agent's word cancels nothing; nor does that of one who was not given the command.
+        counts = command.cancel_requested_at is not None and command.is_for_journal(self.journal)
+        if answer.outcome == "confirmed" and counts:
             event: ladder.Event = ladder.Cancelled(source=_SOURCE, evidence=evidence)
         elif answer.outcome == "rejected":
             event = ladder.Started(source=_SOURCE, evidence=evidence)  # it has begun, so it is not asked again
@@ -251,7 +261,7 @@ class _Conversation:
         """Claim the oldest commands first; one claimed before and never acknowledged is handed out again."""
         handed: list[ClaimedCommand] = []
         size = 0
-        for command in list(live.values()):
+        for command in [c for c in live.values() if c.is_for_journal(self.journal)]:
             again = command.rung is Rung.DELIVERED and command.cancel_requested_at is None
             if len(handed) == wanted or not (again or command.may_be_claimed(self.s.clock.now())):
                 continue
@@ -263,7 +273,7 @@ class _Conversation:
             if handed and size > _MAX_LIST_BYTES:
                 break
             if not again:
-                live[command.id] = self.changes.move(command, _CLAIMED, self.s.clock.now())
+                live[command.id] = self.changes.move(command, self._claimed, self.s.clock.now())
             handed.append(order)
         return handed
 
@@ -273,9 +283,6 @@ class _Conversation:
             return None
         left_ms = max(0, (command.expires_at - self.s.clock.now()) // 1000)
         return ClaimedCommand(id=command.id, type=command.type, expires_in_ms=left_ms, params=params)
-
-
-_CLAIMED = ladder.Claimed(source=_SOURCE)
 
 
 def _runs_commands(device: Device, app: str) -> bool:

@@ -81,8 +81,9 @@ class Command:
     """One instruction to one device, with a life. `secret` is sealed (encrypted) and leaves once it is not needed.
 
     `attempts` = the attempts to issue it that failed. `not_before` = when a deferred command may be claimed again,
-    `deferrals` = how often it was deferred. `contradicted` = the kinds of results that were heard and
-    did not count; each is in the history once. `device_name` = upstream's name of the device that is meant, then of the
+    `deferrals` = how often it was deferred. `claimed_by` = the name of the journal of the agent that claimed it; None
+    where nobody did, or one that says no name. `contradicted` = the kinds of results that were heard and did not count;
+    each is in the history once. `device_name` = upstream's name of the device that is meant, then of the
     one that the last attempt went to.
     """
 
@@ -111,6 +112,7 @@ class Command:
     attempts: Attempts | None = None
     not_before: int | None = None
     deferrals: int = 0
+    claimed_by: str | None = None
     contradicted: tuple[str, ...] | None = None
     device_name: str | None = None
     entries: int = 0
@@ -132,6 +134,12 @@ class Command:
         if self.platform == "android":
             return self.issue is Issue.IDLE and self.rung in (Rung.QUEUED, Rung.HELD, Rung.SCHEDULED)
         return self.rung in UNCLAIMED
+
+    def is_for_journal(self, journal: str) -> bool:
+        """Whether an agent with a journal of this name may be given it, or can prove that it will not run. Of what one
+        journal was given, another one can tell nothing: two agents may have one secret, or a device a new journal.
+        """
+        return self.claimed_by in (None, journal)
 
     def may_be_claimed(self, now: int) -> bool:
         """Whether an agent that asks is given it."""

@@ -38,7 +38,6 @@ __all__ = [
     "LIVE",
     "MAX_ENTRIES",
     "OUTCOME_UNKNOWN",
-    "OVER_UNCLAIMED",
     "TERMINAL",
     "TRANSITIONS",
     "UNCLAIMED",
@@ -123,8 +122,11 @@ class Issued(Event):
     push_id: str | None = None
 
 
+@record(kw_only=True)
 class Claimed(Event):
-    """The device's agent asked for it and this claim is committed: from now on only the device decides."""
+    """The agent (its `journal`, None = unnamed) asked for it, and this is committed: now only the device decides."""
+
+    journal: str | None = None
 
 
 class Acknowledged(Event):
@@ -307,6 +309,8 @@ def _learnt(command: Command, event: Event, now: int) -> dict[str, Any]:
             learnt |= {"receipt": event.receipt, "issue": Issue.BOUND, "issue_at": now, "secret": None}
         if event.push_id is not None:
             learnt["push_id"] = event.push_id
+    elif isinstance(event, Claimed):
+        learnt["claimed_by"] = event.journal
     elif isinstance(event, Deferred):
         learnt |= {"deferrals": command.deferrals + 1, "not_before": now + pause_us(command.deferrals, event.wish_us)}
     return learnt

@@ -1,6 +1,7 @@
 """The agent line over HTTP and WebSocket (messages and rules: heliograph_protocol). Plain ASGI: this path is hot."""
 
 import asyncio
+import re
 from collections.abc import Awaitable, Callable
 from typing import Any
 from urllib.parse import parse_qs
@@ -31,6 +32,12 @@ def _app_of(text: str | None) -> str:
     return text
 
 
+def _journal_of(text: str | None) -> str:
+    if text and re.fullmatch("[A-Za-z0-9_-]{1,64}", text) is None:
+        raise InvalidInput.of("journal", "must be 1 to 64 letters, digits, _ or -")
+    return text or ""
+
+
 class AgentGateway:
     """Sessions of agents on this process."""
 
@@ -47,22 +54,24 @@ class AgentGateway:
         return await self._answer(request, answer)
 
     async def check_in(self, request: Request) -> Answer:
-        """POST /agent/v1/check-in?app=…, long polling with `waitSeconds`."""
+        """POST /agent/v1/check-in?app=…&journal=…, long polling with `waitSeconds`."""
 
         async def answer(device: Device) -> Any:
-            app = _app_of(dict(request.query()).get("app"))
+            query = dict(request.query())
+            app, journal = _app_of(query.get("app")), _journal_of(query.get("journal"))
             message: CheckIn = decoded_check_in(request.body)
             CHECK_INS.inc()
             with self._s.wakeups.subscribe(f"device:{device.id}") as waiter:
-                orders = await check_in(self._s, device, app, message)
-                offers = await open_offers(self._s, device, app)
+                orders = await check_in(self._s, device, app, message, journal)
+                offers = await open_offers(self._s, device, app, journal)
                 wait_s = 0.0 if self._s.lifecycle.ending else min(MAX_WAIT_S, message.wait_seconds)
                 if wait_s > 0 and not says_anything(orders) and not says_anything(offers):
                     await waiter.wait(wait_s)
                     await self._device(request)  # the secret may have ended meanwhile
                     if message.claim > 0:
-                        orders = await check_in(self._s, device, app, CheckIn(seq=message.seq, claim=message.claim))
-                    offers = await open_offers(self._s, device, app)
+                        again = CheckIn(seq=message.seq, claim=message.claim)
+                        orders = await check_in(self._s, device, app, again, journal)
+                    offers = await open_offers(self._s, device, app, journal)
             return _joined(orders, offers)
 
         return await self._answer(request, answer)
@@ -94,13 +103,14 @@ class AgentGateway:
         return paced
 
     async def line(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """WebSocket /agent/v1/line?app=…; a device has one per app, and the newest counts."""
+        """WebSocket /agent/v1/line?app=…&journal=…; a device has one per app, and the newest counts."""
         await receive()  # websocket.connect
         try:
             headers = {name: value.decode("latin-1") for name, value in scope["headers"]}
             secret_hash = hash_secret(bearer_token(headers.get(b"authorization")))
             device = await self._access.device_of(secret_hash)
-            app = _app_of(parse_qs(scope["query_string"].decode("latin-1")).get("app", [""])[0])
+            query = parse_qs(scope["query_string"].decode("latin-1"))
+            app, journal = _app_of(query.get("app", [""])[0]), _journal_of(query.get("journal", [""])[0])
         except HeliographError as error:
             await _refuse(scope, send, error)
             return
@@ -108,7 +118,7 @@ class AgentGateway:
         place = (device.id, app)
         older = self._sessions.get(place)
         session = self._sessions[place] = AgentSession(
-            self._s, self._access, secret_hash, device, app, self._paced(device, receive), send
+            self._s, self._access, secret_hash, device, app, self._paced(device, receive), send, journal
         )
         if older is not None:
             older.end(CLOSE_REPLACED, "replaced")

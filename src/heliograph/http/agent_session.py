@@ -62,9 +62,10 @@ class AgentSession:
         app: str,
         receive: Receive,
         send: Send,
+        journal: str = "",
     ) -> None:
         self._s, self._access, self._secret_hash = services, access, secret_hash
-        self._device, self._app = device, app
+        self._device, self._app, self._journal = device, app, journal
         self._receive, self._send = receive, send
         self._offered: set[str] = set()
         self._hold: asyncio.Timeout | None = None
@@ -118,7 +119,7 @@ class AgentSession:
             message = decoded_check_in(raw)
             CHECK_INS.inc()
             await self._access.device_of(self._secret_hash)
-            await self._say(await check_in(self._s, self._device, self._app, message))
+            await self._say(await check_in(self._s, self._device, self._app, message, self._journal))
             self._offered.difference_update(ack.id for ack in message.push_acks)
 
     async def _wake(self) -> None:
@@ -138,7 +139,7 @@ class AgentSession:
 
     async def _tell(self) -> None:
         await self._access.device_of(self._secret_hash)
-        async for orders in new_offers(self._s, self._device, self._app, self._offered):
+        async for orders in new_offers(self._s, self._device, self._app, self._offered, self._journal):
             self._offered.update(push.id for push in orders.pushes)
             await self._say(orders)
 
