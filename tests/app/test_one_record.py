@@ -87,6 +87,19 @@ async def test_an_older_word_under_a_name_that_nobody_knows_does_not_take_the_re
     assert await known(desk) == [(desk.android.id, AGAIN, "ACTIVE")]
 
 
+async def test_a_name_that_google_lists_behind_the_present_one_becomes_it(desk: Desk) -> None:
+    """The first word of the newest name said less than Google knows, so a name before it seemed to be the newest."""
+    newest = f"{AGAIN}2"
+    odd = {"name": newest, "previousDeviceNames": [DEVICE_NAME]}
+    assert await told(desk, "ENROLLMENT", odd, age_s=30) is Verdict.TAKEN
+    await told(desk, "ENROLLMENT", FULL, age_s=20)
+    assert await known(desk) == [(desk.android.id, AGAIN, "ACTIVE")]
+    full = {"name": newest, "previousDeviceNames": [DEVICE_NAME, AGAIN]}
+    assert await told(desk, "STATUS_REPORT", full, age_s=10) is Verdict.TAKEN
+    assert await known(desk) == [(desk.android.id, newest, "ACTIVE")]
+    assert await told(desk, "STATUS_REPORT", FULL) is Verdict.IGNORED
+
+
 async def test_what_was_told_of_both_at_once_makes_one_record(desk: Desk) -> None:
     await split(desk)
     kinds = ("ENROLLMENT", "STATUS_REPORT", "ENROLLMENT")
@@ -209,6 +222,21 @@ async def test_the_agent_of_the_present_enrolment_stays_let_in(desk: Desk) -> No
     assert device is not None
     assert device.id == desk.android.id
     assert len(await desk.work.devices.targets(device.id)) == 1
+
+
+async def test_the_agent_of_the_present_enrolment_stays_let_in_where_its_record_is_the_older_one(desk: Desk) -> None:
+    """A late word of the former name made the record that goes."""
+    present = await renew_agent_secret(desk.services, desk.organization, desk.android.id)
+    before = f"{DEVICE_NAME}before"
+    assert await told(desk, "STATUS_REPORT", {"name": before}, age_s=60) is Verdict.TAKEN
+    former = await renew_agent_secret(desk.services, desk.organization, (await by_name(desk, before)).id)
+    full = {"name": DEVICE_NAME, "previousDeviceNames": [before]}
+    assert await told(desk, "STATUS_REPORT", full) is Verdict.TAKEN
+    assert len(await known(desk)) == 1
+    directory = desk.services.store.directory
+    device = await directory.device_by_secret(hash_secret(present))
+    assert device is not None
+    assert (device.id, await directory.device_by_secret(hash_secret(former))) == (desk.android.id, None)
 
 
 async def test_what_changes_meanwhile_is_read_again(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:

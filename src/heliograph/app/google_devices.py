@@ -50,8 +50,8 @@ async def take_report(
     """`take_over` for what Google wrote at `reported_at` (microseconds by its clock); None = asked for just now."""
     name, *former = _names(enterprise, raw)
     named = await work.devices.known_as([name, *former])
-    if name in named and named[name].external_name != name:
-        return _FORMER
+    if name in named and named[name].external_name not in (name, *former):
+        return _FORMER  # and its present one is none of those before it
     # By Google's clock alone: by ours, which may be ahead, what Google tells next would seem older.
     told_at = time_of(raw.get("lastStatusReportTime")) if reported_at is None else reported_at
     described = _described(raw)
@@ -70,7 +70,7 @@ async def take_report(
         return latest  # as it is found every time that anybody looks
     device = _joined(kept, others, device)
     device = replace(device, updated_at=max(s.clock.now(), kept.updated_at + 1))
-    await _save(s, work, device, kept, others, unheard)
+    await _save(s, work, device, [kept, *others], latest, unheard)
     return device
 
 
@@ -91,12 +91,14 @@ def _joined(kept: Device, others: Sequence[Device], described: Device) -> Device
 
 
 async def _save(
-    s: Services, work: UnitOfWork, device: Device, kept: Device, others: Sequence[Device], former: Sequence[str]
+    s: Services, work: UnitOfWork, device: Device, known: Sequence[Device], present: Device, former: Sequence[str]
 ) -> None:
+    """Write a device in place of its known records, of which `present` is that of its present enrolment."""
+    kept, *others = known
     if not others:
         await work.setup.save_device(device, read_at=kept.updated_at, former_names=former)
         return
-    await work.setup.join_devices(device, others, read_at=kept.updated_at, former_names=former)
+    await work.setup.join_devices(device, others, read_at=kept.updated_at, present=present, former_names=former)
     for other in others:
         log.warning("device.joined", device=kept.id, name=device.external_name, other=other.id)
         agent_access_changed(s, other.id)

@@ -207,11 +207,17 @@ class SetupRepository(Protocol):
         ...
 
     async def join_devices(
-        self, device: Device, others: Sequence[Device], *, read_at: int, former_names: Sequence[str] = ()
+        self,
+        device: Device,
+        others: Sequence[Device],
+        *,
+        read_at: int,
+        present: Device | None = None,
+        former_names: Sequence[str] = (),
     ) -> None:
         """`save_device` of a record to which other records of the same device are joined, all or nothing: it gets their
-        commands, pushes, addresses, names and the secret of the newest agent, and is found by their ids; they are no
-        more. Conflict as well when one of the others is not as it was read.
+        commands, pushes, addresses, names and the secret of the agent of `present`, else of the newest, and is found
+        by their ids; they are no more. Conflict as well when one of the others is not as it was read.
         """
         ...
 

@@ -153,12 +153,21 @@ class Setup:
         return [save, *self._names(device, former_names)]
 
     async def join_devices(
-        self, device: Device, others: Sequence[Device], *, read_at: int, former_names: Sequence[str] = ()
+        self,
+        device: Device,
+        others: Sequence[Device],
+        *,
+        read_at: int,
+        present: Device | None = None,
+        former_names: Sequence[str] = (),
     ) -> None:
-        """Save a device, and join to it other records of the same one."""
+        """Save a device, and join to it other records of the same one. The secret of its agent is that of `present`, or
+        of the newest record that has one.
+        """
         ids = {name for other in others for name in (other.id, other.all_platform_id)}
-        secrets = [await self._agent_secret(other) for other in sorted(others, key=lambda o: (o.created_at, o.id))]
-        newest = next((secret for secret in reversed(secrets) if secret is not None), None)
+        newest_first = sorted((device, *others), key=lambda d: (d.created_at, d.id), reverse=True)
+        secrets = [await self._agent_secret(d) for d in ([] if present is None else [present]) + newest_first]
+        secret = next((secret for secret in secrets if secret is not None), None)
         save, *names = self._saved(device, read_at, [*former_names, *ids])
         await self._add(
             "One of the devices was changed meanwhile",
@@ -166,7 +175,7 @@ class Setup:
             save,
             *(statement_ for other in others for statement_ in join(device, other)),
             *names,
-            *([] if newest is None else [statement(_RENEW_AGENT, self._organization_id, device.id, newest)]),
+            *([] if secret is None else [statement(_RENEW_AGENT, self._organization_id, device.id, secret)]),
         )
 
     async def _agent_secret(self, device: Device) -> bytes | None:
