@@ -61,6 +61,25 @@ async def test_changes_and_new_devices_are_taken_over_page_by_page(desk: Desk) -
     assert await counts(desk, "devices") == (1, 0)
 
 
+async def test_a_page_that_was_read_before_the_last_report_does_not_undo_it(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = desk.google.device_page
+
+    async def overtaken(enterprise: str, token: str) -> ListPage | Gone | Unreachable:
+        answer = await page(enterprise, token)
+        desk.clock.advance(1)
+        assert await told(desk, "STATUS_REPORT", {"name": DEVICE_NAME, "appliedState": "DELETED"}) is Verdict.TAKEN
+        return answer
+
+    monkeypatch.setattr(desk.google, "device_page", overtaken)
+    await round_(desk, raw(), raw(OTHER))
+    assert ((await device(desk)).state, (await device(desk, OTHER)).state) == ("DELETED", "ACTIVE")
+    monkeypatch.undo()
+    await round_(desk, raw())
+    assert (await device(desk)).state == "ACTIVE"
+
+
 async def test_what_is_as_it_was_is_not_written(desk: Desk) -> None:
     await round_(desk, raw())
     before = await device(desk)

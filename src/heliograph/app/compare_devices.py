@@ -28,7 +28,7 @@ _BATCH = 500
 async def compare_devices(s: Services, channel: MeteredChannel, enterprise: Enterprise) -> Gone | Unreachable | None:
     """Take over what Google lists, and note what complete lists lack; answers what ended the round, if it was ended."""
     work = s.store.unit_of_work(enterprise.organization_id)
-    began = s.clock.now()
+    asked_at = began = s.clock.now()
     listed: set[str] = set()
     fault: Unreachable | None = None
     async for page in channel.devices(enterprise.name):
@@ -36,10 +36,11 @@ async def compare_devices(s: Services, channel: MeteredChannel, enterprise: Ente
             return page
         for raw in page:
             name = _name_of(enterprise, raw)
-            if name is None or not await _taken(s, work, enterprise, raw):
+            if name is None or not await _taken(s, work, enterprise, raw, asked_at):
                 fault = Unreachable("a device in the list cannot be read")
             if name is not None:
                 listed.add(name)
+        asked_at = s.clock.now()
     if not listed:
         # A mistake on the other side has looked like this, and made another product drop its fleet.
         return fault or Unreachable("an empty list, which is not believed")
@@ -53,10 +54,10 @@ def _name_of(enterprise: Enterprise, raw: Any) -> str | None:
     return name if isinstance(name, str) and name.startswith(f"{enterprise.name}/devices/") else None
 
 
-async def _taken(s: Services, work: UnitOfWork, enterprise: Enterprise, raw: dict[str, Any]) -> bool:
+async def _taken(s: Services, work: UnitOfWork, enterprise: Enterprise, raw: dict[str, Any], asked_at: int) -> bool:
     """Bring one device up to date. Its fault never stops the round."""
     try:
-        await until_committed(partial(take_over, s, work, enterprise, raw))
+        await until_committed(partial(take_over, s, work, enterprise, raw, asked_at))
     except StoreUnavailable:
         raise
     except Exception:

@@ -36,18 +36,25 @@ _OLDER = Passed("older than what is known")
 _NEVER_KNOWN = Passed("the end of a device that was never known")
 
 
-async def take_over(s: Services, work: UnitOfWork, enterprise: Enterprise, raw: dict[str, Any]) -> Device | None:
+async def take_over(
+    s: Services, work: UnitOfWork, enterprise: Enterprise, raw: dict[str, Any], asked_at: int | None = None
+) -> Device | None:
     """Bring a device up to date, or add it, as Google shows it now. None: that changes nothing. `raw` has a `name`.
-    Conflict: read again.
+    `asked_at` = when Google was asked, by our clock, where that was a while ago. Conflict: read again.
     """
-    taken = await take_report(s, work, enterprise, raw)
+    taken = await take_report(s, work, enterprise, raw, asked_at=asked_at)
     return taken if isinstance(taken, Device) else None
 
 
 async def take_report(
-    s: Services, work: UnitOfWork, enterprise: Enterprise, raw: dict[str, Any], reported_at: int | None = None
+    s: Services,
+    work: UnitOfWork,
+    enterprise: Enterprise,
+    raw: dict[str, Any],
+    reported_at: int | None = None,
+    asked_at: int | None = None,
 ) -> Device | Passed:
-    """`take_over` for what Google wrote at `reported_at` (microseconds by its clock); None = asked for just now."""
+    """`take_over` for what Google wrote at `reported_at` (microseconds by its clock); None = we have asked for it."""
     name, *former = _names(enterprise, raw)
     named = await work.devices.known_as([name, *former])
     if name in named and named[name].external_name not in (name, *former):
@@ -61,6 +68,8 @@ async def take_report(
     latest = named.get(name) or named[[n for n in former if n in named][-1]]
     unheard = [n for n in former if n not in named]
     is_news = unheard or others or name not in named
+    if asked_at is not None and not is_news and latest.updated_at >= asked_at:
+        return latest  # what has been heard meanwhile, this does not know yet
     device = _up_to_date(latest, described, told_at)
     if reported_at is not None and latest.external_name not in former and reported_at < (latest.reported_at or 0):
         if name not in named or not is_news:
