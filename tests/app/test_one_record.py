@@ -13,7 +13,7 @@ from heliograph.app.agent_line import register_agent
 from heliograph.app.notifications import Verdict
 from heliograph.app.reconcile import reconcile_once
 from heliograph.app.setup import add_device, renew_agent_secret
-from heliograph.domain.devices import Device
+from heliograph.domain.devices import Device, Enterprise
 from heliograph.domain.errors import Conflict, InvalidInput
 from heliograph.domain.ladder import Command, Issue, Rung
 from heliograph.ports.changes import ChangeSet
@@ -112,6 +112,28 @@ async def test_a_former_name_cannot_be_added_by_hand(desk: Desk) -> None:
     await told(desk, "ENROLLMENT", FULL)
     with pytest.raises(InvalidInput, match=desk.android.id):
         await add_device(desk.services, desk.organization, {"platform": "android", "externalName": DEVICE_NAME})
+
+
+@pytest.mark.parametrize("platform", ["aosp", "package"])
+async def test_only_an_android_device_has_a_name_at_google(desk: Desk, platform: str) -> None:
+    """What Google tells under that name would change, and join, a record that is no device of Google's."""
+    with pytest.raises(InvalidInput, match="externalName"):
+        await add_device(desk.services, desk.organization, {"platform": platform, "externalName": AGAIN})
+    assert await told(desk, "ENROLLMENT", {"name": AGAIN}) is Verdict.TAKEN
+    assert (await by_name(desk, AGAIN)).platform == "android"
+
+
+async def test_a_name_at_google_is_one_of_the_devices_own_enterprise(desk: Desk) -> None:
+    """Its commands would go through the other enterprise's credentials."""
+    now = desk.clock.now()
+    other = Enterprise(desk.services.new_id(), desk.organization.id, "android", "enterprises/LC0test2", now)
+    await desk.work.setup.add_enterprise(other)
+    wish = {"platform": "android", "externalName": AGAIN, "enterprise": other.id}
+    with pytest.raises(InvalidInput, match="externalName"):
+        await add_device(desk.services, desk.organization, wish)
+    own = {"platform": "android", "externalName": f"{other.name}/devices/d", "enterprise": other.name}
+    device, _ = await add_device(desk.services, desk.organization, own)
+    assert device.enterprise_id == other.id
 
 
 async def test_commands_of_both_go_on(desk: Desk) -> None:

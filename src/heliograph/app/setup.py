@@ -253,7 +253,7 @@ async def add_device(s: Services, organization: Organization, raw: dict[str, Any
         # Two records of one device at Google could each take the other's operations for their own.
         fields.wrong("externalName", f"is already the device {known.id}, or was before that enrolled again")
     fields.raise_if_wrong()
-    enterprise_id = await _enterprise_for(s, organization, platform, reference or external_name)
+    enterprise_id = await _enterprise_for(s, organization, platform, reference, external_name)
     now = s.clock.now()
     device_id = s.new_id()
     device = Device(
@@ -302,8 +302,14 @@ async def renew_agent_secret(s: Services, organization: Organization, device_id:
     return secret
 
 
-async def _enterprise_for(s: Services, organization: Organization, platform: str, reference: str | None) -> str | None:
+async def _enterprise_for(
+    s: Services, organization: Organization, platform: str, reference: str | None, external_name: str | None
+) -> str | None:
     """The enterprise of a new device: the one named (by id, name or the device's own name), else the only one."""
+    if external_name is not None and platform != "android":
+        # What Google tells under this name would be taken for news of it.
+        raise InvalidInput.of("externalName", "is for Android devices: Google knows no others")
+    reference = reference or external_name
     if platform not in ("android", "aosp"):
         return None
     known = [e for e in await s.store.unit_of_work(organization.id).setup.enterprises() if e.platform == platform]
@@ -311,6 +317,8 @@ async def _enterprise_for(s: Services, organization: Organization, platform: str
         named = [e for e in known if e.id == reference or f"{reference}/".startswith(f"{e.name}/")]
         if not named:
             raise InvalidInput.of("enterprise", "is not connected to this organization: heliograph enterprise add")
+        if external_name is not None and not external_name.startswith(f"{named[0].name}/devices/"):
+            raise InvalidInput.of("externalName", f"is none of {named[0].name}")
         return named[0].id
     if len(known) != 1:
         raise InvalidInput.of("enterprise", "is required" if known else "connect one first: heliograph enterprise add")
