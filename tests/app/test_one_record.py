@@ -10,14 +10,16 @@ import pytest
 
 from heliograph.app.access import hash_secret
 from heliograph.app.agent_line import register_agent
+from heliograph.app.cancel_command import cancel_command
 from heliograph.app.notifications import Verdict
 from heliograph.app.reconcile import reconcile_once
 from heliograph.app.setup import add_device, renew_agent_secret
 from heliograph.domain.devices import Device, Enterprise
-from heliograph.domain.errors import Conflict, InvalidInput
+from heliograph.domain.errors import Conflict, InvalidInput, NotFound
 from heliograph.domain.ladder import Command, Issue, Rung
 from heliograph.ports.changes import ChangeSet
 from heliograph.ports.channel import Taken
+from heliograph.store.commands import Commands
 from heliograph.store.setup import Setup
 from heliograph_protocol.messages import Register, Target
 from tests.app.conftest import DEVICE_NAME, Desk
@@ -278,6 +280,28 @@ async def test_what_changes_meanwhile_is_read_again(desk: Desk, monkeypatch: pyt
     assert await known(desk) == [(desk.android.id, AGAIN, "ACTIVE")]
     assert (await by_name(desk, AGAIN)).mdm_user_id == "u"
     assert (await desk.now(made[0])).device_id == desk.android.id
+
+
+async def test_a_cancel_goes_on_where_the_record_is_joined_meanwhile(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    second = await split(desk)
+    command = await desk.command({"type": "LOCK"}, second)
+    find, finds = Commands.find, 0
+
+    async def and_then_joined(self: Commands, command_id: str, device_id: str | None = None) -> Command | None:
+        nonlocal finds
+        found = await find(self, command_id, device_id)
+        finds += 1
+        if finds == 1:
+            await by_report(desk)
+        return found
+
+    monkeypatch.setattr(Commands, "find", and_then_joined)
+    after = await cancel_command(desk.services, desk.work, command.id, second.id, "key:x", "over")
+    assert (after.rung, after.device_id) == (Rung.CANCELLED, desk.android.id)
+    with pytest.raises(NotFound):
+        await cancel_command(desk.services, desk.work, command.id, desk.aosp.id, "key:x", "over")
 
 
 async def test_a_debt_under_the_id_that_is_no_more_is_settled(desk: Desk) -> None:

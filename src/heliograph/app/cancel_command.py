@@ -2,7 +2,7 @@
 
 from heliograph.app.effects.upstream import owe_cancel
 from heliograph.app.services import Services, until_committed
-from heliograph.app.waiting import wait_for_command
+from heliograph.app.waiting import command_of, wait_for_command
 from heliograph.app.wakes import owe_wake
 from heliograph.domain.errors import NotFound, NotPending
 from heliograph.domain.ladder import CancelRequested, Command, Rung
@@ -19,7 +19,7 @@ async def cancel_command(
     """
 
     async def request() -> Command:
-        command = await work.commands.find(command_id, device_id)
+        command = await command_of(work, command_id, device_id)
         if command is None:
             raise NotFound
         if command.is_over:

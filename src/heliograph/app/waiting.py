@@ -30,6 +30,16 @@ async def wait_for(
     return record
 
 
+async def command_of(work: UnitOfWork, command_id: str, device_id: str) -> Command | None:
+    """A device's command, also where the device's record was joined to another one since it was read."""
+    command = await work.commands.find(command_id, device_id)
+    if command is None:
+        device = await work.devices.find(None, device_id)
+        if device is not None and device.id != device_id:
+            command = await work.commands.find(command_id, device.id)
+    return command
+
+
 async def wait_for_command(s: Services, work: UnitOfWork, command: Command, timeout_s: float) -> Command:
     """The command once it is over, or as it is after `timeout_s` seconds."""
 

@@ -3,7 +3,7 @@
 from heliograph.app.cancel_command import cancel_command
 from heliograph.app.request_command import read_android_request, request_android_command
 from heliograph.app.turns import turn_of
-from heliograph.app.waiting import wait_for_command
+from heliograph.app.waiting import command_of, wait_for_command
 from heliograph.domain.errors import NotFound
 from heliograph.domain.ladder import Command
 from heliograph.http.command_bodies import ANDROID_BODY
@@ -38,7 +38,7 @@ async def list_commands(call: Call) -> PageOf[EmmCommand]:
 
 async def get(call: Call) -> EmmCommand:
     device = await find_device(call, "android", "emmDeviceId", aliases=True)
-    command = await call.work.commands.find(call.id("emmCommandId"), device.id)
+    command = await command_of(call.work, call.id("emmCommandId"), device.id)
     if command is None:
         raise NotFound
     command = await wait_for_command(call.services, call.work, command, call.query.wait_s)
