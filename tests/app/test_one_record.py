@@ -263,6 +263,38 @@ async def test_the_agent_of_the_present_enrolment_stays_let_in_where_its_record_
     assert (device.id, await directory.device_by_secret(hash_secret(former))) == (desk.android.id, None)
 
 
+@pytest.mark.parametrize("of_present", [True, False])
+async def test_a_secret_that_is_replaced_meanwhile_opens_nothing_afterwards(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch, of_present: bool
+) -> None:
+    second = await split(desk)
+    if not of_present:  # the older record has taken the newest name
+        await by_report(desk)
+        assert await told(desk, "ENROLLMENT", {"name": f"{AGAIN}2"}) is Verdict.TAKEN
+        second = await by_name(desk, f"{AGAIN}2")
+    stays = second if of_present else desk.android
+    old = await renew_agent_secret(desk.services, desk.organization, stays.id)
+    read, new = Setup._agent_secret, ""
+
+    async def and_then_replaced(self: Setup, device: Device) -> bytes | None:
+        nonlocal new
+        found = await read(self, device)
+        if device.id == stays.id and not new:
+            new = await renew_agent_secret(desk.services, desk.organization, stays.id)
+        return found
+
+    monkeypatch.setattr(Setup, "_agent_secret", and_then_replaced)
+    if of_present:
+        await by_report(desk)
+    else:
+        more = {"name": f"{AGAIN}2", "previousDeviceNames": [DEVICE_NAME, AGAIN]}
+        assert await told(desk, "STATUS_REPORT", more) is Verdict.TAKEN
+    assert len(await known(desk)) == 1
+    directory = desk.services.store.directory
+    found = [await directory.device_by_secret(hash_secret(secret)) for secret in (old, new)]
+    assert [device and device.id for device in found] == [None, desk.android.id]
+
+
 async def test_what_changes_meanwhile_is_read_again(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     second = await split(desk)
     join = Setup.join_devices

@@ -13,7 +13,8 @@ from heliograph.store.database import Statement, statement
 # The other gives up what only one record may have; not when it has changed since it was read.
 _GIVE_UP = """
 UPDATE devices SET external_name = NULL, agent_secret_hash = NULL, updated_at = updated_at + 1
-WHERE organization_id = $1 AND id = $2 AND updated_at = $3 RETURNING id
+WHERE organization_id = $1 AND id = $2 AND updated_at = $3
+AND (agent_secret_hash = $4 OR (agent_secret_hash IS NULL AND CAST($4 AS BYTEA) IS NULL)) RETURNING id
 """
 _SEEN = """
 UPDATE devices SET last_seen_at = (SELECT max(o.last_seen_at) FROM devices o WHERE o.organization_id = $1
@@ -54,9 +55,9 @@ _TARGETS = "UPDATE push_targets SET device_id = $2 WHERE organization_id = $1 AN
 _REMOVE = "DELETE FROM devices WHERE organization_id = $1 AND id = $2"
 
 
-def give_up(other: Device) -> Statement:
-    """Take the name and the agent's secret from a record. It must be as it was read."""
-    return statement(_GIVE_UP, other.organization_id, other.id, other.updated_at, must=True)
+def give_up(other: Device, secret_hash: bytes | None) -> Statement:
+    """Take the name and the agent's secret from a record. It, and the secret, must be as they were read."""
+    return statement(_GIVE_UP, other.organization_id, other.id, other.updated_at, secret_hash, must=True)
 
 
 def join(kept: Device, other: Device) -> list[Statement]:

@@ -165,17 +165,19 @@ class Setup:
         of the newest record that has one.
         """
         ids = {name for other in others for name in (other.id, other.all_platform_id)}
-        newest_first = sorted((device, *others), key=lambda d: (d.created_at, d.id), reverse=True)
-        secrets = [await self._agent_secret(d) for d in ([] if present is None else [present]) + newest_first]
-        secret = next((secret for secret in secrets if secret is not None), None)
+        records = sorted((device, *others), key=lambda d: (d.created_at, d.id), reverse=True)
+        secrets = {d.id: await self._agent_secret(d) for d in records}
+        in_turn = ([] if present is None else [present.id]) + [d.id for d in records]
+        holder = next((d for d in in_turn if secrets[d] is not None), device.id)
+        renew = statement(_RENEW_AGENT, self._organization_id, device.id, secrets[holder])
         save, *names = self._saved(device, read_at, [*former_names, *ids])
         await self._add(
             "One of the devices was changed meanwhile",
-            *map(give_up, others),
+            *(give_up(other, secrets[other.id]) for other in others),
             save,
             *(statement_ for other in others for statement_ in join(device, other)),
             *names,
-            *([] if secret is None else [statement(_RENEW_AGENT, self._organization_id, device.id, secret)]),
+            *([] if holder == device.id else [renew]),
         )
 
     async def _agent_secret(self, device: Device) -> bytes | None:
