@@ -72,6 +72,20 @@ async def test_one_that_a_device_ran_only_now_counts_from_now(desk: Desk, status
     assert await is_issued(desk, second)
 
 
+@pytest.mark.parametrize("status", ["IN_PROGRESS", "PENDING_USER_ACTION"])
+async def test_one_that_a_device_was_at_when_its_time_ended_counts_from_then(desk: Desk, status: str) -> None:
+    body = {"type": "ADD_ESIM", "addEsimParams": {"activationCode": "LPA:1$x$A"}, "duration": "600s"}
+    first = await desk.command(body)
+    await desk.pay()
+    await finish(desk, first, status)
+    await later(desk, 700)
+    assert (await desk.now(first)).rung is Rung.EXPIRED_UNDELIVERED
+    second = await add_esim(desk, "B")
+    assert not await is_issued(desk, second)
+    await later(desk, PAUSE_S + 1)
+    assert await is_issued(desk, second)
+
+
 async def test_one_that_never_ran_keeps_nobody_waiting(desk: Desk) -> None:
     first = await add_esim(desk, "A")
     await finish(desk, first, "STATUS_UNSPECIFIED", error={"code": 1})

@@ -5,6 +5,7 @@ It does so for ADD_ESIM: "a few minutes between successive executions" (discover
 
 from heliograph.app.effects.upstream import Later
 from heliograph.app.services import SECOND, Services
+from heliograph.domain.catalog import TYPES
 from heliograph.domain.ladder import Command, Issue, Noted, Rung
 from heliograph.ports.store import PageQuery, UnitOfWork
 
@@ -41,5 +42,14 @@ def _last(other: Command) -> int:
     if other.issue is not Issue.BOUND:
         return 0
     if other.is_over:
-        return other.rung_at if other.rung in _RAN else 0
+        return other.rung_at if other.rung in _RAN or _was_at_it(other) else 0
     return other.issue_at or 0
+
+
+def _was_at_it(other: Command) -> bool:
+    """Whether the device was still busy with it when its time ended, as its last answer says."""
+    form, metadata = TYPES[other.type].amapi, (other.operation or {}).get("metadata")
+    if form is None or form.status_member is None or not isinstance(metadata, dict):
+        return False
+    own = metadata.get(form.status_member)
+    return isinstance(own, dict) and own.get("status") in form.waiting
