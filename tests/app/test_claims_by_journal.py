@@ -13,6 +13,7 @@ from heliograph.app.access import Access, RateLimiter
 from heliograph.app.agent_line import check_in, new_offers, open_offers
 from heliograph.app.cancel_command import cancel_command
 from heliograph.domain.ladder import Command, Rung
+from heliograph.http import agent_gateway
 from heliograph.http.agent_gateway import AgentGateway
 from heliograph.http.answers import Answer, Request
 from heliograph_protocol.messages import CancelAnswer, CheckIn, Orders, Report
@@ -36,8 +37,8 @@ async def tell(desk: Desk, journal: str, command: Command, rung: str, **more: fl
     await say(desk, journal, CheckIn(seq=2, reports=[report]))
 
 
-async def confirm(desk: Desk, journal: str, command: Command) -> Rung:
-    answer = CancelAnswer(command_id=command.id, outcome="confirmed", at=AT)
+async def confirm(desk: Desk, journal: str, command: Command, outcome: Any = "confirmed") -> Rung:
+    answer = CancelAnswer(command_id=command.id, outcome=outcome, at=AT)
     await say(desk, journal, CheckIn(seq=3, cancel_answers=[answer]))
     return (await desk.now(command)).rung
 
@@ -92,6 +93,7 @@ async def test_only_the_journal_that_was_given_a_command_proves_its_cancel(desk:
     assert (await say(desk, OTHER, CheckIn(seq=1, claim=8))).cancels == []
     # One that never heard of it puts it down as cancelled all the same; meanwhile it may run where it was given.
     assert await confirm(desk, OTHER, command) is Rung.ACKNOWLEDGED
+    assert await confirm(desk, OTHER, command, "rejected") is Rung.ACKNOWLEDGED
     assert [o.cancels for o in await told_unasked(desk, ONE)] == [[command.id], [command.id]]
     await tell(desk, ONE, command, "running")
     await tell(desk, ONE, command, "succeeded")
@@ -113,6 +115,10 @@ async def test_what_was_claimed_before_journals_had_names_is_handed_out_as_ever(
     assert await confirm(desk, ONE, command) is Rung.CANCELLED
 
 
+def orders_of(answer: Answer) -> Orders:
+    return msgspec.json.decode(answer.body, type=Orders)
+
+
 async def by_http(desk: Desk, journal: str, **said: Any) -> Answer:
     gateway = AgentGateway(desk.services, cast(Access, Known(desk)), RateLimiter(0), structlog.get_logger())
     query = f"app=mdmAgent&journal={journal}".encode()
@@ -120,17 +126,30 @@ async def by_http(desk: Desk, journal: str, **said: Any) -> Answer:
     return await gateway.check_in(Request(scope, {}, msgspec.json.encode(CheckIn(seq=1, claim=8, **said))))
 
 
-@pytest.mark.parametrize("wait_s", [0.0, 30.0])
-async def test_a_check_in_over_http_claims_for_the_journal_that_it_names(desk: Desk, wait_s: float) -> None:
-    polling = asyncio.create_task(by_http(desk, ONE, wait_seconds=wait_s)) if wait_s else None
-    await asyncio.sleep(0)
+async def test_a_check_in_over_http_claims_for_the_journal_that_it_names(desk: Desk) -> None:
     command = await desk.command({"command": "REBOOT"})
-    answer = await (polling or by_http(desk, ONE))
-    assert [c.id for c in msgspec.json.decode(answer.body, type=Orders).commands] == [command.id]
+    assert [c.id for c in orders_of(await by_http(desk, ONE)).commands] == [command.id]
     assert (await desk.now(command)).claimed_by == ONE
     await asked(desk, command)
-    assert msgspec.json.decode((await by_http(desk, OTHER)).body) == {"seq": 1}
-    assert msgspec.json.decode((await by_http(desk, ONE)).body, type=Orders).cancels == [command.id]
+    assert orders_of(await by_http(desk, OTHER)) == Orders(seq=1)
+    assert orders_of(await by_http(desk, ONE)).cancels == [command.id]
+
+
+async def test_so_does_one_that_has_waited(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    waits = asyncio.Event()
+
+    async def and_then_waits(*given: Any) -> Orders:
+        offers = await open_offers(*given)
+        waits.set()
+        return offers
+
+    monkeypatch.setattr(agent_gateway, "open_offers", and_then_waits)
+    polling = asyncio.create_task(by_http(desk, ONE, wait_seconds=60.0))
+    await waits.wait()
+    command = await desk.command({"command": "REBOOT"})
+    await desk.pay()
+    assert [c.id for c in orders_of(await polling).commands] == [command.id]
+    assert (await desk.now(command)).claimed_by == ONE
 
 
 @pytest.mark.parametrize("journal", ["a%20b", "a" * 65, "%C3%A4"])

@@ -247,11 +247,11 @@ class _Conversation:
         if command is None or command.is_over:
             return
         evidence = {"answer": answer.outcome, "deviceTime": answer.at[:64]}
-        # Without our asking, the agent's word cancels nothing; nor does that of one who was not given the command.
-        counts = command.cancel_requested_at is not None and command.is_for_journal(self.journal)
-        if answer.outcome == "confirmed" and counts:
+        # Without our asking, the agent's word cancels nothing; that of one who was not given it decides nothing.
+        is_own = command.is_for_journal(self.journal)
+        if answer.outcome == "confirmed" and is_own and command.cancel_requested_at is not None:
             event: ladder.Event = ladder.Cancelled(source=_SOURCE, evidence=evidence)
-        elif answer.outcome == "rejected":
+        elif answer.outcome == "rejected" and is_own:
             event = ladder.Started(source=_SOURCE, evidence=evidence)  # it has begun, so it is not asked again
         else:
             event = ladder.Noted(source=_SOURCE, evidence=evidence)
