@@ -59,7 +59,7 @@ log = structlog.get_logger("heliograph")
 _BACKLOG = 2048
 _SHUTDOWN_S = 3
 _KEEP_ALIVE_S = 75
-_FILES_KEPT = 1280  # among them one for each request that waits for a provider (app.places)
+_FILES_KEPT = 2304  # among them one for each request that waits for a provider (app.places)
 _LOST = (
     "If it is lost, the stored provider and enterprise credentials are lost with it and must be entered again: "
     "heliograph db forget-secrets"

@@ -56,7 +56,7 @@ class Settings(BaseSettings):
     backoff_cap_s: float = Field(30.0, gt=0)
     retry_after_cap_s: float = Field(45.0, gt=0)
     lease_s: float = Field(15.0, gt=0, le=15.0)
-    dispatch_concurrency: int = Field(128, gt=0, le=1000)
+    dispatch_concurrency: int = Field(256, gt=0, le=1000)
     push_status_timeout_s: float = Field(2.0, gt=0, le=2.5)
 
     @field_validator("secret_key")

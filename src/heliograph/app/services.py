@@ -56,9 +56,9 @@ class Limits:
     # … and further, so that all devices together cost at most so many requests a minute.
     look_ups_per_minute: int = 120
     # Effects that are carried out at a time; those that wait for an answer do not count (app.places).
-    dispatch_concurrency: int = 128
+    dispatch_concurrency: int = 256
     # How many of what can wait may be under way in one enterprise or account; of what is urgent, twice as many.
-    pool_concurrency: int = 32
+    pool_concurrency: int = 64
     # Where an API key of an organization may let credentials be sent to (ADR 0027).
     addresses: frozenset[str] = frozenset()
     sweep_pause_s: float = 1.0

@@ -52,7 +52,7 @@ class Dispatch:
     """What a part that dispatches needs."""
 
     dispatch_concurrency: Annotated[
-        int | None, typer.Option(help="Effects carried out at a time, without those that wait (128).")
+        int | None, typer.Option(help="Effects carried out at a time, without those that wait (256).")
     ] = None
     amapi_url: Annotated[str | None, typer.Option(help="Address of the Android Management API.")] = None
 
