@@ -23,7 +23,8 @@ async def account(desk: Desk, name: str, *, default: bool = False) -> str:
 
 async def chosen(desk: Desk, device_account: str | None = None) -> list[tuple[str, str | None]]:
     device = replace(desk.aosp, provider_account_id=device_account)
-    found = await routes_to(desk.services, desk.work, device, "mdmAgent")
+    targets = await desk.work.devices.targets(device.id, "mdmAgent")
+    found = await routes_to(desk.services, desk.work, device, targets)
     return [(route.provider, route.account_id) for route in found]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from typing import Any
 
@@ -93,6 +94,21 @@ async def test_offers(world: World, spy: Spy) -> None:
     assert_uses(await spy.plan(), "pushes_offered")
 
 
+async def test_records_with_the_addresses_of_an_app(world: World, spy: Spy) -> None:
+    """The addresses of a few rows are sorted; nothing else is read than these."""
+    await fill(world)
+    push = await world.added_push()
+    spy.seen.clear()
+    await world.work.devices.find_with_targets(None, new_id(), "mdmAgent")
+    await world.work.pushes.find_with_targets(push.id)
+    assert len(spy.seen) == 4
+    for number in range(4):
+        plan = await spy.plan(number)
+        assert "Seq Scan" not in plan, plan
+        assert re.search(r"push_targets_pkey|SEARCH t USING .*INDEX", plan), plan
+        assert "(organization_id=?)\n" not in plan, plan  # a walk over the whole organization
+
+
 async def test_expiry(world: World, spy: Spy) -> None:
     await fill(world)
     await world.store.system.expired_commands(LATER * 2, 100)
@@ -158,6 +174,7 @@ async def test_keys_and_aliases(world: World, spy: Spy) -> None:
         assert "Seq Scan" not in plan, plan
         assert "SCAN commands" not in plan, plan
         assert "SCAN devices" not in plan, plan
+        assert "(organization_id=?)\n" not in plan + "\n", plan  # a walk over the whole organization
     assert_uses(await spy.plan(1), "pushes_of_command")
 
 

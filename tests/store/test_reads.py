@@ -33,6 +33,8 @@ async def test_nothing_of_another_organization_is_seen(store: AnyStore, world: W
     assert await work.pushes.offers(world.device.id, "mdmAgent", NOW, 10) == []
     assert await work.history.of([command.id]) == {command.id: []}
     assert await work.devices.find(None, world.device.id) is None
+    assert await work.devices.find_with_targets(None, world.device.id, "mdmAgent") is None
+    assert await work.pushes.find_with_targets(push.id) is None
     assert (await work.devices.list(None, PageQuery())).items == [other.device]
     assert await work.setup.enterprise(world.enterprise.id) is None
     assert await work.setup.account(world.account.id) is None
@@ -275,6 +277,15 @@ async def test_targets_are_replaced_per_app(world: World) -> None:
     found = await devices.find(None, world.device.id)
     assert found is not None
     assert found.last_seen_at == NOW + 2 * SECOND
+    for name in (world.device.id, world.device.all_platform_id):
+        assert await devices.find_with_targets(None, name, "mdmAgent") == (found, mdm[::-1])
+    assert await devices.find_with_targets(None, world.device.id, "remoteSupport") == (found, [])
+    assert await devices.find_with_targets("windows", world.device.id, "mdmAgent") is None
+    assert await devices.find_with_targets(None, "no id", "mdmAgent") is None
+    push = await world.added_push(app="mdmAgent")
+    assert await world.work.pushes.find_with_targets(push.id) == (push, mdm[::-1])
+    without = await world.added_push(app="remoteSupport")
+    assert await world.work.pushes.find_with_targets(without.id) == (without, [])
 
     twice = [target("mdmAgent", "builtin", NOW + 5), target("mdmAgent", "builtin", NOW + 6)]
     await devices.register(world.device.id, "mdmAgent", twice, NOW)

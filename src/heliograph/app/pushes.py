@@ -82,10 +82,11 @@ def read_push_request(body: Fields) -> PushRequest:
 
 async def send_push(s: Services, work: UnitOfWork, request: PushRequest, source: str) -> Push:
     """Accept a push: stored with the effect it owes, delivered by the dispatcher."""
-    device = await work.devices.find(request.os, request.identifier)
-    if device is None:
+    found = await work.devices.find_with_targets(request.os, request.identifier, request.app)
+    if found is None:
         raise NotFound
-    routes = await routes_to(s, work, device, request.app)
+    device, targets = found
+    routes = await routes_to(s, work, device, targets)
     if not routes:
         raise NotFound(f"Entity not found: {request.app} has no fbToken (push token) on this device")
     message = PushMessage(

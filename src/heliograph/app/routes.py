@@ -5,7 +5,7 @@ platform's push service, then what relays besides. What is left is the next chec
 offered whatever it has not acknowledged. The agent drops what it has seen, so a push that went two ways shows once.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 
 from heliograph.app.services import SECOND, Services
 from heliograph.domain.deliveries import Push, PushRung
@@ -33,8 +33,8 @@ class ChosenTarget:
     in_order: bool = True
 
 
-async def routes_to(s: Services, work: UnitOfWork, device: Device, app: str) -> list[ChosenTarget]:
-    """The ways to an app, in the order in which they are tried; one for each provider.
+async def routes_to(s: Services, work: UnitOfWork, device: Device, targets: Sequence[PushTarget]) -> list[ChosenTarget]:
+    """The ways to an app by its addresses, newest first, in the order in which they are tried; one for each provider.
 
     Among the services of one rank the account decides (contract decision 29): the device's own, else the address's
     own, else the organization's default of its kind. Of equals the newest address. An account that is out of order
@@ -42,8 +42,8 @@ async def routes_to(s: Services, work: UnitOfWork, device: Device, app: str) -> 
     """
     now = s.clock.now()
     ranked: dict[str, tuple[tuple[bool, int, int], ChosenTarget]] = {}
-    accounts: list[ProviderAccount] | None = None
-    for target in await work.devices.targets(device.id, app):
+    accounts: Collection[ProviderAccount] = (await work.setup.known_accounts()).values()
+    for target in targets:
         plugin = s.providers.plugin(target.provider)
         if plugin is None or target.dead_at is not None:
             continue
@@ -51,7 +51,6 @@ async def routes_to(s: Services, work: UnitOfWork, device: Device, app: str) -> 
             place = (False, plugin.route, _NO_ACCOUNT)
             ranked[plugin.kind] = (place, ChosenTarget(target.provider, None, plugin.max_life_s))
             continue
-        accounts = await work.setup.accounts() if accounts is None else accounts
         level, account = min(_accounts_for(device, target, accounts), key=lambda found: found[0], default=(0, None))
         if account is not None:
             in_order = account.fault is None and not s.health.rests(account.id, now)
@@ -99,8 +98,8 @@ def _gone_in_vain(push: Push) -> set[str]:
 
 async def _open_routes(s: Services, work: UnitOfWork, push: Push) -> list[ChosenTarget]:
     """The ways on which a push can go as it is: some take less than the one it was accepted for."""
-    device = await work.devices.find(None, push.device_id)
-    routes = [] if device is None else await routes_to(s, work, device, push.app)
+    found = await work.devices.find_with_targets(None, push.device_id, push.app)
+    routes = [] if found is None else await routes_to(s, work, *found)
     plugins = {route.provider: s.providers.plugin(route.provider) for route in routes}
     message = message_of(s, push)
     return [route for route in routes if (plugin := plugins[route.provider]) and plugin.check(message) is None]
@@ -126,7 +125,7 @@ def patience_s(s: Services, provider: str) -> float:
 
 
 def _accounts_for(
-    device: Device, target: PushTarget, accounts: Sequence[ProviderAccount]
+    device: Device, target: PushTarget, accounts: Collection[ProviderAccount]
 ) -> Iterator[tuple[int, ProviderAccount]]:
     """The accounts that can reach an address, each with its level; 0 comes first."""
     for account in accounts:

@@ -51,7 +51,8 @@ async def _owe_push(
     but_not: str | None = None,
 ) -> Push | None:
     """The push that is owed; None where there is no way for one. It lives as long as the command."""
-    routes = await routes_to(s, work, device, COMMAND_APP)
+    targets = await work.devices.targets(device.id, COMMAND_APP)
+    routes = await routes_to(s, work, device, targets)
     target = next((route for route in routes if route.provider != but_not), None)
     if target is None:
         return None

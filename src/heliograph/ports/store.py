@@ -4,7 +4,7 @@ Reads see committed data only. The only ways in without an organization are `Dir
 `SystemWork` (see ports.system). All raise `StoreUnavailable` when the database does not answer.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
@@ -81,6 +81,10 @@ class PushRepository(Protocol):
         """One push."""
         ...
 
+    async def find_with_targets(self, push_id: str) -> tuple[Push, list[PushTarget]] | None:
+        """One push, with the addresses of its app on its device, newest first."""
+        ...
+
     async def of_command(self, command_id: str) -> list[Push]:
         """All pushes made for a command, newest first."""
         ...
@@ -116,6 +120,12 @@ class DeviceRepository(Protocol):
         """A device by its platform id or all-platform id (of one platform, or of any), or by those of a record that
         was joined to its own.
         """
+        ...
+
+    async def find_with_targets(
+        self, platform: str | None, device_id: str, app: str
+    ) -> tuple[Device, list[PushTarget]] | None:
+        """What `find` and `targets` answer, in one."""
         ...
 
     async def find_by_alias(self, platform: str, alias: str) -> list[Device]:
@@ -227,6 +237,10 @@ class SetupRepository(Protocol):
 
     async def accounts(self) -> list[ProviderAccount]:
         """All provider accounts, oldest first."""
+        ...
+
+    async def known_accounts(self) -> Mapping[str, ProviderAccount]:
+        """The same by their ids, for sending: as they are, or were until a second ago. Costs next to nothing."""
         ...
 
     async def add_account(self, account: ProviderAccount) -> None:

@@ -140,7 +140,7 @@ def accounts_in(store: Store) -> LoadAccount:
     """The accounts of a store, for `ProviderRegistry`."""
 
     async def load(organization_id: str, account_id: str) -> ProviderAccount | None:
-        return await store.unit_of_work(organization_id).setup.account(account_id)
+        return (await store.unit_of_work(organization_id).setup.known_accounts()).get(account_id)
 
     return load
 
@@ -157,7 +157,7 @@ class _Built:
 class ProviderRegistry:
     """The plug-ins, and the providers built from accounts. Implements `ports.push.Providers`.
 
-    `load(organization_id, account_id)` gives the account as it is stored now; a changed one is built anew.
+    `load(organization_id, account_id)` gives the account as it is stored; a changed one is built anew.
     """
 
     def __init__(

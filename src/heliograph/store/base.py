@@ -8,11 +8,13 @@ from typing import Any
 
 from heliograph.domain.ids import id_seconds
 from heliograph.ports.changes import ChangeSet
+from heliograph.ports.clock import Wakeups
 from heliograph.store.commands import LIVE, OPEN_PUSH, Commands, History, Pushes
 from heliograph.store.database import Dialect, LookUp, Rows, Statement, statement
 from heliograph.store.devices import Devices
 from heliograph.store.directory import SqlDirectory
 from heliograph.store.enrollment import Enrollment
+from heliograph.store.known_accounts import KnownAccounts
 from heliograph.store.prepared import Prepared, prepare
 from heliograph.store.setup import Setup
 from heliograph.store.system import System
@@ -37,8 +39,10 @@ _KEEP_FINGERPRINT = "INSERT INTO secret_key (id, fingerprint) VALUES (1, $1) ON 
 class SqlStore(ABC):
     """Implements ports.store.Store; the two databases add how rows are read and written."""
 
-    def __init__(self, dialect: Dialect) -> None:
+    def __init__(self, dialect: Dialect, wakeups: Wakeups) -> None:
         self.dialect = dialect
+        self._wakeups = wakeups
+        self.known_accounts = KnownAccounts(self, wakeups)
         self.directory = SqlDirectory(self)
         self.system = System(self)
 
@@ -116,9 +120,9 @@ class SqlStore(ABC):
     async def commit(self, prepared: Prepared) -> None:
         """See database.Database."""
 
-    @abstractmethod
     def notify(self, topics: frozenset[str]) -> None:
         """Wake whoever waits for the topics."""
+        self._wakeups.notify(topics)
 
     @abstractmethod
     async def close(self) -> None:
@@ -137,7 +141,7 @@ class Work:
         self.pushes = Pushes(database, organization_id)
         self.history = History(database, organization_id)
         self.devices = Devices(database, organization_id)
-        self.setup = Setup(database, organization_id)
+        self.setup = Setup(database, organization_id, database.known_accounts)
         self.enrollment = Enrollment(database, organization_id)
 
     async def commit(self, changes: ChangeSet) -> None:

@@ -5,12 +5,14 @@
 from collections.abc import Sequence
 
 from heliograph.domain.deliveries import Push
+from heliograph.domain.devices import PushTarget
 from heliograph.domain.ladder import Command, Entry
 from heliograph.ports.changes import OutboxItem
 from heliograph.ports.store import Page, PageQuery
 from heliograph.store.database import LookUp, Reader
 from heliograph.store.paging import order_by, page_of
 from heliograph.store.records import COMMANDS, HISTORY, OUTBOX, PUSHES
+from heliograph.store.targets import read_with_targets, with_targets
 
 # As in the partial indexes, to the letter: only then do the databases see that an index serves.
 LIVE = "rung IN ('queued', 'held', 'scheduled', 'issued', 'deferred', 'delivered', 'acknowledged', 'running')"
@@ -39,6 +41,9 @@ ORDER BY created_at DESC, id DESC LIMIT $3
 """
 
 _FIND_PUSH = LookUp(f"SELECT {PUSHES.names} FROM pushes WHERE organization_id = $1 AND id = $2", ("text", "text"))
+_FIND_PUSH_WITH_TARGETS = LookUp(
+    with_targets(PUSHES, _FIND_PUSH.sql, device="r.device_id", app="r.app"), ("text", "text")
+)
 _PUSHES_OF_COMMAND = LookUp(
     f"""
 SELECT {PUSHES.names} FROM pushes WHERE organization_id = $1 AND command_id = $2 ORDER BY created_at DESC, id DESC
@@ -114,6 +119,11 @@ class Pushes:
         """One push."""
         rows = await self._reader.look_up(_FIND_PUSH, self._organization_id, push_id)
         return PUSHES.read(rows[0]) if rows else None
+
+    async def find_with_targets(self, push_id: str) -> tuple[Push, list[PushTarget]] | None:
+        """One push, with the addresses of its app."""
+        rows = await self._reader.look_up(_FIND_PUSH_WITH_TARGETS, self._organization_id, push_id)
+        return read_with_targets(PUSHES, rows) if rows else None
 
     async def of_command(self, command_id: str) -> list[Push]:
         """All pushes made for a command, newest first."""

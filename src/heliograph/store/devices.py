@@ -8,17 +8,19 @@ from dataclasses import replace
 from heliograph.domain.devices import Device, PushTarget
 from heliograph.domain.ids import is_id
 from heliograph.ports.store import Page, PageQuery
-from heliograph.store.database import Database, LookUp, statement
+from heliograph.store.database import Database, LookUp, Rows, statement
 from heliograph.store.inserts import insert_of
 from heliograph.store.paging import order_by, page_of
 from heliograph.store.records import DEVICES, PUSH_TARGETS
+from heliograph.store.targets import read_with_targets, with_targets
 
 _SORTS = ("created_at", "updated_at", "name", "state")
 _OF_PLATFORM = "FROM devices WHERE organization_id = $1 AND (CAST($2 AS TEXT) IS NULL OR platform = $2)"
 
 _FIND = LookUp(f"SELECT {DEVICES.names} {_OF_PLATFORM} AND id = $3", ("text", "text", "text"))
 _FIND_ON_ALL_PLATFORMS = LookUp(
-    f"SELECT {DEVICES.names} {_OF_PLATFORM} AND all_platform_id = $3 ORDER BY id LIMIT 1", ("text", "text", "text")
+    f"SELECT {DEVICES.names} {_OF_PLATFORM} AND all_platform_id = $3 ORDER BY platform, id LIMIT 1",
+    ("text", "text", "text"),
 )
 _BY_NAME = """
 FROM device_names n JOIN devices d ON d.organization_id = n.organization_id AND d.id = n.device_id
@@ -26,6 +28,12 @@ WHERE n.organization_id = $1"""
 _FIND_BY_FORMER_ID = LookUp(
     f"SELECT {DEVICES.qualified('d')} {_BY_NAME} AND n.name = $3 AND (CAST($2 AS TEXT) IS NULL OR d.platform = $2)",
     ("text", "text", "text"),
+)
+# By platform before id: in the order of ids alone SQLite would walk the whole organization.
+# One statement after the other: one with an OR may be planned as a walk over the whole organization.
+_FINDS = (_FIND, _FIND_ON_ALL_PLATFORMS, _FIND_BY_FORMER_ID)
+_FINDS_WITH_TARGETS = tuple(
+    LookUp(with_targets(DEVICES, find.sql, device="r.id", app="$4"), (*find.types, "text")) for find in _FINDS
 )
 _FIND_BY_ALIAS = f"""
 SELECT {DEVICES.names} FROM devices WHERE organization_id = $1 AND platform = $2 AND id IN (
@@ -87,12 +95,21 @@ class Devices:
 
     async def find(self, platform: str | None, device_id: str) -> Device | None:
         """A device by its platform id or all-platform id, or by those of a record that was joined to its own."""
-        # One statement after the other: one with an OR may be planned as a walk over the whole organization.
-        for what in (_FIND, _FIND_ON_ALL_PLATFORMS, *([_FIND_BY_FORMER_ID] if is_id(device_id) else [])):
-            rows = await self._database.look_up(what, self._organization_id, platform, device_id)
+        rows = await self._first(_FINDS, device_id, platform, device_id)
+        return DEVICES.read(rows[0]) if rows else None
+
+    async def find_with_targets(self, platform: str | None, device_id: str, app: str) -> tuple[Device, _Targets] | None:
+        """A device, with the push addresses of one of its apps."""
+        rows = await self._first(_FINDS_WITH_TARGETS, device_id, platform, device_id, app)
+        return read_with_targets(DEVICES, rows) if rows else None
+
+    async def _first(self, finds: Sequence[LookUp], device_id: str, *args: str | None) -> Rows:
+        """What the first finds that finds anything."""
+        for what in finds[: None if is_id(device_id) else -1]:
+            rows = await self._database.look_up(what, self._organization_id, *args)
             if rows:
-                return DEVICES.read(rows[0])
-        return None
+                return rows
+        return []
 
     async def find_by_external_name(self, name: str) -> Device | None:
         """The device that the upstream calls `name`."""

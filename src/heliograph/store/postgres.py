@@ -50,10 +50,9 @@ class PostgresStore(SqlStore):
     """All state in one PostgreSQL database. Built by `open`."""
 
     def __init__(self, dsn: str, pool: Connections, wakeups: Wakeups) -> None:
-        super().__init__(POSTGRES)
+        super().__init__(POSTGRES, wakeups)
         self._dsn = dsn
         self._pool = pool
-        self._wakeups = wakeups
         self._writer = PostgresWriter(pool, wakeups.notify)
         self._reader = PostgresReader(pool)
         self._tasks: list[asyncio.Task[None]] = []
@@ -75,6 +74,7 @@ class PostgresStore(SqlStore):
 
     async def close(self) -> None:
         """Write what is queued, then disconnect."""
+        self.known_accounts.close()
         await self._writer.close()
         for task in self._tasks:
             task.cancel()
@@ -111,10 +111,6 @@ class PostgresStore(SqlStore):
     async def commit(self, prepared: Prepared) -> None:
         """See database.Database."""
         await self._writer.submit(prepared)
-
-    def notify(self, topics: frozenset[str]) -> None:
-        """Wake whoever waits for the topics."""
-        self._wakeups.notify(topics)
 
     async def applied_migrations(self) -> list[Applied]:
         """See migrator.Migratable."""

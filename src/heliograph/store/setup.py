@@ -2,14 +2,15 @@
 
 # ruff: noqa: S608 - made of the names of our own tables and columns
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
 from heliograph.domain.devices import ApiKey, Device, Enterprise, Organization, ProviderAccount
 from heliograph.domain.errors import Conflict, NotFound
-from heliograph.store.database import Database, LookUp, Statement, statement
+from heliograph.store.database import Database, Statement, statement
 from heliograph.store.inserts import insert_of
 from heliograph.store.joining import give_up, join
+from heliograph.store.known_accounts import KnownAccounts
 from heliograph.store.records import ACCOUNTS, API_KEYS, DEVICES, ENTERPRISES, ORGANIZATIONS, Table
 
 T = TypeVar("T")
@@ -48,10 +49,6 @@ _REPLACE_DEFAULT_BY = f"""{_REPLACE_DEFAULT} AND id <> $3 AND EXISTS (
     SELECT 1 FROM provider_accounts WHERE organization_id = $1 AND id = $3
     AND (CAST($4 AS BIGINT) IS NULL OR updated_at = CAST($4 AS BIGINT)))
 """
-# Every push asks for its organization's accounts, and for its own again.
-_ACCOUNTS = f"SELECT {ACCOUNTS.names} FROM provider_accounts WHERE organization_id = $1"
-_ACCOUNT = LookUp(f"{_ACCOUNTS} AND id = $2", ("text", "text"))
-_ALL_ACCOUNTS = LookUp(f"{_ACCOUNTS} ORDER BY created_at, id", ("text",))
 _ACCOUNT_CHANGES = ("name", "config", "updated_at", "is_default", "disabled_at", "expires_at")
 _UPDATE_ACCOUNT = (
     "UPDATE provider_accounts SET "
@@ -84,9 +81,10 @@ UPDATE organizations SET name = $2, features = $3, updated_at = $4 WHERE id = $1
 class Setup:
     """See ports.store.SetupRepository."""
 
-    def __init__(self, database: Database, organization_id: str) -> None:
+    def __init__(self, database: Database, organization_id: str, known_accounts: KnownAccounts) -> None:
         self._database = database
         self._organization_id = organization_id
+        self._known_accounts = known_accounts
 
     async def enterprise(self, enterprise_id: str) -> Enterprise | None:
         """One enterprise."""
@@ -186,18 +184,22 @@ class Setup:
 
     async def account(self, account_id: str) -> ProviderAccount | None:
         """One provider account."""
-        rows = await self._database.look_up(_ACCOUNT, self._organization_id, account_id)
-        return ACCOUNTS.read(rows[0]) if rows else None
+        return await self._one(ACCOUNTS, account_id)
 
     async def accounts(self) -> list[ProviderAccount]:
         """All provider accounts, oldest first."""
-        return [ACCOUNTS.read(row) for row in await self._database.look_up(_ALL_ACCOUNTS, self._organization_id)]
+        return await self._all(ACCOUNTS)
+
+    async def known_accounts(self) -> Mapping[str, ProviderAccount]:
+        """All provider accounts by their ids, oldest first, as they are or were until a second ago."""
+        return await self._known_accounts.of(self._organization_id)
 
     async def add_account(self, account: ProviderAccount) -> None:
         """Store a provider account; a default one replaces the default of its kind."""
         insert = statement(insert_of(ACCOUNTS), *self._own(ACCOUNTS, account))
         replace = statement(_REPLACE_DEFAULT, self._organization_id, account.provider)
         await self._add("This provider account exists", *([replace, insert] if account.is_default else [insert]))
+        self._known_accounts.changed()
 
     async def save_account(self, account: ProviderAccount, *, read_at: int | None = None) -> None:
         """Overwrite a provider account, but for its fault; NotFound where there is none.
@@ -212,10 +214,13 @@ class Setup:
         *_, saved = await self._database.write(*([replace, update] if account.is_default else [update]))
         if not saved:
             raise NotFound if read_at is None else Conflict("The account was changed meanwhile")
+        self._known_accounts.changed()
 
     async def note_fault(self, account_id: str, fault: str | None, now: int) -> bool:
         """Note why pushes do not go through an account, or that they do."""
         [noted] = await self._database.write(statement(_NOTE_FAULT, self._organization_id, account_id, fault, now))
+        if noted:
+            self._known_accounts.changed()
         return bool(noted)
 
     async def keys(self) -> list[ApiKey]:

@@ -34,11 +34,10 @@ class SqliteStore(SqlStore):
     """All state in `<data-dir>/heliograph.db`. Built by `open`."""
 
     def __init__(self, path: Path, lock: IO[str], writer: SqliteWriter, wakeups: Wakeups) -> None:
-        super().__init__(SQLITE)
+        super().__init__(SQLITE, wakeups)
         self._path = path
         self._lock = lock
         self._writer = writer
-        self._wakeups = wakeups
         self._connection: sqlite3.Connection | None = None
 
     @classmethod
@@ -58,6 +57,7 @@ class SqliteStore(SqlStore):
 
     async def close(self) -> None:
         """Write what is queued, then let go of the files."""
+        self.known_accounts.close()
         await self._writer.close()
         self._drop_reader()
         self._lock.close()
@@ -89,10 +89,6 @@ class SqliteStore(SqlStore):
         await self._writer.submit(
             lambda connection: write_changes(connection, prepared), lambda: self._wakeups.notify(prepared.topics)
         )
-
-    def notify(self, topics: frozenset[str]) -> None:
-        """Wake whoever waits for the topics."""
-        self._wakeups.notify(topics)
 
     async def applied_migrations(self) -> list[Applied]:
         """See migrator.Migratable."""

@@ -43,12 +43,12 @@ log = structlog.get_logger("heliograph.push")
 async def deliver_push(s: Services, item: OutboxItem) -> None:
     """Send one push. The outcome, the command's next rung and the settled debt are one commit."""
     work = s.store.unit_of_work(item.organization_id)
-    push = await work.pushes.find(item.subject_id)
+    push, addresses = await work.pushes.find_with_targets(item.subject_id) or (None, [])
     command = None if push is None else await _command_of(work, push)
     if push is None or push.rung is not PushRung.QUEUED or _is_void(s, push, command):
         await until_committed(lambda: _leave_unsent(s, work, item))
         return
-    targets = [t for t in await work.devices.targets(push.device_id, push.app) if t.dead_at is None]
+    targets = [target for target in addresses if target.dead_at is None]
     target = next((t for t in targets if t.provider == push.provider), None)
     outcome, began = await _send(s, push, target, item.priority)
     is_only_way = {t.provider for t in targets} <= {push.provider}
