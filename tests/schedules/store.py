@@ -21,6 +21,7 @@ from heliograph.store.prepared import Prepared
 from heliograph.store.sqlite import SQLITE
 from heliograph.store.sqlite_changes import write_changes
 from heliograph.store.sqlite_writer import translate
+from heliograph.store.wakeups import Hub
 
 if TYPE_CHECKING:
     from tests.schedules.process import Process
@@ -111,7 +112,7 @@ class ProcessStore(SqlStore):
     """The store as one process sees it."""
 
     def __init__(self, database: Database, process: Process | None = None) -> None:
-        super().__init__(SQLITE)
+        super().__init__(SQLITE, Hub() if process is None else process.world.hub)
         self._database = database
         self._process = process
 
@@ -137,11 +138,6 @@ class ProcessStore(SqlStore):
         self._database.write(prepared)
         self.notify(prepared.topics)
         await self._step(writes=True)
-
-    def notify(self, topics: frozenset[str]) -> None:
-        """Wake whoever waits for the topics."""
-        if self._process is not None:
-            self._process.world.hub.notify(topics)
 
     async def close(self) -> None:
         """Nothing to let go of."""
