@@ -114,7 +114,7 @@ def test_an_account_that_is_only_slow_keeps_its_share() -> None:
         slow = await tenant(stage.services, "slow-org", "pushy")
         await hang(stage, await organizations(stage, 6), each=80)
         stage.provider.answers_s[slow.device.id] = 5.0
-        for _ in range(400):
+        for _ in range(800):
             await slow.send()
         async with dispatching(stage.services):
             await asyncio.sleep(10)

@@ -6,7 +6,7 @@ from dataclasses import field, replace
 
 import pytest
 
-from heliograph.domain.record import record
+from heliograph.domain.record import changed, record
 
 
 @record
@@ -29,6 +29,14 @@ def test_they_are_equal_and_hashed_by_their_fields() -> None:
     assert Point(1) == Point(1, 0)
     assert Point(1) != Point(2)
     assert len({Point(1), Point(1, 0), replace(Point(1), y=2)}) == 2
+
+
+def test_a_change_makes_another() -> None:
+    point = Point(1)
+    assert (changed(point, y=2), changed(point), point) == (Point(1, 2), Point(1), Point(1))
+    assert changed(point) is not point
+    with pytest.raises(KeyError):
+        changed(point, z=3)
 
 
 def test_they_have_their_fields_and_nothing_else() -> None:

@@ -23,7 +23,7 @@ Effect = Callable[[Services, OutboxItem], Awaitable[None]]
 
 _LONGEST_SLEEP_S = 5.0  # a wake-up from another process may be lost: look again
 _STORE_PAUSE_S = 0.5
-_GATHER_S = 0.01  # while a pool is full, each round looks past all that it has to come: let some places become free
+_GATHER_S = 0.025  # while a pool is full, each round looks past all that it has to come: let some places become free
 
 
 def backoff_s(s: Services, attempts: int, after_s: float | None = None) -> float:
@@ -44,6 +44,7 @@ class Dispatcher:
         self._s = services
         self._effects = effects
         self._running: dict[asyncio.Task[None], OutboxItem] = {}
+        self._ids: set[str] = set()  # of these
         self._quick: dict[asyncio.Task[None], asyncio.TimerHandle] = {}  # until they have run for long
         self._places = Places(services.limits)
         self._freed = asyncio.Event()  # a place: an effect has ended, or has run for long
@@ -119,10 +120,11 @@ class Dispatcher:
         await asyncio.sleep(_GATHER_S)
 
     def _start(self, item: OutboxItem) -> None:
-        if any(running.id == item.id for running in self._running.values()):
+        if item.id in self._ids:
             return  # our own claim ran out (this machine slept, or its clock was set) while we are still at it
         task = asyncio.create_task(self._pay(item))
         self._running[task] = item
+        self._ids.add(item.id)
         self._quick[task] = asyncio.get_running_loop().call_later(QUICK_S, self._waits, task)
         self._places.begin(item.pool)
         task.add_done_callback(self._ended)
@@ -136,7 +138,9 @@ class Dispatcher:
         timer = self._quick.pop(task, None)
         if timer is not None:
             timer.cancel()
-        self._places.end(self._running.pop(task).pool, waited=timer is None)
+        item = self._running.pop(task)
+        self._ids.discard(item.id)
+        self._places.end(item.pool, waited=timer is None)
         self._freed.set()
 
     async def _pay(self, item: OutboxItem) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 
 from heliograph.domain.attempts import Attempts, one_more
 from heliograph.domain.ladder import Entry
-from heliograph.domain.record import record
+from heliograph.domain.record import changed, record
 
 
 class PushRung(StrEnum):
@@ -244,10 +244,10 @@ def apply_push(push: Push, event: PushEvent, *, now: int) -> PushStep:
     if isinstance(event, PushNoted) or (isinstance(event, LegAccepted | WayWithdrawn) and learnt):
         target = push.rung
     if target is None and not isinstance(event, PushRequested):
-        return PushStep(replace(push, **learnt, updated_at=now) if learnt else push, None)
+        return PushStep(changed(push, **learnt, updated_at=now) if learnt else push, None)
     rung = target or push.rung
     rung_at = push.rung_at if isinstance(event, PushNoted | LegAccepted | WayWithdrawn) else now
-    moved = replace(push, **learnt, rung=rung, rung_at=rung_at, updated_at=now, entries=push.entries + 1)
+    moved = changed(push, **learnt, rung=rung, rung_at=rung_at, updated_at=now, entries=push.entries + 1)
     return PushStep(moved, Entry(push.id, push.entries, rung.value, now, event.source, event.evidence))
 
 

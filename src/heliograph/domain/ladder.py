@@ -28,7 +28,7 @@ from heliograph.domain.commands import (
     Rung,
 )
 from heliograph.domain.deferral import pause_us
-from heliograph.domain.record import record
+from heliograph.domain.record import changed, record
 
 # With those of the record: whoever reads a move needs both.
 __all__ = [
@@ -321,10 +321,10 @@ def _expiry(event: Event) -> Reason | None:
 
 
 def _entered(command: Command, event: Event, now: int, **learnt: Any) -> Step:
-    after = replace(command, **learnt, updated_at=now)
+    after = changed(command, **learnt, updated_at=now)
     if command.entries >= MAX_ENTRIES and not after.is_over and not isinstance(event, CancelRequested):
         return Step(command if isinstance(event, Noted) else after, None)
-    after = replace(after, entries=command.entries + 1)
+    after = changed(after, entries=command.entries + 1)
     return Step(after, Entry(command.id, command.entries, after.rung.value, now, event.source, event.evidence))
 
 

@@ -130,19 +130,27 @@ class SqlStore(ABC):
 
 
 class Work:
-    """Work inside one organization."""
+    """Work inside one organization. Its repositories are made as they are asked for: most work needs one or two."""
+
+    commands: Commands
+    pushes: Pushes
+    history: History
+    devices: Devices
+    setup: Setup
+    enrollment: Enrollment
 
     __slots__ = ("_database", "commands", "devices", "enrollment", "history", "organization_id", "pushes", "setup")
 
     def __init__(self, database: SqlStore, organization_id: str) -> None:
         self._database = database
         self.organization_id = organization_id
-        self.commands = Commands(database, organization_id)
-        self.pushes = Pushes(database, organization_id)
-        self.history = History(database, organization_id)
-        self.devices = Devices(database, organization_id)
-        self.setup = Setup(database, organization_id, database.known_accounts)
-        self.enrollment = Enrollment(database, organization_id)
+
+    def __getattr__(self, name: str) -> Any:
+        made = _REPOSITORIES.get(name)
+        if made is None:
+            raise AttributeError(name)
+        setattr(self, name, repository := made(self._database, self.organization_id))
+        return repository
 
     async def commit(self, changes: ChangeSet) -> None:
         """See ports.store.UnitOfWork."""
@@ -152,3 +160,13 @@ class Work:
             await self._database.commit(prepare(changes))
         else:
             self._database.notify(frozenset(changes.topics))
+
+
+_REPOSITORIES: dict[str, Callable[[SqlStore, str], Any]] = {
+    "commands": Commands,
+    "pushes": Pushes,
+    "history": History,
+    "devices": Devices,
+    "setup": lambda database, organization_id: Setup(database, organization_id, database.known_accounts),
+    "enrollment": Enrollment,
+}

@@ -53,9 +53,12 @@ def prepare(changes: ChangeSet) -> Prepared:
     new_pushes, pushes = _folded(organization_id, changes.new_pushes, changes.pushes)
     debts = _merged(changes.debts)
     records = {record.id for group in (new_commands, commands, new_pushes, pushes) for record in group}
-    strangers = {entry.subject_id for entry in (*changes.entries, *changes.amended)} - records
-    if strangers or any(debt.organization_id != organization_id for debt in debts):
-        raise ValueError("a change set holds something that belongs to another record or organization")
+    for entry in (*changes.entries, *changes.amended):
+        if entry.subject_id not in records:
+            raise ValueError("a change set holds something that belongs to another record")
+    for debt in debts:
+        if debt.organization_id != organization_id:
+            raise ValueError("a change set holds something that belongs to another organization")
     settled_keys = {s.item.key for s in changes.settlements if s.item.key is not None}
     owed_keys = {d.key for d in debts if d.key is not None}
     withdrawn = set(changes.withdrawn)
@@ -84,10 +87,11 @@ def prepare(changes: ChangeSet) -> Prepared:
 
 def _folded(organization_id: str, new: list[R], saved: list[R]) -> tuple[list[R], list[R]]:
     """New and saved records; one that was made and moved in the same set is inserted as it is at the end."""
-    if not new and not saved:
+    for record in (*new, *saved):
+        if record.organization_id != organization_id:
+            raise ValueError("a change set holds a record of another organization")
+    if len(new) + len(saved) < 2:
         return new, saved
-    if any(record.organization_id != organization_id for record in (*new, *saved)):
-        raise ValueError("a change set holds a record of another organization")
     final = {record.id: record for record in saved}
     if len(final) != len(saved) or len({record.id for record in new}) != len(new):
         raise ValueError("a change set holds a record twice")
