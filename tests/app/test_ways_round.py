@@ -57,7 +57,7 @@ async def test_what_waits_for_an_account_out_of_order_goes_the_way_that_works(
     async with dispatching(desk.services):
         await until(have_gone, "every push goes the other way")
         await asyncio.sleep(0.5)
-        assert len(ways["pushy"].sent) <= 64
+        assert len(ways["pushy"].sent) <= 2 * desk.services.limits.pool_concurrency
     assert await providers(desk, pushes) == {("mqtt", "accepted"): 250, ("pushy", "queued"): 5}
     assert Counter(message.id for message in ways["mqtt"].sent) == Counter(push.id for push in pushes[:250])
     last = (await now_of(desk, pushes))[249]
