@@ -10,8 +10,16 @@ from typing import Any
 import msgspec
 import pytest
 
-from heliograph.domain.devices import ProviderAccount
-from heliograph.ports.push import ProviderPlugin, Providers, PushProvider, Tools
+from heliograph.domain.devices import ProviderAccount, PushTarget
+from heliograph.ports.push import (
+    Misconfigured,
+    ProviderPlugin,
+    Providers,
+    PushMessage,
+    PushProvider,
+    Tools,
+    Unavailable,
+)
 from heliograph.providers import ProviderRegistry, builtin, discover
 from tests.providers.samples import tools
 from tests.support.sealing import TestBox
@@ -159,7 +167,7 @@ async def test_disabling_an_account_closes_its_provider_and_enabling_builds_anot
         sealed({"canary6": 1}),
     ],
 )
-async def test_settings_that_cannot_be_used_give_no_provider_and_no_secret(
+async def test_settings_that_cannot_be_used_are_what_is_wrong_and_no_secret_is_told(
     stored: Stored,
     registry: ProviderRegistry,
     config: bytes,
@@ -168,7 +176,13 @@ async def test_settings_that_cannot_be_used_give_no_provider_and_no_secret(
 ) -> None:
     watch = LogWatch(caplog, capsys)
     stored.put(config=config)
-    assert await registry.provider(ORG, "fake", ACCOUNT) is None
+    stands_for_it = await registry.provider(ORG, "fake", ACCOUNT)
+    assert stands_for_it is not None
+    target = PushTarget("d" * 24, "mdmAgent", "fake", None, "token", 0)
+    for answer in (await stands_for_it.send(PushMessage("p" * 24, "silent", 60), target), await stands_for_it.probe()):
+        assert answer == Misconfigured("its settings cannot be used: set them again with provider update")
+    for unknown in (await stands_for_it.status("r", 1.0), await stands_for_it.withdraw("r")):
+        assert isinstance(unknown, Unavailable)
     assert "cannot be used" in (text := watch.written())
     assert "canary6" not in text
 

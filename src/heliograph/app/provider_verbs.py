@@ -97,7 +97,7 @@ async def test_provider(s: Services, caller: Caller, body: Fields) -> Json:
         return {"works": False, "detail": "the account is disabled"}
     provider = await s.providers.provider(caller.organization.id, account.provider, account.id)
     if provider is None:
-        return {"works": False, "detail": "its settings cannot be used: set them again with provider update"}
+        return {"works": False, "detail": "the account was disabled or deleted meanwhile"}
     try:
         async with asyncio.timeout(_PROBE_S):
             answer: ProbeAnswer = await provider.probe()

@@ -29,6 +29,7 @@ from heliograph.ports.push import (
     WithdrawAnswer,
 )
 from heliograph.ports.store import Store
+from heliograph.providers.unusable import Unusable
 from heliograph_protocol.messages import PushOffer
 
 log = structlog.get_logger("heliograph.providers")
@@ -147,10 +148,10 @@ def accounts_in(store: Store) -> LoadAccount:
 
 @dataclass(frozen=True, slots=True)
 class _Built:
-    """A provider and the state of the account it was built from; None where that cannot be used."""
+    """A provider and the state of the account it was built from."""
 
     state: tuple[str, int, bytes]
-    provider: PushProvider | None
+    provider: PushProvider
     per_minute: int = 0
 
 
@@ -197,14 +198,14 @@ class ProviderRegistry:
         built = self._built.get(account_id)
         return built.per_minute if built is not None else 0
 
-    async def _current(self, plugin: ProviderPlugin, account: ProviderAccount) -> PushProvider | None:
+    async def _current(self, plugin: ProviderPlugin, account: ProviderAccount) -> PushProvider:
         state = (account.provider, account.updated_at, account.config)
         built = self._built.get(account.id)
         if built is not None and built.state == state:
             return built.provider
         # Put in its place before anything is awaited: two callers never build two.
         self._built[account.id] = fresh = self._build(plugin, account, state)
-        if built is not None and built.provider is not None:
+        if built is not None:
             await built.provider.close()
         return fresh.provider
 
@@ -216,11 +217,11 @@ class ProviderRegistry:
         except (ValueError, LookupError, TypeError) as error:
             # The kind of fault only: messages of decoders may repeat what they read.
             log.warning("provider account cannot be used", account=account.id, why=type(error).__name__)
-            return _Built(state, None)
+            return _Built(state, Unusable())
 
     async def _drop(self, account_id: str) -> None:
         built = self._built.pop(account_id, None)
-        if built is not None and built.provider is not None:
+        if built is not None:
             await built.provider.close()
 
     async def close(self) -> None:
