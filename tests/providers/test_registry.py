@@ -44,9 +44,13 @@ class Fake(builtin.Builtin):
 
     def __init__(self, config: Mapping[str, Any], tools: Tools) -> None:
         self.key, self.closed = config["key"], False
+        self.ends, self.is_closed = asyncio.Event(), asyncio.Event()  # what is under way; and the provider
+        self.ends.set()
 
     async def close(self) -> None:
+        await self.ends.wait()
         self.closed = True
+        self.is_closed.set()
 
 
 def plugin(kind: str = "fake") -> ProviderPlugin:
@@ -121,6 +125,8 @@ async def test_a_changed_account_is_built_anew(stored: Stored, registry: Provide
     old = await fake(registry)
     stored.put(config=sealed({"key": "k2"}), updated_at=2)
     new = await fake(registry)
+    async with asyncio.timeout(5):
+        await old.is_closed.wait()
     assert (new.key, old.closed, new.closed) == ("k2", True, False)
     await registry.close()
     assert new.closed
@@ -146,13 +152,28 @@ async def test_no_provider_without_an_account_or_kind(stored: Stored, registry: 
     assert await registry.provider(ORG, "fake", ACCOUNT) is None
 
 
+async def test_nobody_waits_for_what_is_under_way_with_former_settings(
+    stored: Stored, registry: ProviderRegistry
+) -> None:
+    old = await fake(registry)
+    old.ends.clear()
+    stored.put(config=sealed({"key": "k2"}), updated_at=2)
+    async with asyncio.timeout(5):
+        assert (await fake(registry)).key == "k2"
+    assert not old.closed
+    old.ends.set()
+    await registry.close()
+    assert old.closed
+
+
 async def test_disabling_an_account_closes_its_provider_and_enabling_builds_another(
     stored: Stored, registry: ProviderRegistry
 ) -> None:
     old = await fake(registry)
     stored.put(disabled_at=5)
     assert await registry.provider(ORG, "fake", ACCOUNT) is None
-    assert old.closed
+    async with asyncio.timeout(5):
+        await old.is_closed.wait()
     stored.put(disabled_at=None)
     assert await fake(registry) is not old
 

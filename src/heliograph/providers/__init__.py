@@ -3,6 +3,7 @@
 Packages outside add theirs with an entry point of the group `heliograph.providers` that names such a plug-in.
 """
 
+import asyncio
 import importlib
 import pkgutil
 import re
@@ -167,6 +168,7 @@ class ProviderRegistry:
         self._plugins, self._load, self._secrets, self._tools = plugins, load, secrets, tools
         self._built: dict[str, _Built] = {}
         self._without_account: dict[str, PushProvider] = {}
+        self._closing: set[asyncio.Task[None]] = set()
 
     def plugin(self, kind: str) -> ProviderPlugin | None:
         """The plug-in of a kind."""
@@ -189,24 +191,23 @@ class ProviderRegistry:
         if account is None or account.organization_id != organization_id or account.provider != kind:
             return None
         if account.disabled_at is not None:
-            await self._drop(account.id)
+            self._drop(account.id)
             return None
-        return await self._current(plugin, account)
+        return self._current(plugin, account)
 
     def per_minute(self, account_id: str) -> int:
         """How many requests a minute an account may make that `provider` gave out; 0 = no limit."""
         built = self._built.get(account_id)
         return built.per_minute if built is not None else 0
 
-    async def _current(self, plugin: ProviderPlugin, account: ProviderAccount) -> PushProvider:
+    def _current(self, plugin: ProviderPlugin, account: ProviderAccount) -> PushProvider:
         state = (account.provider, account.updated_at, account.config)
         built = self._built.get(account.id)
         if built is not None and built.state == state:
             return built.provider
-        # Put in its place before anything is awaited: two callers never build two.
         self._built[account.id] = fresh = self._build(plugin, account, state)
         if built is not None:
-            await built.provider.close()
+            self._let_go(built.provider)
         return fresh.provider
 
     def _build(self, plugin: ProviderPlugin, account: ProviderAccount, state: tuple[str, int, bytes]) -> _Built:
@@ -219,14 +220,26 @@ class ProviderRegistry:
             log.warning("provider account cannot be used", account=account.id, why=type(error).__name__)
             return _Built(state, Unusable())
 
-    async def _drop(self, account_id: str) -> None:
+    def _drop(self, account_id: str) -> None:
         built = self._built.pop(account_id, None)
         if built is not None:
-            await built.provider.close()
+            self._let_go(built.provider)
+
+    def _let_go(self, provider: PushProvider) -> None:
+        """Close it, once what is under way has ended: nobody waits for that."""
+        closing = asyncio.create_task(provider.close(), name="heliograph-provider-close")
+        self._closing.add(closing)
+        closing.add_done_callback(self._closed)
+
+    def _closed(self, closing: "asyncio.Task[None]") -> None:
+        self._closing.discard(closing)
+        if not closing.cancelled() and (error := closing.exception()) is not None:
+            log.warning("provider was not closed well", why=type(error).__name__)
 
     async def close(self) -> None:
         """Let go of all connections."""
         for account_id in list(self._built):
-            await self._drop(account_id)
+            self._drop(account_id)
         for kind in list(self._without_account):
-            await self._without_account.pop(kind).close()
+            self._let_go(self._without_account.pop(kind))
+        await asyncio.gather(*self._closing, return_exceptions=True)
