@@ -72,20 +72,44 @@ class Served:
             writer.close()
 
 
+async def _echo(request: Request) -> Answer:
+    return Answer(b"%d" % len(request.body))
+
+
+async def _large(_: Request) -> Answer:
+    return Answer(LARGE)
+
+
+async def _forged(_: Request) -> Answer:
+    return Answer(b"0", headers={"X-Said": "a\r\nSet-Cookie: b"})
+
+
+async def _told(request: Request) -> Answer:
+    return Answer(b"0", 201, headers={"Link": request.url("page=2")})
+
+
+LARGE = bytes(4 * 1024 * 1024)
+ROUTES = [
+    ("POST", "/echo", _echo),
+    ("GET", "/echo", _echo),
+    ("GET", "/large", _large),
+    ("GET", "/forged", _forged),
+    ("GET", "/told", _told),
+]
+
+
 @asynccontextmanager
 async def serving(limits: ConnectionLimits | None = None) -> AsyncIterator[Served]:
-    async def echo(request: Request) -> Answer:
-        return Answer(b"%d" % len(request.body))
-
     line = _Line()
-    edge = Edge(Routes([("POST", "/echo", echo), ("GET", "/echo", echo)]), line, "/line", structlog.get_logger())
+    edge = Edge(Routes(ROUTES), line, "/line", structlog.get_logger())
     http: Any = partial(HttpProtocol, limits=limits or ConnectionLimits())
-    config = uvicorn.Config(edge, log_config=None, lifespan="off", http=http, ws=LineProtocol)
+    config = uvicorn.Config(edge, log_config=None, access_log=False, lifespan="off", http=http, ws=LineProtocol)
     listener = listen("127.0.0.1", 0)
     config.load()
     server = uvicorn.Server(config)
     server.lifespan = config.lifespan_class(config)
     await server.startup(sockets=[listener])
+    await server.on_tick(0)  # the headers that every answer has
     try:
         yield Served(listener.getsockname()[1], line)
     finally:
@@ -160,9 +184,9 @@ async def test_a_connection_above_the_number_is_answered_503_and_the_others_go_o
 
 
 async def test_requests_sent_ahead_are_bounded() -> None:
-    ask = b"GET /echo HTTP/1.1\r\n" + HOST + b"\r\n"
+    ahead = b"GET /echo HTTP/1.1\r\n" + HOST + b"\r\n"
     async with serving() as served:
-        raw = await served.answer(ask * (MAX_PIPELINED + 2))
+        raw = await served.answer(ahead * (MAX_PIPELINED + 2))
     assert raw.count(b"HTTP/1.1 200 ") < MAX_PIPELINED
 
 
@@ -180,3 +204,75 @@ async def test_a_websocket_elsewhere_than_on_the_line_is_refused_quietly(caplog:
         assert caplog.records == []
         await served.answer(b"GET /line HTTP/1.1\r\n" + HOST + UPGRADE + b"\r\n")
         assert served.line.asked == 1
+
+
+def ask(path: bytes = b"/echo", method: bytes = b"GET", version: bytes = b"1.1", more: bytes = b"") -> bytes:
+    """A request that ends its connection unless `more` says otherwise."""
+    return method + b" " + path + b" HTTP/" + version + b"\r\n" + HOST + (more or b"Connection: close\r\n") + b"\r\n"
+
+
+GO_ON = b"X-Request-Id: mine\r\n"
+
+
+async def test_an_answer_says_when_what_how_long_and_whose_it_is() -> None:
+    async with serving() as served:
+        raw = await served.answer(ask(more=GO_ON) + ask(b"/told", more=GO_ON + b"Connection: close\r\n"))
+    first, second = [part.split(b"\r\n") for part in raw.split(b"HTTP/1.1 ")[1:]]
+    assert first[1].startswith(b"date: ")
+    common = [b"content-type: application/json; charset=utf-8", b"content-length: 1"]
+    assert first[:1] + first[2:] == [b"200 OK", b"server: uvicorn", *common, b"x-request-id: mine", b"", b"0"]
+    link = b"link: http://localhost/told?page=2"
+    ended = [b"x-request-id: mine", b"connection: close", b"", b"0"]
+    assert second[:1] + second[2:] == [b"201 Created", b"server: uvicorn", *common, link, *ended]
+
+
+@pytest.mark.parametrize("more", [b"Connection: close\r\n", b"Connection: x, Close\r\n"])
+async def test_an_answer_says_that_it_is_the_last(more: bytes) -> None:
+    async with serving() as served:
+        assert b"\r\nconnection: close\r\n" in await served.answer(ask(more=more))
+
+
+@pytest.mark.parametrize("more", [GO_ON, b"Connection: keep-alive\r\n"])
+async def test_an_answer_to_http_1_0_is_the_last(more: bytes) -> None:
+    async with serving() as served:
+        assert b"\r\nconnection: close\r\n" in await served.answer(ask(version=b"1.0", more=more))
+
+
+async def test_requests_sent_ahead_are_answered_in_their_order_and_head_without_a_body() -> None:
+    bodies = [POST + b"Content-Length: %d\r\n\r\n" % n + b"a" * n for n in range(5)]
+    async with serving() as served:
+        raw = await served.answer(*bodies[:4], ask(method=b"HEAD", more=GO_ON), bodies[4], ask())
+    parts = [part.partition(b"\r\n\r\n") for part in raw.split(b"HTTP/1.1 200 OK\r\n")[1:]]
+    assert [body for _, _, body in parts] == [b"0", b"1", b"2", b"3", b"", b"4", b"0"]
+    assert all(b"content-length: 1\r\n" in head for head, _, _ in parts)
+
+
+async def test_a_client_that_waits_to_be_asked_for_its_body_is_asked_where_it_is_read() -> None:
+    waits = b"Expect: 100-continue\r\nContent-Length: 2\r\n\r\n"
+    async with serving() as served:
+        reader, writer = await served.connect()
+        writer.write(POST + waits)
+        assert await reader.readuntil(b"\r\n\r\n") == b"HTTP/1.1 100 Continue\r\n\r\n"
+        writer.write(b"ab")
+        assert (await reader.readuntil(b"\r\n\r\n2")).startswith(b"HTTP/1.1 200 OK\r\n")
+        writer.write(b"POST /nothing HTTP/1.1\r\n" + HOST + waits)
+        assert (await reader.readuntil(b"}}")).startswith(b"HTTP/1.1 404 ")
+        writer.close()
+
+
+async def test_answers_that_nobody_reads_yet_are_not_lost() -> None:
+    async with serving() as served:
+        reader, writer = await served.connect()
+        writer.write(ask(b"/large", more=GO_ON) * 3 + ask())
+        await reader.readuntil(b"\r\n\r\n")
+        await asyncio.sleep(0.05)  # the server comes to what its buffer does not take
+        raw = await reader.read()
+        writer.close()
+    assert raw.count(b"HTTP/1.1 200 OK\r\n") == 3
+    assert len(raw) - len(raw.replace(b"\0", b"")) == 3 * len(LARGE)
+
+
+async def test_a_header_that_would_be_two_is_never_sent() -> None:
+    async with serving() as served:
+        assert await served.answer(ask(b"/forged")) == b""
+        assert (await served.answer(ask())).startswith(b"HTTP/1.1 200 ")
