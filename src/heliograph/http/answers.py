@@ -1,15 +1,16 @@
 """A request as the edge has taken it, and an answer on its way out."""
 
-from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+import re
+from collections.abc import Mapping, MutableMapping
 from dataclasses import field
 from typing import Any
 from urllib.parse import parse_qsl, quote
 
 from heliograph.domain.record import record
 
-Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
-
 _IN_PATHS = "/:@!$&'()*+,;=~"  # RFC 3986, 3.3
+
+_CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 
 JSON = b"application/json; charset=utf-8"
 
@@ -44,9 +45,16 @@ class Answer:
     media_type: bytes = JSON
     headers: Mapping[str, str] = field(default_factory=dict)
 
-    async def send(self, send: Send, *, is_all: bool = True) -> None:
-        """Send it. To a HEAD request the server sends no body by itself. Not `is_all`: the caller ends the answer."""
-        headers = [(b"content-type", self.media_type), (b"content-length", b"%d" % len(self.body))]
-        headers += [(name.lower().encode("ascii"), value.encode("latin-1")) for name, value in self.headers.items()]
-        await send({"type": "http.response.start", "status": self.status, "headers": headers})
-        await send({"type": "http.response.body", "body": self.body, "more_body": not is_all})
+    def fields(self, request_id: bytes) -> list[tuple[bytes, bytes]]:
+        """Its header fields, for any server to send as they are; raises ValueError for one that would be two."""
+        made = [(b"content-type", self.media_type), (b"content-length", b"%d" % len(self.body))]
+        if self.headers:
+            made += [_field(name, value) for name, value in self.headers.items()]
+        made.append((b"x-request-id", request_id))
+        return made
+
+
+def _field(name: str, value: str) -> tuple[bytes, bytes]:
+    if _CONTROL.search(name) or _CONTROL.search(value):
+        raise ValueError("a header must not hold control characters")
+    return name.lower().encode("ascii"), value.encode("latin-1")

@@ -23,6 +23,9 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 ASGIApp = Callable[[Scope, Receive, Send], Awaitable[None]]
 
+# What the scope's extensions call the server's own way to send an answer that is whole: (status, fields, body).
+AT_ONCE = "heliograph.answer"
+
 MAX_BODY = 1024 * 1024
 _DROP_BYTES, _DROP_S = 16 * MAX_BODY, 3.0  # the largest message that Pub/Sub pushes, in base64, is within it
 _REQUEST_ID = re.compile(rb"[\x21-\x7e]{1,128}")
@@ -86,7 +89,7 @@ class Edge:
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         request_id = _request_id(scope)
-        answer = _Sender(send, request_id)
+        answer = _Sender(scope, send, request_id)
         template, unread = "unknown", None
         began = time.perf_counter()
         try:
@@ -124,29 +127,32 @@ class Edge:
 
 
 class _Sender:
-    """Adds the request id to what is sent, and knows whether anything was."""
+    """Sends one answer, under its request id, and knows whether it has."""
 
-    def __init__(self, send: Send, request_id: str) -> None:
-        self._send = send
+    def __init__(self, scope: Scope, send: Send, request_id: str) -> None:
+        self._scope, self._send = scope, send
         self._id = request_id.encode("ascii")
         self.status = 0
 
-    async def __call__(self, message: Message) -> None:
-        if message["type"] == "http.response.start":
-            self.status = message["status"]
-            message["headers"] = [*message.get("headers", []), (b"x-request-id", self._id)]
-        await self._send(message)
-
     async def give(self, answer: Answer, unread: Receive | None = None) -> None:
-        """Send an answer. What is `unread` of the request is read and dropped before the connection is closed: else
-        the kernel resets it, and a client that writes before it reads never sees the answer.
+        """Send an answer; in one step where the server can. To a HEAD request it sends no body by itself.
+
+        What is `unread` of the request is read and dropped before the connection is closed: else the kernel resets it,
+        and a client that writes before it reads never sees the answer.
         """
-        if unread is None:
-            await answer.send(self)
+        if unread is not None:
+            answer = replace(answer, headers={**answer.headers, "Connection": "close"})
+        fields = answer.fields(self._id)
+        self.status = answer.status
+        at_once = self._scope["extensions"].get(AT_ONCE) if "extensions" in self._scope else None
+        if at_once is not None and unread is None:
+            await at_once(answer.status, fields, answer.body)
             return
-        await replace(answer, headers={**answer.headers, "Connection": "close"}).send(self, is_all=False)
-        await _drop(unread)
-        await self({"type": "http.response.body", "body": b""})
+        await self._send({"type": "http.response.start", "status": answer.status, "headers": fields})
+        await self._send({"type": "http.response.body", "body": answer.body, "more_body": unread is not None})
+        if unread is not None:
+            await _drop(unread)
+            await self._send({"type": "http.response.body", "body": b""})
 
     async def refuse(self, problem: Problem, unread: Receive | None = None) -> None:
         """Send a refusal."""
