@@ -25,11 +25,15 @@ class Request:
 
     def header(self, name: bytes) -> str | None:
         """A header, by its name in lower case."""
-        return next((value.decode("latin-1") for known, value in self.scope["headers"] if known == name), None)
+        for known, value in self.scope["headers"]:
+            if known == name:
+                return str(value, "latin-1")
+        return None
 
     def query(self) -> list[tuple[str, str]]:
         """The parameters after the question mark, in their order."""
-        return parse_qsl(self.scope["query_string"].decode("latin-1"), keep_blank_values=True)
+        raw = self.scope["query_string"]
+        return parse_qsl(raw.decode("latin-1"), keep_blank_values=True) if raw else []
 
     def url(self, query: str) -> str:
         """Its own address with another query."""

@@ -1,6 +1,7 @@
 """The HTTP application: the table of operations, behind the edge."""
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -54,7 +55,7 @@ def build_app(services: Services, access: Access, health: Health, rates: Rates |
     )
     gateway = AgentGateway(services, access, RateLimiter(rates.device), log)
     notifications = GoogleNotifications(services)
-    routes: list[tuple[str, str, Endpoint]] = [(o.method, o.path, _endpoint(api, o)) for o in OPERATIONS]
+    routes: list[tuple[str, str, Endpoint]] = [(o.method, o.path, partial(run, api, o)) for o in OPERATIONS]
     routes += [
         ("POST", REGISTER_PATH, gateway.register),
         ("POST", CHECK_IN_PATH, gateway.check_in),
@@ -62,13 +63,6 @@ def build_app(services: Services, access: Access, health: Health, rates: Rates |
         *_service_routes(api, health),
     ]
     return Edge(Routes(routes), gateway.line, LINE_PATH, log, {NOTIFICATIONS_PATH: notifications.pass_over})
-
-
-def _endpoint(api: Api, operation: Operation) -> Endpoint:
-    async def endpoint(request: Request) -> Answer:
-        return await run(api, operation, request)
-
-    return endpoint
 
 
 def _service_routes(api: Api, health: Health) -> list[tuple[str, str, Endpoint]]:

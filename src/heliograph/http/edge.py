@@ -104,9 +104,10 @@ class Edge:
             # The server is stopping and has waited long enough; whoever still waits for an answer gets one.
             await answer.refuse(Problem(503, UNAVAILABLE, "The server is stopping", {"Retry-After": "1"}))
         except Exception as error:  # noqa: BLE001 (every fault becomes an answer)
-            problem = problem_of(error, request_id)
+            shown = request_id.decode("ascii")
+            problem = problem_of(error, shown)
             if problem.status == 500:
-                self._log.exception("http.fault", request_id=request_id, route=template, method=scope["method"])
+                self._log.exception("http.fault", request_id=shown, route=template, method=scope["method"])
             await answer.refuse(problem, unread)
         finally:
             method = scope["method"] if template != "unknown" else "any"
@@ -129,9 +130,8 @@ class Edge:
 class _Sender:
     """Sends one answer, under its request id, and knows whether it has."""
 
-    def __init__(self, scope: Scope, send: Send, request_id: str) -> None:
-        self._scope, self._send = scope, send
-        self._id = request_id.encode("ascii")
+    def __init__(self, scope: Scope, send: Send, request_id: bytes) -> None:
+        self._scope, self._send, self._id = scope, send, request_id
         self.status = 0
 
     async def give(self, answer: Answer, unread: Receive | None = None) -> None:
@@ -170,7 +170,7 @@ async def _refuse_line(scope: Scope, receive: Receive, send: Send) -> None:
     await receive()  # websocket.connect
     problem = Problem(404, UNKNOWN_ROUTE, "Route not found")
     body = problem.body()
-    headers = [(b"content-type", JSON), (b"x-request-id", _request_id(scope).encode("ascii"))]
+    headers = [(b"content-type", JSON), (b"x-request-id", _request_id(scope))]
     headers.append((b"content-length", b"%d" % len(body)))
     await send({"type": "websocket.http.response.start", "status": problem.status, "headers": headers})
     await send({"type": "websocket.http.response.body", "body": body})
@@ -188,9 +188,13 @@ async def _drop(receive: Receive) -> None:
                 size += len(message.get("body", b""))
 
 
-def _request_id(scope: Scope) -> str:
-    given: bytes = next((value for name, value in scope["headers"] if name == b"x-request-id"), b"")
-    return given.decode("ascii") if _REQUEST_ID.fullmatch(given) else f"{_RANDOM.getrandbits(96):024x}"
+def _request_id(scope: Scope) -> bytes:
+    for name, value in scope["headers"]:
+        if name == b"x-request-id":
+            if _REQUEST_ID.fullmatch(value):
+                return bytes(value)
+            break
+    return b"%024x" % _RANDOM.getrandbits(96)
 
 
 def _plain(path: str) -> str:
@@ -202,12 +206,16 @@ def _plain(path: str) -> str:
 
 async def _whole_body(scope: Scope, receive: Receive) -> bytes | None:
     """The body; None where it is too large."""
-    headers = dict(scope["headers"])
-    length = headers.get(b"content-length", b"")
+    length, is_chunked = b"", False
+    for name, value in scope["headers"]:
+        if name == b"content-length":
+            length = value
+        elif name == b"transfer-encoding":
+            is_chunked = True
+    if not is_chunked and length in (b"", b"0"):
+        return b""
     if length.isdigit() and int(length) > MAX_BODY:
         return None
-    if length in (b"", b"0") and b"transfer-encoding" not in headers:
-        return b""
     chunks: list[bytes] = []
     size = 0
     more = True
