@@ -26,6 +26,7 @@ from heliograph.ports.store import PageQuery, UnitOfWork
 MAX_DEPTH = 100
 MAX_WAIT_S = 30
 MAX_LIMIT = 10_000
+_FIRST_PAGE = PageQuery()
 MAX_PAGE = 2**53 - 1  # what every JSON reader counts to exactly; past the end a page is empty
 _BEARER = re.compile(r"\s*bearer\s+(\S+)\s*", re.IGNORECASE)
 
@@ -52,12 +53,9 @@ class Call:
     path: Mapping[str, str]
     query: "Query"
     body: Fields
-    headers: dict[str, str] = field(default_factory=dict)
-    work: UnitOfWork = field(init=False)
+    work: UnitOfWork
     """Work inside the caller's organization."""
-
-    def __post_init__(self) -> None:
-        self.work = self.api.services.store.unit_of_work(self.principal.organization.id)
+    headers: dict[str, str] = field(default_factory=dict)
 
     @property
     def organization(self) -> Organization:
@@ -123,16 +121,20 @@ class Query:
 
     def __init__(self, operation: Operation, raw: Mapping[str, list[str]]) -> None:
         self.errors: list[FieldError] = []
-        self.page = PageQuery()
+        self.page = _FIRST_PAGE
+        self.wait_s = 0
+        if not raw:
+            return
         if operation.sorts is not None:
             sort, descending = self._sort(raw, operation.sorts)
             self.page = PageQuery(
-                self._integer(raw, "page", 1, 1, MAX_PAGE),
-                self._integer(raw, "limit", 25, 1, MAX_LIMIT),
+                self._integer(raw, "page", _FIRST_PAGE.page, 1, MAX_PAGE),
+                self._integer(raw, "limit", _FIRST_PAGE.limit, 1, MAX_LIMIT),
                 sort,
                 descending,
             )
-        self.wait_s = self._integer(raw, "wait", 0, 0, MAX_WAIT_S) if operation.waits else 0
+        if operation.waits:
+            self.wait_s = self._integer(raw, "wait", 0, 0, MAX_WAIT_S)
 
     def _one(self, raw: Mapping[str, list[str]], name: str) -> str | None:
         values = raw.get(name, [])
@@ -153,12 +155,12 @@ class Query:
     def _sort(self, raw: Mapping[str, list[str]], sorts: Mapping[str, str]) -> tuple[str, bool]:
         text = self._one(raw, "sort")
         if not text:
-            return "created_at", False
+            return _FIRST_PAGE.sort, _FIRST_PAGE.descending
         name, _, direction = text.partition(":")
         if name not in sorts or direction not in ("", "asc", "desc") or text.endswith(":"):
             names = ", ".join(sorts)
             self.errors.append(FieldError("sort", f"must be one of {names}, with :asc or :desc if wanted"))
-            return "created_at", False
+            return _FIRST_PAGE.sort, _FIRST_PAGE.descending
         return sorts[name], direction == "desc"
 
 
@@ -178,7 +180,8 @@ async def run(api: Api, operation: Operation, request: Request) -> Answer:
     body = Fields(parse_object(request.body) if operation.body is not None else {})
     if query.errors:
         raise InvalidInput(query.errors)
-    call = Call(api, request, principal, path, query, body)
+    work = api.services.store.unit_of_work(principal.organization.id)
+    call = Call(api, request, principal, path, query, body, work)
     data = await operation.handler(call)
     return Answer(ENCODER.encode({"status": True, "data": data}), headers=call.headers)
 
