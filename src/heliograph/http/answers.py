@@ -51,11 +51,9 @@ class Answer:
 
     def fields(self, request_id: bytes) -> list[tuple[bytes, bytes]]:
         """Its header fields, for any server to send as they are; raises ValueError for one that would be two."""
-        made = [(b"content-type", self.media_type), (b"content-length", b"%d" % len(self.body))]
-        if self.headers:
-            made += [_field(name, value) for name, value in self.headers.items()]
-        made.append((b"x-request-id", request_id))
-        return made
+        own = [_field(name, value) for name, value in self.headers.items()] if self.headers else ()
+        length = b"%d" % len(self.body)
+        return [(b"content-type", self.media_type), (b"content-length", length), *own, (b"x-request-id", request_id)]
 
 
 def _field(name: str, value: str) -> tuple[bytes, bytes]:

@@ -23,8 +23,7 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 ASGIApp = Callable[[Scope, Receive, Send], Awaitable[None]]
 
-# What the scope's extensions call the server's own way to send an answer that is whole: (status, fields, body).
-AT_ONCE = "heliograph.answer"
+EXCHANGE = "heliograph.exchange"  # among the scope's extensions, where the server has it: server_protocol.Exchange
 
 MAX_BODY = 1024 * 1024
 _DROP_BYTES, _DROP_S = 16 * MAX_BODY, 3.0  # the largest message that Pub/Sub pushes, in base64, is within it
@@ -89,12 +88,13 @@ class Edge:
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         request_id = _request_id(scope)
-        answer = _Sender(scope, send, request_id)
+        exchange = scope["extensions"].get(EXCHANGE) if "extensions" in scope else None
+        answer = _Sender(exchange, send, request_id)
         template, unread = "unknown", None
         began = time.perf_counter()
         try:
             template, endpoint, parameters = self._routed(scope)
-            body = await _whole_body(scope, receive)
+            body = await _whole_body(scope, receive, exchange)
             if body is None:
                 unread, endpoint = receive, self._too_large.get(template, _refuse_body)
             await answer.give(await endpoint(Request(scope, parameters, body or b"")), unread)
@@ -130,8 +130,8 @@ class Edge:
 class _Sender:
     """Sends one answer, under its request id, and knows whether it has."""
 
-    def __init__(self, scope: Scope, send: Send, request_id: bytes) -> None:
-        self._scope, self._send, self._id = scope, send, request_id
+    def __init__(self, exchange: Any, send: Send, request_id: bytes) -> None:
+        self._exchange, self._send, self._id = exchange, send, request_id
         self.status = 0
 
     async def give(self, answer: Answer, unread: Receive | None = None) -> None:
@@ -144,9 +144,8 @@ class _Sender:
             answer = replace(answer, headers={**answer.headers, "Connection": "close"})
         fields = answer.fields(self._id)
         self.status = answer.status
-        at_once = self._scope["extensions"].get(AT_ONCE) if "extensions" in self._scope else None
-        if at_once is not None and unread is None:
-            await at_once(answer.status, fields, answer.body)
+        if self._exchange is not None and unread is None:
+            await self._exchange.answer(answer.status, fields, answer.body)
             return
         await self._send({"type": "http.response.start", "status": answer.status, "headers": fields})
         await self._send({"type": "http.response.body", "body": answer.body, "more_body": unread is not None})
@@ -204,7 +203,7 @@ def _plain(path: str) -> str:
     return path.rstrip("/") or "/"
 
 
-async def _whole_body(scope: Scope, receive: Receive) -> bytes | None:
+async def _whole_body(scope: Scope, receive: Receive, exchange: Any) -> bytes | None:
     """The body; None where it is too large."""
     length, is_chunked = b"", False
     for name, value in scope["headers"]:
@@ -216,6 +215,9 @@ async def _whole_body(scope: Scope, receive: Receive) -> bytes | None:
         return b""
     if length.isdigit() and int(length) > MAX_BODY:
         return None
+    body: bytes | None = None if exchange is None else exchange.body()
+    if body is not None:
+        return body if len(body) <= MAX_BODY else None
     chunks: list[bytes] = []
     size = 0
     more = True

@@ -5,7 +5,7 @@ organization, permission, plan, body and query, entity.
 """
 
 import re
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -119,12 +119,15 @@ class Operation:
 class Query:
     """Query parameters of one call, validated for its operation."""
 
-    def __init__(self, operation: Operation, raw: Mapping[str, list[str]]) -> None:
+    def __init__(self, operation: Operation, given: Sequence[tuple[str, str]]) -> None:
         self.errors: list[FieldError] = []
         self.page = _FIRST_PAGE
         self.wait_s = 0
-        if not raw:
+        if not given:
             return
+        raw: dict[str, list[str]] = {}
+        for name, value in given:
+            raw.setdefault(name, []).append(value)
         if operation.sorts is not None:
             sort, descending = self._sort(raw, operation.sorts)
             self.page = PageQuery(
@@ -176,7 +179,7 @@ async def run(api: Api, operation: Operation, request: Request) -> Answer:
     """Authorise, validate, carry out, and wrap the answer in the envelope."""
     path = request.path
     principal = await _authorised(api, operation, request, path.get("organizationId"))
-    query = Query(operation, _multi(request))
+    query = Query(operation, request.query())
     body = Fields(parse_object(request.body) if operation.body is not None else {})
     if query.errors:
         raise InvalidInput(query.errors)
@@ -187,13 +190,6 @@ async def run(api: Api, operation: Operation, request: Request) -> Answer:
 
 
 ENCODER = msgspec.json.Encoder()
-
-
-def _multi(request: Request) -> dict[str, list[str]]:
-    found: dict[str, list[str]] = {}
-    for name, value in request.query():
-        found.setdefault(name, []).append(value)
-    return found
 
 
 async def _authorised(api: Api, operation: Operation, request: Request, organization: str | None) -> Principal:

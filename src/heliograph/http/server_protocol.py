@@ -5,13 +5,12 @@ import secrets
 from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
-from heliograph.http.edge import AT_ONCE
+from heliograph.http.edge import EXCHANGE
 from heliograph.http.problems import INVALID, TIMED_OUT, TOO_LARGE, UNAVAILABLE, Problem
 
 MAX_HEAD_BYTES = 64 * 1024
@@ -99,7 +98,7 @@ class HttpProtocol(HttpToolsProtocol):
             self._expect(None)
         super().on_headers_complete()
         if not self.parser.should_upgrade():
-            self.scope["extensions"] = {AT_ONCE: partial(_answer, self.cycle)}  # type: ignore[dict-item]
+            self.scope["extensions"] = {EXCHANGE: Exchange(self.cycle)}  # type: ignore[dict-item]
             self.headers = deque(maxlen=0)  # type: ignore[assignment]  # trailers: nobody reads them
 
     def on_body(self, body: bytes) -> None:
@@ -171,22 +170,39 @@ class LineProtocol(WebSocketsSansIOProtocol):
             self.handshake_complete = True
 
 
-async def _answer(cycle: RequestResponseCycle, status: int, fields: Iterable[tuple[bytes, bytes]], body: bytes) -> None:
-    """What `cycle.send` does with the two messages of an answer, for one whose `fields` give its length."""
-    if cycle.flow.write_paused and not cycle.disconnected:
-        await cycle.flow.drain()
-    if cycle.disconnected:
-        return
-    cycle.response_started = cycle.response_complete = True
-    head = STATUS_LINE[status]
-    for name, value in cycle.default_headers:
-        head += b"%b: %b\r\n" % (name, value)
-    for name, value in fields:
-        head += b"%b: %b\r\n" % (name, value)
-    if not cycle.keep_alive:
-        head += b"connection: close\r\n"
-    cycle.transport.write(head + b"\r\n" + (b"" if cycle.scope["method"] == "HEAD" else body))
-    cycle.message_event.set()
-    if not cycle.keep_alive:
-        cycle.transport.close()
-    cycle.on_response()
+class Exchange:
+    """A request and its answer, for the application: what is whole needs none of ASGI's messages."""
+
+    __slots__ = ("_cycle",)
+
+    def __init__(self, cycle: RequestResponseCycle) -> None:
+        self._cycle = cycle
+
+    def body(self) -> bytes | None:
+        """The body that `receive` would give; None where `receive` has to be asked, since more than that is to do."""
+        cycle = self._cycle
+        if cycle.more_body or cycle.disconnected or cycle.response_complete or cycle.waiting_for_100_continue:
+            return None
+        cycle.flow.resume_reading()
+        cycle.message_event.clear()
+        body, cycle.body = bytes(cycle.body), bytearray()
+        return body
+
+    async def answer(self, status: int, fields: Iterable[tuple[bytes, bytes]], body: bytes) -> None:
+        """What `send` does with both messages of an answer whose `fields` give its length. To HEAD, no body goes."""
+        cycle = self._cycle
+        if cycle.flow.write_paused and not cycle.disconnected:
+            await cycle.flow.drain()
+        if cycle.disconnected:
+            return
+        cycle.response_started = cycle.response_complete = True
+        head = STATUS_LINE[status]
+        for name, value in (*cycle.default_headers, *fields):
+            head += b"%b: %b\r\n" % (name, value)
+        if not cycle.keep_alive:
+            head += b"connection: close\r\n"
+        cycle.transport.write(head + b"\r\n" + (b"" if cycle.scope["method"] == "HEAD" else body))
+        cycle.message_event.set()
+        if not cycle.keep_alive:
+            cycle.transport.close()
+        cycle.on_response()
