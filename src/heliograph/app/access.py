@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from heliograph.app.services import SECOND, Services
 from heliograph.domain.devices import ApiKey, Device, Principal
 from heliograph.domain.errors import Unauthenticated
+from heliograph.ports.clock import Clock
 
 KEY_PREFIX = "hlg_"
 AGENT_PREFIX = "hla_"
@@ -114,10 +115,11 @@ class RateLimiter:
     per_minute: int
     _buckets: dict[str, Bucket] = field(default_factory=dict)
 
-    def wait_s(self, caller: str, now: int) -> float:
+    def wait_s(self, caller: str, clock: Clock) -> float:
         """0.0 when the request may pass, else the seconds to wait."""
         if self.per_minute <= 0:
             return 0.0
+        now = clock.now()
         bucket = self._buckets.get(caller)
         if bucket is None:
             if len(self._buckets) >= _CACHE_SIZE:

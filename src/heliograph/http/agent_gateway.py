@@ -79,7 +79,7 @@ class AgentGateway:
     async def _answer(self, request: Request, answer: Callable[[Device], Awaitable[Any]]) -> Answer:
         try:
             device = await self._device(request)
-            wait_s = self._limiter.wait_s(device.id, self._s.clock.now())
+            wait_s = self._limiter.wait_s(device.id, self._s.clock)
             if wait_s > 0:
                 refusal = Refusal(code="too_many", message="Too many requests")
                 return Answer(_ENCODER.encode(refusal), 429, headers={"Retry-After": str(int(wait_s) + 1)})
@@ -96,7 +96,7 @@ class AgentGateway:
         async def paced() -> Message:
             event = await receive()
             if event["type"] == "websocket.receive":
-                while (wait_s := self._limiter.wait_s(device.id, self._s.clock.now())) > 0:  # noqa: ASYNC110
+                while (wait_s := self._limiter.wait_s(device.id, self._s.clock)) > 0:  # noqa: ASYNC110
                     await asyncio.sleep(wait_s)
             return event
 

@@ -194,11 +194,10 @@ ENCODER = msgspec.json.Encoder()
 
 async def _authorised(api: Api, operation: Operation, request: Request, organization: str | None) -> Principal:
     principal = await api.access.principal(bearer_token(request.header(b"authorization")))
-    now = api.services.clock.now()
-    wait_s = api.limiter.wait_s(principal.key_id, now) or api.organizations.wait_s(principal.organization.id, now)
+    own, clock = principal.organization, api.services.clock
+    wait_s = api.limiter.wait_s(principal.key_id, clock) or api.organizations.wait_s(own.id, clock)
     if wait_s > 0:
         raise Problem(429, TOO_MANY, "Too many requests", {"Retry-After": str(max(1, round(wait_s + 0.5)))})
-    own = principal.organization
     if organization is not None and organization != own.slug and organization.lower() != own.id:
         raise NotFound
     if not allows(principal.permissions, operation.permission):
