@@ -97,18 +97,21 @@ class Fields:
 
     def obj(self, name: str, *, required: bool = False) -> "Fields | None":
         """A nested object, read with the same list of errors."""
-        value = self._get(name, required)
-        if value is None:
-            return None
-        if not isinstance(value, dict):
-            self.wrong(name, "must be an object")
-            return None
-        return Fields(value, self.where(name), self.errors)
+        value = self._object(name, required)
+        return None if value is None else Fields(value, self.where(name), self.errors)
 
     def json_object(self, name: str) -> dict[str, Any] | None:
         """A free object, taken as it is."""
-        nested = self.obj(name)
-        return None if nested is None else dict(nested.raw)
+        value = self._object(name, False)
+        return None if value is None else dict(value)
+
+    def _object(self, name: str, required: bool) -> dict[str, Any] | None:
+        value = self.raw.get(name)
+        if isinstance(value, dict):
+            return value
+        if value is not None or required:
+            self.wrong(name, "is required" if value is None else "must be an object")
+        return None
 
     def number(self, name: str, *, minimum: float = 0, maximum: float = math.inf) -> float | None:
         """A finite number within bounds; a boolean is none."""
