@@ -255,9 +255,20 @@ async def test_a_client_that_waits_to_be_asked_for_its_body_is_asked_where_it_is
         assert await reader.readuntil(b"\r\n\r\n") == b"HTTP/1.1 100 Continue\r\n\r\n"
         writer.write(b"ab")
         assert (await reader.readuntil(b"\r\n\r\n2")).startswith(b"HTTP/1.1 200 OK\r\n")
+        writer.write(POST + waits + b"ab")  # it may as well not wait
+        assert await reader.readuntil(b"\r\n\r\n") == b"HTTP/1.1 100 Continue\r\n\r\n"
+        assert (await reader.readuntil(b"\r\n\r\n2")).startswith(b"HTTP/1.1 200 OK\r\n")
         writer.write(b"POST /nothing HTTP/1.1\r\n" + HOST + waits)
         assert (await reader.readuntil(b"}}")).startswith(b"HTTP/1.1 404 ")
         writer.close()
+
+
+@pytest.mark.parametrize("sent", [b"a" * 70_000, b"a" * 1024 * 1024])
+async def test_a_body_arrives_whole_in_however_many_parts(sent: bytes) -> None:
+    length = b"Content-Length: %d\r\n\r\n" % len(sent)
+    async with serving() as served:
+        raw = await served.answer(POST + length, sent[:10], sent[10:], POST + length + sent, ask())
+    assert [part.rpartition(b"\r\n")[2] for part in raw.split(b"HTTP/1.1 ")[1:]] == [b"%d" % len(sent)] * 2 + [b"0"]
 
 
 async def test_answers_that_nobody_reads_yet_are_not_lost() -> None:
