@@ -11,6 +11,7 @@ import pytest
 from heliograph.ports.transport import Answered, Cause, NotProcessed, Outcome, Unknown
 from heliograph.providers.transport.client import BREAK_S, TRIES, Client
 from tests.providers.transport.clock import StandingClock
+from tests.providers.transport.flights import Flight
 
 OK = Answered(200, {}, b"{}")
 DENIED = Answered(403, {}, b"{}")
@@ -32,7 +33,10 @@ class Wire:
     def __post_init__(self) -> None:
         self.gate.set()
 
-    async def exchange(self, path: str, headers: Mapping[str, str], body: bytes, timeout_s: float) -> Outcome:
+    def exchange(self, path: str, headers: Mapping[str, str], body: bytes, timeout_s: float) -> Flight:
+        return Flight(self._exchange(path, timeout_s))
+
+    async def _exchange(self, path: str, timeout_s: float) -> Outcome:
         assert not self.closed
         self.begun.append((path, timeout_s))
         outcome = self.script.pop(0) if self.script else self.last
@@ -195,6 +199,37 @@ async def test_a_cancelled_caller_is_free_at_once_and_its_request_runs_to_its_en
     wire.gate.set()
     await closing
     assert (wire.ended, wire.closed) == (["/x"], True)
+
+
+async def test_what_a_cancelled_caller_has_begun_is_sent_again_too() -> None:
+    wire = Wire([GOAWAY])
+    one = client(wire)
+    wire.gate.clear()
+    caller = asyncio.create_task(post(one))
+    await turns()
+    caller.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await caller
+    wire.gate.set()
+    async with asyncio.timeout(60):
+        while one.busy:  # noqa: ASYNC110 - nobody is told, since who asked has gone
+            await asyncio.sleep(0)
+    assert wire.ended == ["/x", "/x"]
+
+
+async def test_what_a_cancelled_caller_has_begun_still_says_who_may_follow() -> None:
+    wire = Wire()
+    one = client(wire)
+    wire.gate.clear()
+    callers = [asyncio.create_task(post(one, f"/{number}")) for number in range(3)]
+    await turns()
+    callers[0].cancel()
+    await turns()
+    assert [path for path, _ in wire.begun] == ["/0"]
+    wire.gate.set()
+    await asyncio.gather(*callers, return_exceptions=True)
+    assert wire.ended == ["/0", "/1", "/2"]
+    assert await post(one) == OK
 
 
 async def test_a_caller_that_is_cancelled_before_its_turn_sends_nothing() -> None:

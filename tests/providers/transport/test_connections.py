@@ -17,6 +17,7 @@ from heliograph.providers.transport import Connections
 from heliograph_lab.http2 import Answer, Cut, Fault, GoAway, Reset, Silence
 from tests.providers.transport.clock import StandingClock
 from tests.providers.transport.conftest import MakeSite, seen, until
+from tests.providers.transport.flights import Flight
 from tests.support.postgres import free_port
 from tests.support.secrets_in_logs import LogWatch
 
@@ -44,7 +45,10 @@ class Wire:
     made: Made
     number: int
 
-    async def exchange(self, path: str, headers: Mapping[str, str], body: bytes, timeout_s: float) -> Outcome:
+    def exchange(self, path: str, headers: Mapping[str, str], body: bytes, timeout_s: float) -> Flight:
+        return Flight(self._exchange())
+
+    async def _exchange(self) -> Outcome:
         await self.made.gate.wait()
         return Answered(200, {}, b"%d" % self.number)
 

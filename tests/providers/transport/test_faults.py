@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 import ssl
 from collections.abc import Callable
 from pathlib import Path
@@ -13,10 +14,10 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from heliograph.ports.transport import Answered, Cause, Endpoint, NotProcessed, Unknown
 from heliograph.providers.transport import Connections, Timing
-from heliograph.providers.transport.wire import MAX_BODY_BYTES
+from heliograph.providers.transport.wire import MAX_BODY_BYTES, Wire
 from heliograph.system import SystemClock
 from heliograph_lab.http2 import Answer, Authority, Cut, Fault, Limits, Outcome, Request, Reset, Silence
-from tests.providers.transport.conftest import PATIENT_S, MakeSite, seen, until
+from tests.providers.transport.conftest import BODY, PATIENT_S, MakeSite, seen, until
 from tests.providers.transport.tls import NotAccepting, RefusingTls
 from tests.support.postgres import free_port
 
@@ -83,6 +84,42 @@ async def test_a_slow_answer_is_waited_for(make_site: MakeSite) -> None:
     assert seen((await site.burst(SENT)).values()) == {"200": SENT}
 
 
+async def test_a_wait_that_was_cancelled_can_be_taken_up_again(make_site: MakeSite) -> None:
+    site = await make_site(lambda request: Answer(200, (), request.body), script=lambda _: Fault(delay=0.3))
+    wire = Wire(site.endpoint, Timing())
+    flight = wire.exchange("/x", {"apns-id": "1"}, BODY, PATIENT_S)
+    for _ in range(3):
+        waiting = asyncio.ensure_future(flight)
+        await until(lambda: site.server.counts.seen == 1)
+        waiting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await waiting
+    outcome = await flight
+    assert isinstance(outcome, Answered)
+    assert (outcome.status, outcome.body, outcome.whole) == (200, BODY, True)
+    assert site.server.counts.processed_by_id == {"1": 1}
+    await wire.close()
+
+
+@pytest.mark.parametrize("seed", range(3))
+async def test_whoever_is_cancelled_and_when_no_request_and_no_turn_is_lost(make_site: MakeSite, seed: int) -> None:
+    site = await make_site(streams=4)
+    await site.working()
+    chance = random.Random(seed)
+    callers = [asyncio.create_task(site.post(f"caller-{number}")) for number in range(200)]
+    while waiting := [caller for caller in callers if not caller.done()]:
+        chance.choice(waiting).cancel()
+        await asyncio.sleep(chance.choice((0, 0, 0.001, 0.003)))
+    outcomes = await asyncio.gather(*callers, return_exceptions=True)
+    assert seen((await site.burst(50)).values()) == {"200": 50}
+    client = site.connections._kept[site.endpoint].client
+    await until(lambda: not client.busy)
+    arrived = site.server.counts.processed_by_id
+    answered = {f"caller-{number}" for number, outcome in enumerate(outcomes) if isinstance(outcome, Answered)}
+    assert answered < {name for name in arrived if name.startswith("caller")}  # some were cancelled in flight
+    assert (set(arrived.values()), client._streams._busy) == ({1}, 0)
+
+
 # ---------------------------------------------------------------- answers
 
 
@@ -105,6 +142,13 @@ async def test_an_answer_comes_as_it_was_given(make_site: MakeSite, answer: Answ
     assert isinstance(got, Answered)
     assert (got.status, got.body, got.whole) == (answer.status, answer.body, True)
     assert dict(answer.headers).items() <= dict(got.headers).items()
+
+
+async def test_of_a_repeated_header_the_last_value_counts(make_site: MakeSite) -> None:
+    site = await make_site(lambda _: Answer(200, (("retry-after", "1"), ("x", "a"), ("retry-after", "2"))))
+    got = await site.post()
+    assert isinstance(got, Answered)
+    assert (got.headers["retry-after"], got.headers["x"]) == ("2", "a")
 
 
 @pytest.mark.parametrize("answer", [Answer(200, (), b"x" * 100, reset_after=10), Answer(200, (), b"x" * 100_000)])

@@ -86,6 +86,31 @@ async def test_those_who_wait_can_be_turned_away() -> None:
     assert streams.take() is None
 
 
+async def test_whose_time_is_over_gets_no_turn_and_the_others_keep_their_places() -> None:
+    streams, loop = Streams(1), asyncio.get_running_loop()
+    probe = await enter(streams)
+    untils = (loop.time() + 3600, None, loop.time(), loop.time() + 3600, loop.time())
+    waiting = [asyncio.create_task(streams.enter(until)) for until in untils]
+    late = NotProcessed(Cause.NO_TURN)
+    assert (await waiting[2], await waiting[4]) == (late, late)
+    for number in (0, 1, 3):
+        streams.leave(probe)
+        await asyncio.sleep(0)
+        assert [n for n in (0, 1, 3) if waiting[n].done()] == [n for n in (0, 1, 3) if n <= number]
+    assert streams.take() is None
+    streams.leave(probe)
+    assert streams.take() == Turn(probe=True)
+
+
+async def test_one_that_gets_its_turn_as_the_end_comes_does_not_use_it() -> None:
+    streams = Streams(1)
+    probe = await enter(streams)
+    waiting = await queue(streams, 1)
+    streams.leave(probe)
+    streams.close()
+    assert await waiting[0] == CLOSED
+
+
 @pytest.mark.parametrize("seed", range(20))
 async def test_no_turn_is_lost_whoever_is_cancelled_and_when(seed: int) -> None:
     chance = random.Random(seed)

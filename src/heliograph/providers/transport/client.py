@@ -1,12 +1,13 @@
-"""Requests over one connection. Each is sent by a task of our own that nobody cancels, and runs to its end.
+"""Requests over one connection. Each runs to its end, whoever is cancelled.
 
-A caller that is cancelled is free at once; `close` waits for what it has left behind. What the service surely did not
-process is sent again, a few times, within the request's time.
+A caller awaits the first try itself: a task each would cost more than the rest of this file. One that is cancelled is
+free at once, and a task takes over what it has left behind; `close` waits for that. What the service surely did not
+process is sent again, a few times, within the request's time, by a task that nobody cancels.
 """
 
 import asyncio
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Protocol
 
 from heliograph.domain.record import record
@@ -30,8 +31,8 @@ DENIED = (401, 403)  # no valid token has been accepted
 class Exchanger(Protocol):
     """One connection, as the library has it: `wire.Wire`."""
 
-    async def exchange(self, path: str, headers: Mapping[str, str], body: bytes, timeout_s: float) -> Outcome:
-        """One try, never to be cancelled."""
+    def exchange(self, path: str, headers: Mapping[str, str], body: bytes, timeout_s: float) -> Awaitable[Outcome]:
+        """One try. Whose wait for it is cancelled can await it again, and loses nothing; the try goes on meanwhile."""
         ...
 
     async def close(self) -> None:
@@ -54,40 +55,83 @@ class Client:
     ) -> None:
         self._wire, self._clock, self._jitter = wire, clock, jitter
         self._streams = Streams(streams)
+        self._flying = 0
+        self._landed = asyncio.Event()  # set when nothing flies any more; looked at by `close` alone
         self._tasks: set[asyncio.Task[Outcome]] = set()
         self._broken: tuple[NotProcessed, int] | None = None  # why, and until when (of `Clock.elapsed`)
 
     @property
     def busy(self) -> bool:
         """Whether a request is in flight."""
-        return bool(self._tasks)
+        return self._flying > 0
 
     async def post(self, path: str, headers: Mapping[str, str], body: bytes, timeout_s: float) -> Outcome:
         """See `ports.transport.Transport`."""
-        if (broken := self._break()) is not None:
+        if self._broken is not None and (broken := self._break()) is not None:
             return broken
         loop = asyncio.get_running_loop()
-        turn = await self._turn_before(loop.time() + timeout_s)
-        if isinstance(turn, NotProcessed):
-            return turn
-        task = loop.create_task(self._send(_Request(path, headers, body), turn, timeout_s))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-        return await asyncio.shield(task)
+        turn = self._streams.take()
+        if turn is None:
+            admission = await self._streams.enter(loop.time() + timeout_s)
+            if isinstance(admission, NotProcessed):
+                return admission
+            turn = admission
+        began = loop.time()
+        self._flying += 1
+        mine = True  # to give back, the turn and the place in the count; else the task's that takes over
+        try:
+            flight = self._wire.exchange(path, headers, body, timeout_s)
+            try:
+                outcome = await flight
+            except asyncio.CancelledError:
+                mine = False
+                _ = self._hand_over(_Request(path, headers, body), turn, began + timeout_s, flight)
+                raise
+            self._learn(outcome, turn)
+            if isinstance(outcome, NotProcessed) and outcome.cause in SEND_AGAIN:
+                mine = False
+                request = _Request(path, headers, body)
+                return await asyncio.shield(self._hand_over(request, turn, began + timeout_s, outcome))
+            self._break_after(outcome)
+            return outcome
+        finally:
+            if mine:
+                self._streams.leave(turn)
+                self._land()
 
     async def close(self) -> None:
         """Send nothing new, wait for what is in flight, then close the connection."""
         self._streams.close()
-        while self._tasks:
-            await asyncio.wait(set(self._tasks))
+        while self._flying:
+            self._landed.clear()
+            await self._landed.wait()
         await self._wire.close()
 
-    async def _send(self, request: _Request, turn: Turn, timeout_s: float) -> Outcome:
+    def _land(self) -> None:
+        self._flying -= 1
+        if not self._flying:
+            self._landed.set()
+
+    def _hand_over(
+        self, request: _Request, turn: Turn, deadline: float, first: Awaitable[Outcome] | NotProcessed
+    ) -> asyncio.Task[Outcome]:
+        """Have a task end what was begun. `first`: the try that is under way, or how it ended."""
+        task = asyncio.get_running_loop().create_task(self._end(request, turn, deadline, first))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    async def _end(
+        self, request: _Request, turn: Turn, deadline: float, first: Awaitable[Outcome] | NotProcessed
+    ) -> Outcome:
         loop = asyncio.get_running_loop()
-        deadline = loop.time() + timeout_s
         held: Turn | None = turn
         try:
-            outcome = await self._try(request, turn, timeout_s)
+            if isinstance(first, NotProcessed):
+                outcome: Outcome = first
+            else:
+                outcome = await first
+                self._learn(outcome, turn)
             for number in range(TRIES - 1):
                 if not isinstance(outcome, NotProcessed) or outcome.cause not in SEND_AGAIN or self._break():
                     break
@@ -97,25 +141,27 @@ class Client:
                 if not await self._paused(number, deadline):
                     break
                 if held is None:
-                    again = await self._turn_before(deadline)
+                    again = await self._streams.enter(deadline)
                     if isinstance(again, NotProcessed):
                         break
                     turn = held = again
-                outcome = await self._try(request, turn, deadline - loop.time())
+                left_s = deadline - loop.time()
+                outcome = await self._wire.exchange(request.path, request.headers, request.body, left_s)
+                self._learn(outcome, turn)
             self._break_after(outcome)
             return outcome
         finally:
             if held is not None:
                 self._streams.leave(held)
+            self._land()
 
-    async def _try(self, request: _Request, turn: Turn, timeout_s: float) -> Outcome:
-        outcome = await self._wire.exchange(request.path, request.headers, request.body, timeout_s)
+    def _learn(self, outcome: Outcome, turn: Turn) -> None:
+        """What an outcome says of the connection."""
         if isinstance(outcome, Answered):
             if outcome.status not in DENIED:
                 self._streams.prove(turn)
         elif outcome.cause in DOUBTS:
             self._streams.doubt()
-        return outcome
 
     async def _paused(self, number: int, deadline: float) -> bool:
         """Wait before another try; False where there is no time for one."""
@@ -125,15 +171,6 @@ class Client:
             return False
         await asyncio.sleep(pause)
         return True
-
-    async def _turn_before(self, deadline: float) -> Turn | NotProcessed:
-        if (turn := self._streams.take()) is not None:
-            return turn
-        try:
-            async with asyncio.timeout_at(deadline):
-                return await self._streams.enter()
-        except TimeoutError:
-            return NotProcessed(Cause.NO_TURN)
 
     def _break(self) -> NotProcessed | None:
         if self._broken is not None and self._clock.elapsed() < self._broken[1]:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from heliograph.ports.clock import Clock
-from heliograph.ports.transport import Cause, Endpoint, NotProcessed, Outcome
+from heliograph.ports.transport import Answered, Cause, Endpoint, NotProcessed, Outcome
 from heliograph.providers.transport.client import Client, Exchanger
 from heliograph.providers.transport.wire import Timing, Wire
 
@@ -18,10 +18,14 @@ _CLOSED = NotProcessed(Cause.CLOSED)
 MakeWire = Callable[[Endpoint], Exchanger]
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class _Kept:
+    """A client, known by itself: endpoints are long, and take long to compare."""
+
+    endpoint: Endpoint
     client: Client
-    used_at: int  # of `Clock.elapsed`
+    used_at: int = 0  # of `Clock.elapsed`
+    gone: bool = False  # let go
 
 
 class Connections:
@@ -43,7 +47,8 @@ class Connections:
     ) -> None:
         self._clock, self._limit, self._idle = clock, max(1, limit), int(idle_s * 1_000_000)
         self._make: MakeWire = make or (lambda endpoint: Wire(endpoint, timing or Timing(), proxy))
-        self._kept: OrderedDict[Endpoint, _Kept] = OrderedDict()
+        self._kept: dict[Endpoint, _Kept] = {}
+        self._in_order: OrderedDict[_Kept, None] = OrderedDict()  # of their last use
         self._ending: set[asyncio.Task[None]] = set()
         self._closed = False
 
@@ -54,66 +59,76 @@ class Connections:
         """The transport to an endpoint; costs nothing until the first `post`."""
         return Connection(self, endpoint)
 
-    async def post(
-        self, endpoint: Endpoint, path: str, headers: Mapping[str, str], body: bytes, timeout_s: float
-    ) -> Outcome:
-        """See `ports.transport.Transport`."""
-        while not self._closed:
-            outcome = await self._client(endpoint).post(path, headers, body, timeout_s)
-            if outcome != _CLOSED:
-                return outcome
-            # Its client was let go while it waited for its turn: the next one takes it.
-        return _CLOSED
-
     async def drop(self, endpoint: Endpoint) -> None:
         """Let go of one endpoint, once its requests have ended."""
-        kept = self._kept.pop(endpoint, None)
+        kept = self._kept.get(endpoint)
         if kept is not None:
+            self._forget(kept)
             await kept.client.close()
 
     async def close(self) -> None:
         """Let go of all, once their requests have ended. No other follows."""
         self._closed = True
         while self._kept:
-            self._let_go(next(iter(self._kept)))
+            self._let_go(next(iter(self._in_order)))
         while self._ending:
             await asyncio.wait(set(self._ending))
 
-    def _client(self, endpoint: Endpoint) -> Client:
-        now = self._clock.elapsed()
-        kept = self._kept.get(endpoint)
-        if kept is None:
-            kept = self._kept[endpoint] = _Kept(Client(self._make(endpoint), endpoint.streams, self._clock), now)
-        kept.used_at = now
-        self._kept.move_to_end(endpoint)
-        self._tidy(now)
-        return kept.client
+    def use(self, endpoint: Endpoint, last: _Kept | None) -> _Kept | None:
+        """The client of an endpoint, for one request; `last` saves looking for it. None after the end."""
+        kept = last
+        if kept is None or kept.gone:
+            if self._closed:
+                return None
+            kept = self._kept.get(endpoint)
+            if kept is None:
+                client = Client(self._make(endpoint), endpoint.streams, self._clock)
+                kept = self._kept[endpoint] = _Kept(endpoint, client)
+                self._in_order[kept] = None
+        kept.used_at = now = self._clock.elapsed()
+        if len(self._in_order) > 1:
+            self._in_order.move_to_end(kept)
+            self._tidy(now)
+        return kept
 
     def _tidy(self, now: int) -> None:
         """The newest stays, so the one that is about to be used is never let go."""
-        while len(self._kept) > 1:
-            oldest, kept = next(iter(self._kept.items()))
-            idle = now - kept.used_at >= self._idle and not kept.client.busy
-            if len(self._kept) <= self._limit and not idle:
+        while len(self._in_order) > 1:
+            oldest = next(iter(self._in_order))
+            idle = now - oldest.used_at >= self._idle and not oldest.client.busy
+            if len(self._in_order) <= self._limit and not idle:
                 return
             self._let_go(oldest)
 
-    def _let_go(self, endpoint: Endpoint) -> None:
-        task = asyncio.get_running_loop().create_task(self._kept.pop(endpoint).client.close())
+    def _forget(self, kept: _Kept) -> None:
+        kept.gone = True
+        del self._kept[kept.endpoint], self._in_order[kept]
+
+    def _let_go(self, kept: _Kept) -> None:
+        self._forget(kept)
+        task = asyncio.get_running_loop().create_task(kept.client.close())
         self._ending.add(task)
         task.add_done_callback(self._ending.discard)
 
 
-@dataclass(frozen=True, slots=True)
 class Connection:
     """One endpoint among the `Connections`. Implements `ports.transport.Transport`."""
 
-    _all: Connections
-    _endpoint: Endpoint
+    __slots__ = ("_all", "_endpoint", "_last")
+
+    def __init__(self, all_: Connections, endpoint: Endpoint) -> None:
+        self._all, self._endpoint = all_, endpoint
+        self._last: _Kept | None = None
 
     async def post(self, path: str, headers: Mapping[str, str], body: bytes, timeout_s: float) -> Outcome:
         """See `ports.transport.Transport`."""
-        return await self._all.post(self._endpoint, path, headers, body, timeout_s)
+        while (kept := self._all.use(self._endpoint, self._last)) is not None:
+            self._last = kept
+            outcome = await kept.client.post(path, headers, body, timeout_s)
+            if isinstance(outcome, Answered) or outcome != _CLOSED:
+                return outcome
+            # Its client was let go while it waited for its turn: the next one takes it.
+        return _CLOSED
 
     async def close(self) -> None:
         """See `ports.transport.Transport`."""

@@ -2,7 +2,10 @@
 
 Facts of pyreqwest 0.15.1 that this rests on (it is pinned: the texts are no API, and the tests read them anew):
 - Its exception classes say nothing about how far a request got; only the chain of texts in `details["causes"]` does.
-- A cancelled task does not stop its request. So nobody may cancel one; deadlines are the library's own.
+- A cancelled task does not stop its request, and loses its outcome. So a cancellation never gets as far as the
+  library; deadlines are the library's own.
+- What its coroutines wait for only says that they may be asked again: asking anew, even where that was cancelled, loses
+  nothing (Rust's futures are polled so).
 - Its thread lets go of Python objects just after an answer. Should the interpreter be ending then, Python up to 3.13
   kills the thread, whose unwinding aborts the process (https://github.com/PyO3/pyo3-async-runtimes/issues/40).
 - A body that RST_STREAM(NO_ERROR) cuts comes as a whole one, so its length is compared with Content-Length.
@@ -11,11 +14,11 @@ Facts of pyreqwest 0.15.1 that this rests on (it is pinned: the texts are no API
 import atexit
 import re
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Coroutine, Generator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import cache
-from typing import Any
+from typing import Any, cast
 
 from pyreqwest.client import Client, ClientBuilder
 from pyreqwest.exceptions import PyreqwestError
@@ -64,6 +67,30 @@ class Timing:
     ping_answer_s: float = 10.0
 
 
+class Flight:
+    """A request that is under way once somebody awaits it. Who is cancelled meanwhile can await it again.
+
+    No task of its own, for that would cost more than all else here: whoever awaits it runs `run` in its own task, and
+    keeps cancellations to itself. `run` may wait for nothing but coroutines that can be asked anew at any time.
+    """
+
+    __slots__ = ("_run",)
+
+    def __init__(self, run: Coroutine[Any, None, Outcome]) -> None:
+        self._run = run
+
+    def __await__(self) -> Generator[Any, None, Outcome]:
+        """The outcome, once. One may wait at a time."""
+        ask = self._run.send
+        while True:
+            try:
+                until = ask(None)
+            except StopIteration as end:
+                outcome: Outcome = end.value
+                return outcome
+            yield until  # a cancellation is raised here, and leaves `run` where it was
+
+
 class Wire:
     """One connection to an endpoint, made by the first request and again whenever it has gone.
 
@@ -72,19 +99,13 @@ class Wire:
 
     def __init__(self, endpoint: Endpoint, timing: Timing, proxy: str | None = None) -> None:
         self._endpoint, self._timing, self._proxy = endpoint, timing, proxy
+        self._address = endpoint.address
         self._client: Client | None = None
+        self._time = 0.0, timedelta()  # the last time limit: nearly all are the same
 
-    async def exchange(self, path: str, headers: Mapping[str, str], body: bytes, timeout_s: float) -> Outcome:
-        """One POST, ended after `timeout_s` seconds at the latest. Must not be cancelled: it would be sent unheard."""
-        try:
-            client = self._client = self._client or self._build()
-        except FAULTS:
-            return NotProcessed(Cause.UNUSABLE)
-        try:
-            request = self._request(client, path, headers, body, timeout_s)
-        except FAULTS:
-            return NotProcessed(Cause.UNWRITABLE)
-        return await _sent(request)
+    def exchange(self, path: str, headers: Mapping[str, str], body: bytes, timeout_s: float) -> Flight:
+        """One POST, ended after `timeout_s` seconds at the latest."""
+        return Flight(self._exchange(path, headers, body, timeout_s))
 
     async def close(self) -> None:
         """Close the connection; nothing may be in flight."""
@@ -92,13 +113,39 @@ class Wire:
         if client is not None:
             await client.close()
 
+    async def _exchange(self, path: str, headers: Mapping[str, str], body: bytes, timeout_s: float) -> Outcome:
+        try:
+            client = self._client
+            if client is None:
+                client = self._client = self._build()
+        except FAULTS:
+            return NotProcessed(Cause.UNUSABLE)
+        try:
+            request = self._request(client, path, headers, body, timeout_s)
+        except FAULTS:
+            return NotProcessed(Cause.UNWRITABLE)
+        try:
+            response = await request.__aenter__()
+            status, named = response.status, _headers_of(response)
+        except FAULTS as error:
+            return verdict(texts_of(error))
+        try:
+            content = await _read(request, response)
+        except FAULTS:
+            content = None
+        if content is None or named.get("content-length", (length := str(len(content)))) != length:
+            return Answered(status, named, whole=False)
+        return Answered(status, named, content)
+
     def _request(
         self, client: Client, path: str, headers: Mapping[str, str], body: bytes, timeout_s: float
     ) -> StreamRequest:
         if not path.startswith("/"):
             raise ValueError("a path begins with a slash")
-        builder = client.post(self._endpoint.address + path).headers(headers).body_bytes(body)
-        return builder.timeout(timedelta(seconds=timeout_s)).build_streamed()
+        if timeout_s != self._time[0]:
+            self._time = timeout_s, timedelta(seconds=timeout_s)
+        builder = client.post(self._address + path).headers(headers).body_bytes(body)
+        return builder.timeout(self._time[1]).build_streamed()
 
     def _build(self) -> Client:
         _rest_at_exit()
@@ -137,33 +184,24 @@ def _rest_at_exit() -> None:
     atexit.register(time.sleep, LAST_REST_S)
 
 
-async def _sent(request: StreamRequest) -> Outcome:
-    answer: Answered | None = None
-    try:
-        async with request as response:
-            answer = Answered(response.status, dict(response.headers), whole=False)
-            body = await _read(response)
-            if body is None or not _is_whole(answer.headers, body):
-                return answer
-            return Answered(answer.status, answer.headers, body)
-    except FAULTS as error:
-        return answer or verdict(texts_of(error))
-
-
-async def _read(response: Response) -> bytes | None:
+async def _read(request: StreamRequest, response: Response) -> bytes | None:
     """The body; None where it is too long."""
-    reader = response.body_reader
-    body = bytearray()
-    while (chunk := await reader.read_chunk()) is not None:
-        body += memoryview(chunk)
-        if len(body) > MAX_BODY_BYTES:
-            return None
-    return bytes(body)
+    # The library has already read more than that before it gives an answer: this seldom waits.
+    body = await response.body_reader.read(MAX_BODY_BYTES + 1)
+    if body is None:
+        return b""
+    if len(body) <= MAX_BODY_BYTES:
+        return body.to_bytes()
+    await request.__aexit__(None, None, None)  # has it stop reading; nothing is left to be stopped after a whole body
+    return None
 
 
-def _is_whole(headers: Mapping[str, str], body: bytes) -> bool:
-    length = headers.get("content-length")
-    return length is None or length == str(len(body))
+def _headers_of(response: Response) -> dict[str, str]:
+    headers = response.headers.dict_multi_value()
+    for name, value in headers.items():
+        if not isinstance(value, str):
+            headers[name] = value[-1]
+    return cast("dict[str, str]", headers)
 
 
 def texts_of(error: BaseException) -> list[str]:
