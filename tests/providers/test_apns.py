@@ -132,7 +132,7 @@ async def test_the_request(
     assert (seen.method, seen.target) == ("POST", f"/3/device/{TOKEN}")
     apple = {name: value for name, value in seen.headers.items() if name.startswith("apns-")}
     assert apple == {
-        "apns-id": str(uuid.UUID(id_of(message.id))),
+        "apns-id": str(uuid.uuid5(uuid.NAMESPACE_URL, f"heliograph:push:{message.id}")),
         "apns-topic": TOPIC,
         "apns-push-type": kind,
         "apns-priority": priority,
@@ -159,6 +159,12 @@ async def test_the_request(
         body=None if shown else message.body,
         data=message.data,
     )
+
+
+def test_an_id_is_the_name_based_uuid_of_the_push() -> None:
+    names = [f"push-{number}" for number in range(500)]
+    ids = [id_of(name) for name in names]
+    assert ids == [str(uuid.uuid5(uuid.NAMESPACE_URL, f"heliograph:push:{name}")) for name in names]
 
 
 async def test_all_attempts_carry_one_id_and_other_pushes_another(wire: Http2Wire, app: Apns) -> None:

@@ -37,6 +37,8 @@ log = structlog.get_logger("heliograph.providers")
 
 GROUP = "heliograph.providers"
 
+_ENCODE = msgspec.json.Encoder().encode
+
 
 class EntryPoint(Protocol):
     """What is needed of `importlib.metadata.EntryPoint`."""
@@ -76,15 +78,18 @@ def _foreign(outside: "list[EntryPoint] | None") -> Iterator[tuple[str, Any]]:
         yield f"entry point {entry.name}", entry.load()
 
 
-def offer_of(message: PushMessage) -> PushOffer:
-    """A push in the words of the agent's protocol: what every provider carries as its data."""
+def offer_of(message: PushMessage, *, shown: bool = False) -> PushOffer:
+    """A push in the words of the agent's protocol: what every provider carries as its data.
+
+    `shown`: the system itself shows the title and the body, so they are left out.
+    """
     return PushOffer(
         id=message.id,
         kind=message.kind,  # type: ignore[arg-type]  # the port names the same three kinds
         expires_in_ms=message.life_s * 1000,
         command_id=message.command_id,
-        title=message.title,
-        body=message.body,
+        title=None if shown else message.title,
+        body=None if shown else message.body,
         data=message.data,
     )
 
@@ -92,7 +97,7 @@ def offer_of(message: PushMessage) -> PushOffer:
 def encoded_size(value: Any) -> int | None:
     """The number of bytes as JSON; None where it cannot be written as such."""
     try:
-        return len(msgspec.json.encode(value))
+        return len(_ENCODE(value))
     except (TypeError, ValueError, RecursionError):
         return None
 

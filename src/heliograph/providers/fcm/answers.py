@@ -17,6 +17,7 @@ FCM_ERROR = "type.googleapis.com/google.firebase.fcm.v1.FcmError"
 BAD_REQUEST = "type.googleapis.com/google.rpc.BadRequest"
 ERROR_INFO = "type.googleapis.com/google.rpc.ErrorInfo"
 QUOTA_FAILURE = "type.googleapis.com/google.rpc.QuotaFailure"
+NAME = re.compile(r"projects/[^/]{1,100}/messages/([\x21-\x7e]{1,128})")
 ADDRESSES = ("message.token", "message.fid")
 LEAST_WAIT_S = (
     60.0  # over the quota, where nothing else is said: https://firebase.google.com/docs/cloud-messaging/scale-fcm
@@ -133,12 +134,14 @@ def outcome_of(answer: Exchange, our_id: str) -> Outcome:
 
 def _accepted(answer: Answered, our_id: str) -> Outcome:
     name = json_of(answer).get("name")
-    found = re.fullmatch(r"projects/[^/]{1,100}/messages/([\x21-\x7e]{1,128})", name) if isinstance(name, str) else None
+    found = NAME.fullmatch(name) if isinstance(name, str) else None
+    if found is not None and answer.status == 200:
+        return Accepted(found[1], evidence={"status": 200})
     # A body that was cut says no name, but the status counts: our own id stands in for it. Unless it was a page.
     is_page = "html" in answer.headers.get("content-type", "").lower()
-    if answer.status != 200 or (found is None and (answer.whole or is_page)):
+    if answer.status != 200 or answer.whole or is_page:
         return RetryLater("an answer that is not FCM's", uncertain=True, evidence={"status": answer.status})
-    return Accepted(found[1] if found else our_id, evidence={"status": 200})
+    return Accepted(our_id, evidence={"status": 200})
 
 
 def with_code(reason: str, evidence: Mapping[str, Any]) -> str:

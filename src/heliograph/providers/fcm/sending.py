@@ -32,6 +32,8 @@ TIMEOUT_S = 10.0
 MEMBER = "heliograph"  # of the data
 NOBODY = "heliograph-probe"  # no device's token
 
+_ENCODE = msgspec.json.Encoder().encode
+
 
 class Fcm(OneWay):
     """One Firebase project. Implements `ports.push.PushProvider`."""
@@ -72,22 +74,25 @@ class Fcm(OneWay):
         token = await self._tokens.token(deadline_s=self._timeout_s)
         if isinstance(token, NoToken):
             return token
-        answer = await self._post_with(token, body)
+        content = _ENCODE(body)
+        answer = await self._transport.post(self._path, _headers(token), content, self._timeout_s)
         if isinstance(answer, Answered) and answer.status == 401:
             if verdict_on(401, code_of(answer)) is not Verdict.ACCOUNT:
                 return answer
             fresh = await self._tokens.token(deadline_s=self._timeout_s, refused=token)
-            return fresh if isinstance(fresh, NoToken) else await self._post_with(fresh, body)
+            if isinstance(fresh, NoToken):
+                return fresh
+            return await self._transport.post(self._path, _headers(fresh), content, self._timeout_s)
         return answer
 
-    async def _post_with(self, token: str, body: dict[str, Any]) -> Exchange:
-        headers = {"authorization": f"Bearer {token}", "content-type": "application/json"}
-        return await self._transport.post(self._path, headers, msgspec.json.encode(body), self._timeout_s)
+
+def _headers(token: str) -> dict[str, str]:
+    return {"authorization": f"Bearer {token}", "content-type": "application/json"}
 
 
 def data_of(message: PushMessage) -> dict[str, str]:
     """The data: all its values must be strings, so one holds the offer as JSON."""
-    return {MEMBER: msgspec.json.encode(offer_of(message)).decode()}
+    return {MEMBER: _ENCODE(offer_of(message)).decode()}
 
 
 def _message(message: PushMessage, target: PushTarget) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from heliograph.ports.transport import Answered, Cause, NotProcessed, Unknown
 
 # What will be so again with the next request: who can mend it is the account's owner.
 SETTINGS = frozenset((Cause.NO_TRUST, Cause.NO_ENTRY, Cause.UNUSABLE))
+_DECODE = msgspec.json.Decoder().decode
 AGAIN = "does no harm: agents drop a push that they have had already"
 
 
@@ -26,8 +27,10 @@ def unanswered(outcome: NotProcessed | Unknown) -> RetryLater | Misconfigured:
 
 def json_of(answer: Answered) -> dict[str, Any]:
     """The body as a JSON object; empty where it is anything else."""
+    if not answer.body:
+        return {}
     try:
-        value = msgspec.json.decode(answer.body)
+        value = _DECODE(answer.body)
     except (msgspec.MsgspecError, ValueError, RecursionError):
         return {}
     return value if isinstance(value, dict) else {}

@@ -57,16 +57,21 @@ class ProviderTokens:
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._tokens: OrderedDict[SigningKey, _Token] = OrderedDict()
+        self._last: tuple[SigningKey, _Token] | None = None  # the newest of them: found without hashing a key
 
     def __len__(self) -> int:
         return len(self._tokens)
 
     def token(self, key: SigningKey) -> str:
         """The token to send: the same for 40 minutes."""
+        now, last = self._clock.now(), self._last
+        if last is not None and last[0] is key and now - last[1].made_at < RENEW_US:
+            return last[1].text
         token = self._tokens.get(key)
-        if token is None or self._clock.now() - token.made_at >= RENEW_US:
+        if token is None or now - token.made_at >= RENEW_US:
             token = self._renew(key)
         self._tokens.move_to_end(key)
+        self._last = key, token
         if len(self._tokens) > MOST_KEYS:  # accounts may be given ever new keys
             self._tokens.popitem(last=False)
         return token.text
@@ -87,6 +92,7 @@ class ProviderTokens:
     def _renew(self, key: SigningKey) -> _Token:
         now = self._clock.now()
         claims = {"iss": key.team_id, "iat": now // 1_000_000}
+        self._last = None
         text = jwt.encode(claims, key.private, algorithm="ES256", headers={"kid": key.key_id})
         token = self._tokens[key] = _Token(text, now)
         return token
