@@ -170,6 +170,22 @@ async def test_large_bodies_fit_through_small_windows(make_site: MakeSite, windo
     assert all(isinstance(outcome, Answered) and outcome.body == body for outcome in outcomes.values())
 
 
+@pytest.mark.parametrize("body", [b"", b"{}", "\u00fc\U0001f4e3\0".encode(), b"\xff\xfe\0\x80", bytes(range(256))])
+async def test_a_body_and_headers_arrive_as_they_were_given(make_site: MakeSite, body: bytes) -> None:
+    seen_headers: list[dict[str, str]] = []
+
+    def look(request: Request) -> Answer:
+        seen_headers.append({name: value for name, value in request.headers.items() if not name.startswith(":")})
+        return Answer(200, (), request.body)
+
+    site = await make_site(look)
+    got = await site.post("x", body)
+    assert isinstance(got, Answered)
+    assert got.body == body
+    given = {"apns-id": "x", "user-agent": "heliograph", "accept": "*/*"}
+    assert [headers | {"content-length": "?"} for headers in seen_headers] == [given | {"content-length": "?"}]
+
+
 async def test_windows_and_stream_limits_change_on_the_way(make_site: MakeSite) -> None:
     turn = 0
 

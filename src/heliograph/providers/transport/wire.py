@@ -144,8 +144,13 @@ class Wire:
             raise ValueError("a path begins with a slash")
         if timeout_s != self._time[0]:
             self._time = timeout_s, timedelta(seconds=timeout_s)
-        builder = client.post(self._address + path).headers(headers).body_bytes(body)
-        return builder.timeout(self._time[1]).build_streamed()
+        builder = client.post(self._address + path).headers(headers).timeout(self._time[1])
+        try:
+            # A text is copied. Bytes stay Python's, and the library's thread would need its lock to let go of them.
+            builder = builder.body_text(body.decode())
+        except UnicodeDecodeError:
+            builder = builder.body_bytes(body)
+        return builder.build_streamed()
 
     def _build(self) -> Client:
         _rest_at_exit()
@@ -197,11 +202,11 @@ async def _read(request: StreamRequest, response: Response) -> bytes | None:
 
 
 def _headers_of(response: Response) -> dict[str, str]:
-    headers = response.headers.dict_multi_value()
-    for name, value in headers.items():
-        if not isinstance(value, str):
-            headers[name] = value[-1]
-    return cast("dict[str, str]", headers)
+    headers = response.headers
+    named = headers.dict_multi_value()
+    if len(named) != len(headers):  # some are repeated
+        return {name: value if isinstance(value, str) else value[-1] for name, value in named.items()}
+    return cast("dict[str, str]", named)
 
 
 def texts_of(error: BaseException) -> list[str]:
