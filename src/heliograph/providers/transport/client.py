@@ -87,6 +87,9 @@ class Client:
                 mine = False
                 _ = self._hand_over(_Request(path, headers, body), turn, began + timeout_s, flight)
                 raise
+            if isinstance(outcome, Answered) and not turn.probe:  # as nearly always: nothing new is learnt
+                self._broken = None
+                return outcome
             self._learn(outcome, turn)
             if isinstance(outcome, NotProcessed) and outcome.cause in SEND_AGAIN:
                 mine = False
