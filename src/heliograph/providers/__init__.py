@@ -16,26 +16,28 @@ from typing import Any, Protocol
 import msgspec
 import structlog
 
-from heliograph.domain.devices import ProviderAccount
+from heliograph.domain.devices import ProviderAccount, PushTarget
 from heliograph.domain.fields import Fields
 from heliograph.ports.clock import SecretBox
 from heliograph.ports.push import (
     CannotTell,
     CannotWithdraw,
+    Misconfigured,
     ProviderPlugin,
     PushMessage,
     PushProvider,
     StatusAnswer,
     Tools,
+    Unavailable,
     WithdrawAnswer,
 )
 from heliograph.ports.store import Store
-from heliograph.providers.unusable import Unusable
 from heliograph_protocol.messages import PushOffer
 
 log = structlog.get_logger("heliograph.providers")
 
 GROUP = "heliograph.providers"
+_UNUSABLE = "its settings cannot be used: set them again with provider update"
 
 _ENCODE = msgspec.json.Encoder().encode
 
@@ -140,6 +142,29 @@ class OneWay:
         return CannotWithdraw("this provider has no way to take a push back")
 
 
+class _Unusable:
+    """What stands for an account whose settings cannot be used: its pushes wait until somebody gives it others."""
+
+    async def send(self, message: PushMessage, target: PushTarget) -> Misconfigured:  # noqa: ARG002
+        """Nothing is sent, and the push is not to blame."""
+        return Misconfigured(_UNUSABLE)
+
+    async def status(self, reference: str, timeout_s: float) -> Unavailable:  # noqa: ARG002
+        """Nobody is asked."""
+        return Unavailable(_UNUSABLE)
+
+    async def withdraw(self, reference: str) -> Unavailable:  # noqa: ARG002
+        """Nobody is asked."""
+        return Unavailable(_UNUSABLE)
+
+    async def probe(self) -> Misconfigured:
+        """Nobody is asked."""
+        return Misconfigured(_UNUSABLE)
+
+    async def close(self) -> None:
+        """Nothing to let go of."""
+
+
 LoadAccount = Callable[[str, str], Awaitable[ProviderAccount | None]]
 
 
@@ -223,7 +248,7 @@ class ProviderRegistry:
         except (ValueError, LookupError, TypeError) as error:
             # The kind of fault only: messages of decoders may repeat what they read.
             log.warning("provider account cannot be used", account=account.id, why=type(error).__name__)
-            return _Built(state, Unusable())
+            return _Built(state, _Unusable())
 
     def _drop(self, account_id: str) -> None:
         built = self._built.pop(account_id, None)
