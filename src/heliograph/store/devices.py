@@ -18,6 +18,7 @@ _SORTS = ("created_at", "updated_at", "name", "state")
 _OF_PLATFORM = "FROM devices WHERE organization_id = $1 AND (CAST($2 AS TEXT) IS NULL OR platform = $2)"
 
 _FIND = LookUp(f"SELECT {DEVICES.names} {_OF_PLATFORM} AND id = $3", ("text", "text", "text"))
+# By platform before id: in the order of ids alone SQLite would walk the whole organization.
 _FIND_ON_ALL_PLATFORMS = LookUp(
     f"SELECT {DEVICES.names} {_OF_PLATFORM} AND all_platform_id = $3 ORDER BY platform, id LIMIT 1",
     ("text", "text", "text"),
@@ -29,7 +30,6 @@ _FIND_BY_FORMER_ID = LookUp(
     f"SELECT {DEVICES.qualified('d')} {_BY_NAME} AND n.name = $3 AND (CAST($2 AS TEXT) IS NULL OR d.platform = $2)",
     ("text", "text", "text"),
 )
-# By platform before id: in the order of ids alone SQLite would walk the whole organization.
 # One statement after the other: one with an OR may be planned as a walk over the whole organization.
 _FINDS = (_FIND, _FIND_ON_ALL_PLATFORMS, _FIND_BY_FORMER_ID)
 _FINDS_WITH_TARGETS = tuple(

@@ -63,6 +63,16 @@ async def turns(count: int = 5) -> None:
         await asyncio.sleep(0)
 
 
+async def three_that_wait() -> tuple[Wire, Client, list[asyncio.Task[Outcome]]]:
+    """Callers of a client whose service answers once the gate is open: the first is at it, the others wait for it."""
+    wire = Wire()
+    one = client(wire)
+    wire.gate.clear()
+    callers = [asyncio.create_task(post(one, f"/{number}")) for number in range(3)]
+    await turns()
+    return wire, one, callers
+
+
 @pytest.mark.parametrize("failure", [DOWN, GOAWAY, NotProcessed(Cause.REFUSED), NotProcessed(Cause.NO_NAME)])
 async def test_what_was_not_processed_is_sent_again_so_often_and_no_more(failure: Outcome) -> None:
     wire = Wire([failure] * (TRIES - 1))
@@ -218,11 +228,7 @@ async def test_what_a_cancelled_caller_has_begun_is_sent_again_too() -> None:
 
 
 async def test_what_a_cancelled_caller_has_begun_still_says_who_may_follow() -> None:
-    wire = Wire()
-    one = client(wire)
-    wire.gate.clear()
-    callers = [asyncio.create_task(post(one, f"/{number}")) for number in range(3)]
-    await turns()
+    wire, one, callers = await three_that_wait()
     callers[0].cancel()
     await turns()
     assert [path for path, _ in wire.begun] == ["/0"]
@@ -233,11 +239,7 @@ async def test_what_a_cancelled_caller_has_begun_still_says_who_may_follow() -> 
 
 
 async def test_a_caller_that_is_cancelled_before_its_turn_sends_nothing() -> None:
-    wire = Wire()
-    one = client(wire)
-    wire.gate.clear()
-    callers = [asyncio.create_task(post(one, f"/{number}")) for number in range(3)]
-    await turns()
+    wire, _, callers = await three_that_wait()
     callers[1].cancel()
     wire.gate.set()
     await asyncio.gather(*callers, return_exceptions=True)
@@ -245,11 +247,7 @@ async def test_a_caller_that_is_cancelled_before_its_turn_sends_nothing() -> Non
 
 
 async def test_closing_waits_for_what_is_in_flight_and_turns_the_rest_away() -> None:
-    wire = Wire()
-    one = client(wire)
-    wire.gate.clear()
-    callers = [asyncio.create_task(post(one, f"/{number}")) for number in range(3)]
-    await turns()
+    wire, one, callers = await three_that_wait()
     closing = asyncio.create_task(one.close())
     await turns()
     assert not closing.done()
