@@ -11,7 +11,7 @@ import httpx2
 import pytest
 
 from tests.cli.rig import Cli, outside, serving
-from tests.support.postgres import free_port
+from tests.support.ports import free_port
 
 SERVICES = ("control", "amapi", "pushy", "pubsub", "apns", "fcm", "webpush", "wns")
 DEVICES = [{"deviceId": f"d{n}", "name": f"device-{n}", "platform": "aosp", "online": False} for n in (1, 2)]

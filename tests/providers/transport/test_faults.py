@@ -19,7 +19,7 @@ from heliograph.system import SystemClock
 from heliograph_lab.http2 import Answer, Authority, Cut, Fault, Limits, Outcome, Request, Reset, Silence
 from tests.providers.transport.conftest import BODY, PATIENT_S, MakeSite, seen, until
 from tests.providers.transport.tls import NotAccepting, RefusingTls
-from tests.support.postgres import free_port
+from tests.support.ports import free_port
 
 SENT = 20
 VICTIM = "7"
