@@ -6,7 +6,7 @@ import asyncio
 import json
 import time
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -255,15 +255,23 @@ async def test_refusals_for_now(app: Apns, kernel: Kernel, phone: Phone) -> None
 # ---------------------------------------------------------------- faults of connections
 
 
+async def burst_of(app: Apns, token: str, numbers: Iterable[int]) -> dict[int, Outcome]:
+    """A push for each number, all at once."""
+    messages = {number: PushMessage(f"{number:024x}", "wake", 600, command_id="c" * 24) for number in numbers}
+    sends = (app.send(message, target("apns", token)) for message in messages.values())
+    return dict(zip(messages, await asyncio.gather(*sends), strict=True))
+
+
 async def burst(app: Apns, token: str, count: int) -> Counter[str]:
     """So many different pushes at once, by what became of them."""
-    messages = [PushMessage(f"{number:024x}", "wake", 600, command_id="c" * 24) for number in range(count)]
-    outcomes = await asyncio.gather(*(app.send(message, target("apns", token)) for message in messages))
-    return Counter(
+    return Counter(named(outcome) for outcome in (await burst_of(app, token, range(count))).values())
+
+
+def named(outcome: Outcome) -> str:
+    return (
         f"uncertain: {outcome.reason}"
         if isinstance(outcome, RetryLater) and outcome.uncertain
         else type(outcome).__name__
-        for outcome in outcomes
     )
 
 
@@ -272,13 +280,17 @@ async def test_connections_that_end_in_order_cost_nothing_and_double_nothing(
     app: Apns, apns: ApnsEmulator, phone: Phone, graceful: bool
 ) -> None:
     apns.server.plan = GoAway(after=100, graceful=graceful, below=0 if graceful else 20)
-    outcomes = await burst(app, phone.token, 1000)
-    counts = apns.server.counts
+    counts, waiting, rounds = apns.server.counts, set(range(1000)), 0
+    while waiting:
+        outcomes = await burst_of(app, phone.token, waiting)
+        waiting = {number for number, outcome in outcomes.items() if not isinstance(outcome, Accepted)}
+        # Some meet the end of four connections in turn, or that of one on which they were just being written: more of
+        # them where the machine is slow. They are put off, were not processed, and arrive when they are sent again.
+        assert {named(outcomes[number]) for number in waiting} <= {"RetryLater", "uncertain: the connection was lost"}
+        assert len(counts.processed_by_id) == 1000 - len(waiting)
+        rounds += 1
+        assert rounds < 10, f"{len(waiting)} are put off again and again"
     assert counts.goaways >= 5
-    # A few meet the end of four connections in turn, or that of one on which they were just being written; they are put
-    # off, and were not processed.
-    assert outcomes["Accepted"] == len(counts.processed_by_id) >= 990
-    assert set(outcomes) <= {"Accepted", "RetryLater", "uncertain: the connection was lost"}
     assert counts.duplicates() == {}
 
 
