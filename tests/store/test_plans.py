@@ -182,10 +182,11 @@ async def test_claim(world: World) -> None:
     """A claim walks the index of what is due, or that of the pools, and looks up lanes in theirs."""
     await fill(world)
     due = due_statements(world.store.dialect)
-    # The few that each priority gives are sorted once more; what is due is never read as a whole.
-    for sql, index in ((due.claim, "outbox_due"), (due.claim_by_pool, "outbox_pools")):
+    # The few that each priority gives are sorted once more; what is due is never read as a whole. PostgreSQL does not
+    # show what is looked up in the steps of a recursion.
+    for sql, index, times in ((due.claim, "outbox_due", 3), (due.claim_by_pool, "outbox_pools", 2)):
         plan = await plan_of_claim(world.store, sql)
-        assert plan.count(index) >= 3, plan
+        assert plan.count(index) >= times, plan
         assert "outbox_lanes" in plan, plan
         assert "Seq Scan on outbox" not in plan, plan
         assert "SCAN o\n" not in plan + "\n", plan

@@ -79,11 +79,13 @@ class Dialect:
     """The fragments in which the two databases differ.
 
     `among(column, n)` says that a column is one of a list given as parameter n; `pack` makes that parameter.
+    `among_found(column, select)` says that it is one of those that a SELECT gives.
     `skip_locked` belongs to a SELECT that picks rows to update.
     """
 
     name: str
     among: Callable[[str, int], str]
+    among_found: Callable[[str, str], str]
     pack: Callable[[Sequence[str]], Any]
     skip_locked: str = ""
 

@@ -7,6 +7,7 @@ shut. By pool: a look at each pool, and no row of one that is shut is read. Whic
 # ruff: noqa: S608 - made of the names of our own tables and columns
 
 from dataclasses import dataclass
+from typing import Any
 
 from heliograph.ports.changes import PRIORITIES
 from heliograph.store.database import Dialect
@@ -27,7 +28,7 @@ _FREE = f"o.lease_until = 0 AND {_LANE_IS_FREE.format(at='0')}"
 
 _CLAIM = f"""
 UPDATE outbox SET lease_until = $2, token = token + 1, attempts = attempts + 1
-WHERE id IN (SELECT id FROM {{due}}) RETURNING {OUTBOX.names}
+WHERE {{due}} RETURNING {OUTBOX.names}
 """
 _DUE_IN_ORDER = f"""
 due_{{priority}} AS MATERIALIZED (
@@ -54,24 +55,33 @@ WITH RECURSIVE pools (priority, pool) AS (
 ), open_pools (priority, pool) AS MATERIALIZED (
     SELECT p.priority, p.pool FROM pools p WHERE p.pool IS NOT NULL AND NOT ({shut})
 )"""
+# What is due next in a pool, as one word in whose order it is due: a join with its row is planned as a walk over all
+# that is owed, for each step, where the outbox was empty when it was last analyzed; and two words are two looks.
+_DIGITS, _BIAS = 19, 10**18
+_NEXT_OF_POOL = f"""
+SELECT CAST({_BIAS} + o.due_at AS TEXT) || o.id FROM outbox o
+WHERE o.priority = {{pool}}.priority AND o.pool = {{pool}}.pool AND {_CLAIMABLE} {{behind}}
+ORDER BY o.due_at, o.id LIMIT 1
+"""
+_DUE_AT, _ID = f"CAST(substr(d.word, 1, {_DIGITS}) AS BIGINT) - {_BIAS}", f"substr(d.word, {_DIGITS + 1})"
 # A pool whose first comes n-th among the first ones has no more than $3 - n + 1 of the first $3 of all.
 _DUE_BY_POOL = f"""
-heads (id) AS MATERIALIZED (
-    SELECT (SELECT o.id FROM outbox o WHERE o.priority = p.priority AND o.pool = p.pool AND {_CLAIMABLE}
-        ORDER BY o.due_at, o.id LIMIT 1) FROM open_pools p
-), due (priority, pool, due_at, id, n) AS (
+heads (priority, pool, word) AS MATERIALIZED (
+    SELECT p.priority, p.pool, ({_NEXT_OF_POOL.format(pool="p", behind="")}) FROM open_pools p
+), due (priority, pool, word, n) AS (
     SELECT * FROM (
-        SELECT o.priority, o.pool, o.due_at, o.id, row_number() OVER (ORDER BY o.priority, o.due_at, o.id) AS n
-        FROM heads h CROSS JOIN outbox o WHERE o.id = h.id) AS firsts WHERE n <= $3
+        SELECT h.priority, h.pool, h.word, row_number() OVER (ORDER BY h.priority, h.word) AS n
+        FROM heads h WHERE h.word IS NOT NULL) AS firsts WHERE n <= $3
     UNION ALL
-    SELECT next.priority, next.pool, next.due_at, next.id, d.n + 1 FROM due d CROSS JOIN outbox next
-    WHERE d.n < $3 AND next.id = (
-        SELECT o.id FROM outbox o WHERE o.priority = d.priority AND o.pool = d.pool AND {_CLAIMABLE}
-        AND (o.due_at, o.id) > (d.due_at, d.id) ORDER BY o.due_at, o.id LIMIT 1)
+    SELECT d.priority, d.pool,
+        ({_NEXT_OF_POOL.format(pool="d", behind=f"AND (o.due_at, o.id) > ({_DUE_AT}, {_ID})")}), d.n + 1
+    FROM due d WHERE d.n < $3 AND d.word IS NOT NULL
 ), first_due AS MATERIALIZED (
-    SELECT o.id FROM outbox o WHERE o.due_at <= $1 AND o.lease_until <= $1
-    AND o.id IN (SELECT id FROM (SELECT id FROM due ORDER BY priority, due_at, id LIMIT $3) AS first) {{skip_locked}}
+    SELECT o.id FROM outbox o WHERE o.due_at <= $1 AND o.lease_until <= $1 AND {{first_due}} {{skip_locked}}
 )"""
+_FIRST_DUE = f"""
+SELECT id FROM (SELECT {_ID} AS id FROM due d WHERE d.word IS NOT NULL ORDER BY d.priority, d.word LIMIT $3) AS first
+"""
 _NEXT_BY_POOL = f"""
 free (priority, pool, due_at) AS MATERIALIZED (
     SELECT p.priority, p.pool, (SELECT o.due_at FROM outbox o WHERE o.priority = p.priority AND o.pool = p.pool
@@ -109,7 +119,8 @@ class DueStatements:
 
 def due_statements(dialect: Dialect, first: int = FIRST) -> DueStatements:
     """The statements for one of the databases; what is shut is a flood when it is more than half of the `first`."""
-    own = {"skip_locked": dialect.skip_locked, "first": first}
+    first_due = dialect.among_found("o.id", _FIRST_DUE)
+    own: dict[str, Any] = {"skip_locked": dialect.skip_locked, "first": first, "first_due": first_due}
 
     def each(text: str, join: str, number: int) -> str:
         return join.join(text.format(priority=p, shut=dialect.among("o.pool", number + p), **own) for p in PRIORITIES)
@@ -122,13 +133,16 @@ def due_statements(dialect: Dialect, first: int = FIRST) -> DueStatements:
         priorities = " UNION ALL ".join(f"SELECT CAST({p} AS BIGINT) AS priority" for p in PRIORITIES)
         return f"{_POOLS.format(priorities=priorities, shut=shut('p', number))}, {text.format(**own)}"
 
+    def claim(found: str) -> str:
+        return _CLAIM.format(due=dialect.among_found("id", found))
+
     all_due = " UNION ALL ".join(f"SELECT id, due_at, {p} AS priority FROM due_{p}" for p in PRIORITIES)
-    in_order = _CLAIM.format(due=f"({all_due}) AS due ORDER BY priority, due_at, id LIMIT $3")
+    in_order = f"SELECT id FROM ({all_due}) AS due ORDER BY priority, due_at, id LIMIT $3"
     return DueStatements(
-        claim=f"WITH {each(_DUE_IN_ORDER, ',', 4)} {in_order}",
+        claim=f"WITH {each(_DUE_IN_ORDER, ',', 4)} {claim(in_order)}",
         next_free=each(_NEXT_FREE, " UNION ALL ", 1),
         next_lease=_NEXT_LEASE.format(shut=shut("o", 2)),
         flooded=f"SELECT {each(_FLOODED, ' OR ', 2)}",
-        claim_by_pool=by_pool(_DUE_BY_POOL, 4) + _CLAIM.format(due="first_due"),
+        claim_by_pool=by_pool(_DUE_BY_POOL, 4) + claim("SELECT id FROM first_due"),
         next_by_pool=by_pool(_NEXT_BY_POOL, 1),
     )

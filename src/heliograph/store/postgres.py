@@ -22,6 +22,7 @@ POSTGRES = Dialect(
     name="postgres",
     # Not a join with the list: that leaves the planner free to read the table whole.
     among=lambda column, n: f"{column} = ANY(CAST(${n} AS TEXT[]))",
+    among_found=lambda column, select: f"{column} = ANY(ARRAY({select}))",
     pack=list,
     skip_locked="FOR UPDATE OF o SKIP LOCKED",
 )

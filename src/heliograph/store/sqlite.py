@@ -23,6 +23,7 @@ from heliograph.store.sqlite_writer import SqliteWriter, connect, translate
 SQLITE = Dialect(
     name="sqlite",
     among=lambda column, n: f"{column} IN (SELECT value FROM json_each(${n}))",
+    among_found=lambda column, select: f"{column} IN ({select})",
     pack=lambda members: json.dumps(list(members)),
 )
 
