@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import h2.config
 import h2.connection
 import h2.events
+import h2.exceptions
 import pytest
 
 from heliograph.ports.transport import Answered, Endpoint
@@ -31,7 +34,32 @@ async def answer_in_pieces(reader: asyncio.StreamReader, writer: asyncio.StreamW
                 http2.send_data(event.stream_id, piece, end_stream=number == len(pieces))
                 writer.write(http2.data_to_send())
                 await asyncio.sleep(0.05)
-    writer.close()
+
+
+@contextlib.asynccontextmanager
+async def serving(authority: Authority, pieces: list[bytes]) -> AsyncIterator[int]:
+    """A service that answers so, by its port; gone with all of its connections at the end."""
+    lines: list[asyncio.Task[None]] = []
+
+    async def line(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            with contextlib.suppress(ConnectionError, h2.exceptions.ProtocolError):  # whoever has enough hangs up
+                await answer_in_pieces(reader, writer, pieces)
+        finally:
+            writer.transport.abort()  # to close it would wait for a word of the client, who has gone
+            with contextlib.suppress(ConnectionError):
+                await writer.wait_closed()
+
+    def begin(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        lines.append(asyncio.ensure_future(line(reader, writer)))
+
+    server = await asyncio.start_server(begin, "127.0.0.1", 0, ssl=authority.server_context())
+    try:
+        yield server.sockets[0].getsockname()[1]
+    finally:
+        server.close()
+        await asyncio.gather(*lines)
+        await server.wait_closed()
 
 
 @pytest.mark.parametrize(
@@ -39,17 +67,10 @@ async def answer_in_pieces(reader: asyncio.StreamReader, writer: asyncio.StreamW
 )
 async def test_all_of_it_is_read(tmp_path: Path, pieces: list[bytes]) -> None:
     authority = Authority(tmp_path)
-    server = await asyncio.start_server(
-        lambda reader, writer: answer_in_pieces(reader, writer, pieces),
-        "127.0.0.1",
-        0,
-        ssl=authority.server_context(),
-    )
-    port = server.sockets[0].getsockname()[1]
-    wire = Wire(Endpoint(f"https://127.0.0.1:{port}", ca_pem=authority.ca_path.read_bytes()), Timing())
-    outcome = await wire.exchange("/x", {}, b"{}", 30.0)
-    await wire.close()
-    server.close()
+    async with serving(authority, pieces) as port:
+        wire = Wire(Endpoint(f"https://127.0.0.1:{port}", ca_pem=authority.ca_path.read_bytes()), Timing())
+        outcome = await wire.exchange("/x", {}, b"{}", 30.0)
+        await wire.close()
     body = b"".join(pieces)
     if len(body) > MAX_BODY_BYTES:
         assert outcome == Answered(400, outcome.headers, whole=False)  # type: ignore[union-attr]
