@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ssl
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -43,7 +44,9 @@ async def serving(authority: Authority, pieces: list[bytes]) -> AsyncIterator[in
 
     async def line(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
-            with contextlib.suppress(ConnectionError, h2.exceptions.ProtocolError):  # whoever has enough hangs up
+            with contextlib.suppress(
+                ConnectionError, ssl.SSLError, h2.exceptions.ProtocolError
+            ):  # whoever has enough hangs up
                 await answer_in_pieces(reader, writer, pieces)
         finally:
             writer.transport.abort()  # to close it would wait for a word of the client, who has gone
