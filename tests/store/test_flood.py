@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 from unittest.mock import AsyncMock, patch
 
@@ -13,12 +13,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from heliograph.domain.ladder import Command
 from heliograph.ports.changes import NORMAL
 from heliograph.store import AnyStore, PostgresStore, SqliteStore
 from heliograph.store.database import Statement, statement
 from heliograph.store.due import due_statements
 from heliograph.store.records import OUTBOX
-from tests.store.world import LATER, NOW, World, new_world, run_sql
+from tests.store.world import LATER, NOW, World, new_id, new_world, run_sql
 
 FIRST = 100  # fewer than in earnest, so that less is a flood
 FLOOD = 2000
@@ -132,7 +133,9 @@ class SqliteMeter:
 
 
 class PostgresMeter:
-    """Counts the rows and the entries of indexes that PostgreSQL reads, with the plans that it makes for any values."""
+    """Counts the rows and the entries of indexes that PostgreSQL reads, and those that it compares in vain for a join,
+    with the plans that it makes for any values.
+    """
 
     def __init__(self, store: PostgresStore) -> None:
         self._store = store
@@ -148,40 +151,45 @@ class PostgresMeter:
         return self._read
 
     async def _metered_fetch(self, sql: str, *args: Any) -> Any:
-        await self._explain(sql, args)
+        await self._explain(statement(sql, *args))
         return await self._fetch(sql, *args)
 
     async def _metered_write(self, *statements: Statement, alone: str | None = None) -> Any:
-        for one in statements:
-            await self._explain(one.sql, one.args)
+        await self._explain(*statements)
         return await self._write(*statements, alone=alone)
 
-    async def _explain(self, sql: str, args: Sequence[Any]) -> None:
-        name = next(self._names)
+    async def _explain(self, *statements: Statement) -> None:
+        names = [next(self._names) for _ in statements]
         async with self._store._pool.acquire() as connection:
             transaction = connection.transaction()
             await transaction.start()
-            await connection.execute(f"PREPARE {name} AS {sql}")
-            run = f"{name}({', '.join(map(literal, args))})" if args else name
-            [[plan]] = await connection.fetch(f"EXPLAIN (ANALYZE, TIMING OFF, FORMAT JSON) EXECUTE {run}")
+            for name, one in zip(names, statements, strict=True):
+                await connection.execute(f"PREPARE {name} AS {one.sql}")
+                run = f"{name}({', '.join(map(literal, one.args))})" if one.args else name
+                [[plan]] = await connection.fetch(f"EXPLAIN (ANALYZE, TIMING OFF, FORMAT JSON) EXECUTE {run}")
+                self._read += rows_read(json.loads(plan)[0]["Plan"])
             await transaction.rollback()
-            await connection.execute(f"DEALLOCATE {name}")
-        self._read += rows_read(json.loads(plan)[0]["Plan"])
+            for name in names:
+                await connection.execute(f"DEALLOCATE {name}")
 
 
 def literal(value: Any) -> str:
     if isinstance(value, list):
         return f"CAST(ARRAY[{', '.join(repr(one) for one in value)}] AS TEXT[])"
-    return "NULL" if value is None else str(value)
+    if isinstance(value, bytes):
+        return f"'\\x{value.hex()}'"
+    quoted = str(value).replace("'", "''")
+    return "NULL" if value is None else f"'{quoted}'" if isinstance(value, str) else str(value)
 
 
 def rows_read(plan: dict[str, Any]) -> int:
+    in_vain: int = round(plan.get("Rows Removed by Join Filter", 0) * plan["Actual Loops"])
     seen = sum(plan.get(name, 0) for name in ("Actual Rows", "Rows Removed by Filter", "Rows Removed by Index Recheck"))
     # What a bitmap has found is counted where its rows are fetched.
     is_bitmap = plan["Node Type"] == "Bitmap Index Scan"
     of_outbox = not is_bitmap and ("Index Name" in plan or plan.get("Relation Name") == "outbox")
-    below = sum(rows_read(part) for part in plan.get("Plans", []))
-    return below + (round(seen * plan["Actual Loops"]) if of_outbox else 0)
+    below: int = sum(rows_read(part) for part in plan.get("Plans", []))
+    return below + in_vain + (round(seen * plan["Actual Loops"]) if of_outbox else 0)
 
 
 Meter = Callable[[Awaitable[object]], Awaitable[int]]
@@ -255,14 +263,22 @@ async def test_what_is_open_is_not_read_as_a_whole(world: World, meter: Meter, s
     assert found[0] == found[1] == found[2]
 
 
-async def test_a_flood_after_a_quiet_hour(postgres_store: PostgresStore) -> None:
-    """PostgreSQL has seen an empty outbox on pages of what was owed before: every plan seems to cost nothing."""
-    world, meter = await new_world(postgres_store), PostgresMeter(postgres_store)
-    for task in postgres_store._tasks:  # they would have it looked at again
+async def seen_empty(store: PostgresStore) -> World:
+    """A world whose outbox PostgreSQL has seen empty, on pages of what was owed before: every plan seems to cost
+    nothing.
+    """
+    world = await new_world(store)
+    for task in store._tasks:  # they would have it looked at again
         task.cancel()
     await owe_many(world, 4 * FLOOD, 1)
-    await run_sql(postgres_store, "DELETE FROM outbox")
-    await run_sql(postgres_store, "VACUUM (TRUNCATE off, ANALYZE) outbox")
+    await run_sql(store, "DELETE FROM outbox")
+    await run_sql(store, "VACUUM (TRUNCATE off, ANALYZE) outbox")
+    return world
+
+
+async def test_a_flood_after_a_quiet_hour(postgres_store: PostgresStore) -> None:
+    """Claims read what is owed once, at worst."""
+    world, meter = await seen_empty(postgres_store), PostgresMeter(postgres_store)
     await owe_many(world, 2 * FLOOD, 1, analyze=False)
     await owe_many(world, FLOOD, 20, name="third", analyze=False)
     stale = await costs(world, meter, SHUT_TO_ALL, limit=20)
@@ -270,6 +286,39 @@ async def test_a_flood_after_a_quiet_hour(postgres_store: PostgresStore) -> None
     await run_sql(postgres_store, "UPDATE outbox SET lease_until = 0")
     await run_sql(postgres_store, "ANALYZE outbox")
     assert max(await costs(world, meter, SHUT_TO_ALL, limit=20)) < FLOOD / 2
+
+
+async def test_what_nothing_is_owed_for_is_looked_up_after_a_quiet_hour(postgres_store: PostgresStore) -> None:
+    """Each command in its index, not each in all that is owed."""
+    world, meter = await seen_empty(postgres_store), PostgresMeter(postgres_store)
+    commands = [world.command(platform="android") for _ in range(200)]
+    await world.add(*commands)
+    await world.owe(*(world.debt(key=f"issue:{command.id}") for command in commands[1:]))
+    await owe_many(world, 2 * FLOOD, 1, analyze=False)
+    found: list[Command] = []
+
+    async def look() -> None:
+        found.extend(await postgres_store.system.silent_commands(10))
+
+    assert await meter(look()) < FLOOD
+    assert [command.id for command in found] == [commands[0].id]
+
+
+async def test_two_records_of_a_device_are_joined_after_a_quiet_hour(postgres_store: PostgresStore) -> None:
+    """The lanes of one's commands are looked up, not looked for in all that is owed."""
+    world, meter = await seen_empty(postgres_store), PostgresMeter(postgres_store)
+    kept = replace(world.device, id=new_id(), all_platform_id=new_id(), created_at=NOW - 1)
+    await world.work.setup.add_device(kept, None)
+    commands = [world.command() for _ in range(50)]
+    await world.add(*commands)
+    lanes = {command.id: f"issue:{world.device.id}:{command.id}" for command in commands}
+    await world.owe(*(world.debt(key=f"issue:{name}", lane=lane) for name, lane in lanes.items()))
+    await owe_many(world, 2 * FLOOD, 1, analyze=False)
+    await run_sql(postgres_store, "UPDATE outbox SET lane = id WHERE lane IS NULL")
+    joined = world.work.setup.join_devices(replace(kept, updated_at=NOW + 1), [world.device], read_at=NOW)
+    assert await meter(joined) < 3 * 2 * FLOOD  # once by a statement or two, at worst
+    rows = await postgres_store.fetch("SELECT lane FROM outbox WHERE key IS NOT NULL")
+    assert {row[0] for row in rows} == {f"issue:{kept.id}:{name}" for name in lanes}
 
 
 async def test_few_that_are_shut_are_passed_by_in_order(world: World, meter: Meter) -> None:

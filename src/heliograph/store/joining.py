@@ -8,7 +8,7 @@ so nothing goes on under an id that is no more.
 
 from heliograph.domain.devices import Device
 from heliograph.store.commands import LIVE
-from heliograph.store.database import Statement, statement
+from heliograph.store.database import Dialect, Statement, statement
 
 # The other gives up what only one record may have; not when it has changed since it was read.
 _GIVE_UP = """
@@ -22,11 +22,11 @@ UPDATE devices SET last_seen_at = (SELECT max(o.last_seen_at) FROM devices o WHE
 """
 _NAMES = "UPDATE device_names SET device_id = $2 WHERE organization_id = $1 AND device_id = $3"
 # Its commands still wait their turn in lanes, `issue:DEVICE:TYPE…`; an id has 24 characters.
-_LANES = f"""
+_LANES = """
 UPDATE outbox SET lane = 'issue:' || CAST($2 AS TEXT) || substr(lane, 31)
-WHERE organization_id = $1 AND lane IS NOT NULL
-AND key IN (SELECT 'issue:' || id FROM commands WHERE organization_id = $1 AND device_id = $3 AND {LIVE})
+WHERE organization_id = $1 AND lane IS NOT NULL AND {among_keys}
 """
+_KEYS = f"SELECT 'issue:' || id FROM commands WHERE organization_id = $1 AND device_id = $3 AND {LIVE}"
 # One look at the device's operations is owed, as early and urgent as either was; a look that is under way is void.
 _BOTH = "SELECT {} FROM outbox b WHERE b.organization_id = $1 AND b.key IN ($2, $3)"
 _LOOK_SOON = f"""
@@ -60,14 +60,14 @@ def give_up(other: Device, secret_hash: bytes | None) -> Statement:
     return statement(_GIVE_UP, other.organization_id, other.id, other.updated_at, secret_hash, must=True)
 
 
-def join(kept: Device, other: Device) -> list[Statement]:
+def join(dialect: Dialect, kept: Device, other: Device) -> list[Statement]:
     """Give to a record all that another has, and remove that one."""
     pair = (kept.organization_id, kept.id, other.id)
     looks = (kept.organization_id, f"look_up:{kept.id}", f"look_up:{other.id}")
     return [
         statement(_SEEN, *pair),
         statement(_NAMES, *pair),
-        statement(_LANES, *pair),
+        statement(_LANES.format(among_keys=dialect.among_found("key", _KEYS)), *pair),
         statement(_LOOK_SOON, *looks),
         statement(_LOOK_ONCE, *looks),
         statement(_LOOK_THERE, *looks, kept.id),

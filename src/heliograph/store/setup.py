@@ -173,7 +173,7 @@ class Setup:
             "One of the devices was changed meanwhile",
             *(give_up(other, secrets[other.id]) for other in others),
             save,
-            *(statement_ for other in others for statement_ in join(device, other)),
+            *(statement_ for other in others for statement_ in join(self._database.dialect, device, other)),
             *names,
             *([] if holder == device.id else [renew]),
         )

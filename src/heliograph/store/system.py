@@ -25,11 +25,12 @@ WHERE {LIVE} AND (platform <> 'android' OR issue = 'idle') AND expires_at <= $1
 ORDER BY expires_at, id LIMIT $2
 """
 # What is owed for a command is owed in the same commit as its move, so a statement never sees one without the other.
+# Each is looked up: NOT EXISTS is a join, planned as one with all that is owed where PostgreSQL last saw nothing owed.
 _SILENT = f"""
 SELECT {COMMANDS.names} FROM commands c
-WHERE {LIVE} AND platform = 'android' AND NOT EXISTS (
-    SELECT 1 FROM outbox o WHERE o.organization_id = c.organization_id
-    AND o.key = CASE WHEN c.issue = 'bound' THEN 'look_up:' || c.device_id ELSE 'issue:' || c.id END)
+WHERE {LIVE} AND platform = 'android' AND (
+    SELECT o.id FROM outbox o WHERE o.organization_id = c.organization_id
+    AND o.key = CASE WHEN c.issue = 'bound' THEN 'look_up:' || c.device_id ELSE 'issue:' || c.id END) IS NULL
 ORDER BY created_at, id LIMIT $1
 """
 _EXPIRED_PUSHES = f"""
