@@ -123,7 +123,7 @@ async def test_under_load(site: Rig) -> None:
     units = await site.add("android", 3) + await site.add("aosp", 2) + await site.add("aosp", 1, "pushy")
     with dispatchers(site, "one", "two", "three") as (one, two, three):
         async with site.client() as client, site.lab_client() as lab:
-            load = Load(client, units, random.Random(SEED), pace_s=0.4)
+            load = Load(client, units, random.Random(SEED), pace_s=0.4, most_open=30)
             sending = asyncio.create_task(load.run())
             one.launch()
             two.launch()

@@ -31,10 +31,22 @@ SEED = int(os.environ.get("HELIOGRAPH_TEST_SEED") or random.randrange(1_000_000)
 
 
 class Load:
-    """Sends commands and pushes until told to stop, and remembers what was answered 200."""
+    """Sends commands and pushes until told to stop, and remembers what was answered 200.
 
-    def __init__(self, client: Client, units: list[Unit], dice: random.Random, *, pace_s: float = 0.1) -> None:
+    `most_open`: so many of a device's commands may not be over; None = any number, which grow on a slow machine.
+    """
+
+    def __init__(
+        self,
+        client: Client,
+        units: list[Unit],
+        dice: random.Random,
+        *,
+        pace_s: float = 0.1,
+        most_open: int | None = None,
+    ) -> None:
         self.client, self.units, self.dice, self.pace_s = client, units, dice, pace_s
+        self.most_open = most_open
         self.commands: list[tuple[Unit, str]] = []
         self.pushes: dict[str, tuple[Unit, list[str]]] = {unit.id: (unit, []) for unit in units}
         self.refused: list[httpx2.Response] = []
@@ -58,13 +70,17 @@ class Load:
         await _grows(self.refused, "requests are refused")
 
     async def _send_to(self, unit: Unit) -> None:
+        mine: list[str] = []
         while self.going:
+            if self.most_open is not None and len(mine) >= self.most_open:
+                await self.client.over(unit, mine[-self.most_open])
             # The server is away now and then; what it does not answer is not counted.
             try:
                 if self.dice.random() < 0.3:
                     self.pushes[unit.id][1].append((await self.client.send(unit))["id"])
                 else:
-                    self.commands.append((unit, (await self.client.create(unit))["id"]))
+                    mine.append((await self.client.create(unit))["id"])
+                    self.commands.append((unit, mine[-1]))
             except GONE:
                 pass
             except Refused as refused:
