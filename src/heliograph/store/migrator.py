@@ -1,7 +1,8 @@
 """Numbered plain-SQL migrations, the same files for both databases.
 
 Lines between `--: postgres` (or `--: sqlite`) and `--: end` are for that database only. A statement ends with a
-semicolon at the end of a line. A file that was applied somewhere is never edited: its checksum is kept.
+semicolon at the end of a line. A file that was applied somewhere is never edited: its checksum is kept. For PostgreSQL
+a text column is made `COLLATE "C"` (0019).
 """
 
 import hashlib

@@ -19,6 +19,7 @@ _UNAVAILABLE = (
     asyncpg.InvalidCatalogNameError,
     asyncpg.TransactionRollbackError,
     asyncpg.LockNotAvailableError,
+    asyncpg.InvalidCachedStatementError,  # a migration under our feet; the next try plans anew
 )
 # No answer came, or none that says whether it was committed.
 _LOST = (
