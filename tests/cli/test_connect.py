@@ -260,14 +260,14 @@ def test_what_is_no_key_of_the_lab_stays_and_is_refused(cli: Cli, lab: LabSite, 
 
 def test_a_lab_that_is_being_started_is_waited_for(cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As in the how-to, where the one is started in the background and the other given right after it."""
-    monkeypatch.setattr(lab_credentials, "STARTING_S", PATIENCE_S)  # how long the start takes is the machine's affair
+    monkeypatch.setattr(lab_credentials, "SIGN_S", PATIENCE_S)  # until the command line is imported
     with process(tmp_path, "lab", "up", "--data-dir", "fresh"):
         result = cli("lab", "credentials", "key.json", "--data-dir", tmp_path / "fresh")
     assert (result.code, result.err) == (0, "")
 
 
 def test_a_lab_that_does_not_come_is_told(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lab_credentials, "STARTING_S", 0.2)
+    monkeypatch.setattr(lab_credentials, "SIGN_S", 0.2)
     result = cli("lab", "credentials", "key.json", "--data-dir", "nowhere")
     assert (result.code, "heliograph lab up" in result.err) == (2, True)
     assert not Path("key.json").exists()

@@ -6,6 +6,7 @@ import os
 import pty
 import signal
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,13 @@ from tests.cli.rig import Result, Site, command, plain_environment
 
 def on_terminal(*arguments: object, folder: Path, typed: str = "", **environment: str) -> Result:
     """Run a command with a terminal as its standard input, output and error."""
+    return watched(lambda shown: None, *arguments, folder=folder, typed=typed, **environment)
+
+
+def watched(
+    seen: Callable[[str], None], *arguments: object, folder: Path, typed: str = "", **environment: str
+) -> Result:
+    """The same; `seen` is given all that was shown until then, each time that there is more."""
     ours, theirs = pty.openpty()
     running = subprocess.Popen(
         command(*arguments),
@@ -36,6 +44,7 @@ def on_terminal(*arguments: object, folder: Path, typed: str = "", **environment
         if not part:
             break
         shown += part
+        seen(shown.decode(errors="replace"))
     os.close(ours)
     return Result(running.wait(60), shown.decode(), "")
 

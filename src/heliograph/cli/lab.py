@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
+from heliograph.cli import starting
 from heliograph.cli.exits import ExitCode, Failure, usage
 from heliograph.cli.lab_credentials import NotUp, exports, once_up, write_key_file
 from heliograph.cli.options import Json, literal_or_source, noun, spread
@@ -25,6 +26,7 @@ app.add_typer(devices, name="device")
 app.add_typer(faults, name="faults")
 app.add_typer(clock, name="clock")
 app.add_typer(settings, name="settings")
+_STATE = "lab"
 _READY = "ready.json"
 Name = Annotated[str, typer.Argument(metavar="DEVICE", help="Name or id.")]
 
@@ -61,7 +63,7 @@ def up(
 ) -> None:
     """Start the emulators without a server, for code of your own. Ctrl-C ends it."""
     see_that_it_can_be_written(ready_file)
-    state = data_dir / "lab"
+    state = data_dir / _STATE
     try:
         data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         state.mkdir(mode=0o700, exist_ok=True)
@@ -70,6 +72,8 @@ def up(
     if not os.access(state, os.W_OK | os.X_OK):
         raise usage(f"--data-dir: {state} cannot be written by you")
     arguments = ["--announce", "--state-dir", str(state), "--ready-file", str(ready_file or state / _READY)]
+    if ready_file is None:  # else nobody finds it by its directory, nor need wait for it
+        starting.hold(state)
     for name, port in asdict(ports).items():
         arguments += [f"--{name.replace('_', '-')}", str(port)]
     sys.stdout.flush()
@@ -213,9 +217,9 @@ def credentials(
 
     What is printed are commands for the shell: eval "$(heliograph lab credentials key.json)"
 
-    A lab that is being started is waited for. In another shell the same call sets the same again.
+    A lab that is being started is waited for, as long as it lives. In another shell the same call sets the same again.
     """
-    addresses = once_up(lambda: _call(where, "GET", "/addresses"))
+    addresses = once_up(lambda: _call(where, "GET", "/addresses"), lambda: _is_starting(where))
     write_key_file(file, project, addresses["amapiUrl"])
     emit({"file": str(file), "project": project, **addresses}, lambda shown: say(exports(shown)))
 
@@ -227,18 +231,31 @@ def quota(where: Where) -> None:
     emit(_call(where, "GET", "/quota"), _show_quota)
 
 
-def _control_url(where: Where) -> str:
+def _named_url(where: Where) -> str | None:
     if where.lab_url and where.data_dir:
         raise usage("say either --lab-url or --data-dir: they are different ways")
-    url = where.lab_url or (None if where.data_dir else os.environ.get("HELIOGRAPH_LAB_URL"))
+    return where.lab_url or (None if where.data_dir else os.environ.get("HELIOGRAPH_LAB_URL"))
+
+
+def _data_dir(where: Where) -> Path:
+    return where.data_dir or Path(os.environ.get("HELIOGRAPH_DATA_DIR") or "var")
+
+
+def _is_starting(where: Where) -> bool:
+    """Whether a lab lives there; nobody can say of one that is known by its address only."""
+    return not _named_url(where) and starting.lives(_data_dir(where) / _STATE)
+
+
+def _control_url(where: Where) -> str:
+    url = _named_url(where)
     if url:
         return url.rstrip("/")
-    data_dir = where.data_dir or Path(os.environ.get("HELIOGRAPH_DATA_DIR") or "var")
+    data_dir = _data_dir(where)
     plan = demo_plan(data_dir)
     if plan is not None and plan.get("labUrl"):
         return str(plan["labUrl"])
     try:
-        return str(json.loads((data_dir / "lab" / _READY).read_bytes())["controlUrl"])
+        return str(json.loads((data_dir / _STATE / _READY).read_bytes())["controlUrl"])
     except (OSError, ValueError, KeyError):
         missing = f"no lab is known in {data_dir}: give --lab-url, or start one: heliograph lab up"
         raise NotUp(ExitCode.USAGE, missing) from None

@@ -10,13 +10,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
-from heliograph.cli.exits import Failure, usage
+from heliograph.cli.exits import ExitCode, Failure, usage
+from heliograph.cli.output import remark_waiting
+from heliograph.cli.starting import LONGEST_S
 
 T = TypeVar("T")
 
 _PROJECT = r"[a-z][a-z0-9-]{4,28}[a-z0-9]"
 _KEY_BITS = 2048
-STARTING_S = 10.0
+SIGN_S = 10.0  # until a lab that was started a moment ago shows the first sign of life
 _LOOK_AGAIN_S = 0.1
 
 
@@ -74,16 +76,25 @@ def exports(addresses: dict[str, str]) -> str:
     return "\n".join(f"export HELIOGRAPH_{name.upper()}={shlex.quote(value)}" for name, value in settings.items())
 
 
-def once_up(ask: Callable[[], T]) -> T:
-    """What `ask` answers, once the lab is up: one that was started a moment ago is waited for. Raises Failure."""
-    deadline = time.monotonic() + STARTING_S
+def once_up(ask: Callable[[], T], lives: Callable[[], bool]) -> T:
+    """What `ask` answers, once the lab is up. One that is being started is waited for as long as it `lives`, but no
+    longer than LONGEST_S; for one that shows no sign of life, SIGN_S. Raises Failure.
+    """
+    began, seen = time.monotonic(), False
     while True:
+        alive = lives()
         try:
             return ask()
         except NotUp:
-            if time.monotonic() > deadline:
+            if seen and not alive:
+                ended = "the lab that was being started has ended: what it printed says why"
+                raise Failure(ExitCode.UNREACHABLE, ended) from None
+            if time.monotonic() - began > (LONGEST_S if alive else SIGN_S):
                 raise
-            time.sleep(_LOOK_AGAIN_S)
+        if alive and not seen:
+            seen = True
+            remark_waiting("Waiting for the lab, which is being started …")
+        time.sleep(_LOOK_AGAIN_S)
 
 
 def _new_key() -> str:

@@ -14,6 +14,7 @@ import httpx2
 import msgspec
 
 from heliograph.bootstrap import StartRefused
+from heliograph.cli import starting
 
 _SERVICES = ("control", "amapi", "pushy", "pubsub", "apns", "fcm", "wns", "webpush")
 _STOP_S = 5.0
@@ -59,6 +60,7 @@ async def run_lab(state_dir: Path) -> AsyncIterator[Lab]:
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "heliograph_lab", *arguments, stderr=asyncio.subprocess.PIPE, start_new_session=True
     )
+    living = starting.hold(state_dir)
     tail: list[str] = []
     reading = asyncio.create_task(_pass_on(process, tail))
     try:
@@ -69,6 +71,7 @@ async def run_lab(state_dir: Path) -> AsyncIterator[Lab]:
         await _stop(process)
         await reading
         ready.unlink(missing_ok=True)
+        os.close(living)
 
 
 async def _pass_on(process: asyncio.subprocess.Process, tail: list[str]) -> None:

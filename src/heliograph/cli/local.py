@@ -9,7 +9,8 @@ from typing import Any
 import msgspec
 
 from heliograph.cli.exits import ExitCode, Failure
-from heliograph.cli.output import note
+from heliograph.cli.output import note, remark_waiting
+from heliograph.cli.starting import LONGEST_S
 from heliograph.cli.target import DATABASE_FILE, OnDatabase
 from heliograph.domain.errors import HeliographError
 from heliograph.operator_socket import ask_operator
@@ -17,21 +18,26 @@ from heliograph.operator_socket import ask_operator
 Json = dict[str, Any]
 Ask = Callable[[str, str | None, Json], Awaitable[Json]]
 
-_STARTING_S = 10.0  # a server holds the directory for a moment before it listens, and after it has stopped to
+_LOOK_AGAIN_S = 0.1
 _ANSWER_S = 120.0
 
 
 @asynccontextmanager
 async def open_database(target: OnDatabase, *, may_found: bool) -> AsyncIterator[Ask]:
-    """Something that carries out verbs on a database; `may_found`: where there is none, on a new one."""
-    deadline = asyncio.get_running_loop().time() + _STARTING_S
+    """Something that carries out verbs on a database; `may_found`: where there is none, on a new one.
+
+    A server holds its directory for a while before it listens, and after it has stopped to. It is waited for until it
+    listens or is gone: only a process that lives can hold the directory.
+    """
+    deadline = asyncio.get_running_loop().time() + LONGEST_S
     ask: Ask | None = None
+    begins = told = False
     async with AsyncExitStack() as stack:
         while ask is None:
             if target.database is None and await is_served(target.data_dir):
-                ask = _asking(target.data_dir)
-                break
-            _see_that_it_is_there(target, may_found=may_found)
+                yield _asking(target.data_dir)
+                return
+            begins = not _is_there(target, may_found=may_found)
             # Imported only now: it is the whole server.
             from heliograph.cli.node import open_node_here
 
@@ -40,21 +46,26 @@ async def open_database(target: OnDatabase, *, may_found: bool) -> AsyncIterator
             except HeliographError as error:
                 if error.code != "data_directory_in_use" or asyncio.get_running_loop().time() > deadline:
                     raise
-                await asyncio.sleep(0.1)
+                if not told:
+                    told = True
+                    remark_waiting(f"Waiting until the server on {target.data_dir} listens, or is gone …")
+                await asyncio.sleep(_LOOK_AGAIN_S)
+        if begins:
+            note(f"There was no database in {target.data_dir}: this begins a new one.")
         yield ask
 
 
-def _see_that_it_is_there(target: OnDatabase, *, may_found: bool) -> None:
-    """A slip in a path must not make a new installation that then looks empty."""
+def _is_there(target: OnDatabase, *, may_found: bool) -> bool:
+    """A slip in a path must not make a new installation that then looks empty. Raises Failure."""
     if target.database is not None or (target.data_dir / DATABASE_FILE).exists():
-        return
+        return True
     if not may_found:
         raise Failure(
             ExitCode.NOT_FOUND,
             f"there is no database in {target.data_dir}: is the directory right? "
             "heliograph org create SLUG begins a new one",
         )
-    note(f"There was no database in {target.data_dir}: this begins a new one.")
+    return False
 
 
 async def is_served(data_dir: Path) -> bool:

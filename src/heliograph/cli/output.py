@@ -70,6 +70,12 @@ def note(text: str) -> None:
         sys.stderr.write(clean(text) + "\n")
 
 
+def remark_waiting(text: str) -> None:
+    """Say on a terminal what is waited for, in a line that stays; on stderr."""
+    if sys.stderr.isatty():
+        note(text)
+
+
 def clean(value: Any) -> str:
     """Text that may have come from outside, without what would steer a terminal."""
     return _CONTROLS.sub("\N{REPLACEMENT CHARACTER}", str(value))
