@@ -12,7 +12,7 @@ from heliograph.domain.errors import Conflict
 from heliograph.domain.ladder import Command, Issue, Rung
 from heliograph.ports.changes import BACKGROUND, NORMAL, URGENT, Debt, OutboxItem, Settlement
 from heliograph.store import AnyStore
-from tests.store.world import LATER, NOW, SECOND, World, bare_set, new_id, new_world
+from tests.store.world import LATER, NOW, PUT_OFF_TO, SECOND, SETTLE, World, bare_set, new_id, new_world
 
 
 async def test_what_is_due_is_claimed_once(world: World) -> None:
@@ -71,6 +71,31 @@ async def test_a_lease_is_renewed_only_while_it_holds(world: World, store: AnySt
     await world.claim(now=LATER, lease_until=LATER + 1, limit=1)  # takes `lost` over
     await store.system.renew([lost, held], LATER + 9)
     assert {row[0]: row[2] for row in await world.owed()} == {lost.id: LATER + 1, held.id: LATER + 9}
+
+
+@pytest.mark.parametrize("how", SETTLE)
+async def test_a_settlement_after_a_renewal_counts(world: World, store: AnyStore, how: str) -> None:
+    await world.owe(world.debt())
+    item = await world.claim_one()
+    await store.system.renew([item], LATER + 9)
+    changes = world.changes()
+    SETTLE[how](changes, item)
+    await world.work.commit(changes)
+    assert await world.owed() == ([(item.id, PUT_OFF_TO, 0, 1)] if how == "put off" else [])
+    assert [reason for _, reason in await store.system.dead_letters(9)] == (["why"] if how == "buried" else [])
+
+
+@pytest.mark.parametrize("how", SETTLE)
+async def test_a_settlement_after_another_claim_is_refused(world: World, store: AnyStore, how: str) -> None:
+    await world.owe(world.debt())
+    item = await world.claim_one()
+    again = await world.claim_one(now=LATER, lease_until=LATER + 9)
+    changes = world.noted(await world.added_command())
+    SETTLE[how](changes, item)
+    with pytest.raises(Conflict):
+        await world.work.commit(changes)
+    assert await world.owed() == [(item.id, item.due_at, LATER + 9, again.token)]
+    assert await store.system.dead_letters(9) == []
 
 
 async def test_put_off(world: World) -> None:

@@ -13,7 +13,7 @@ import pytest
 from heliograph.domain.errors import Conflict, InvalidInput, StoreUnavailable
 from heliograph.store import Hub, PostgresHub, PostgresStore, migrate, postgres_batch, postgres_writer
 from heliograph.store.prepared import Prepared
-from tests.store.world import LATER, NOW, World, bare_set, new_id, new_world
+from tests.store.world import LATER, NOW, World, bare_set, new_id, new_world, waiting_for_a_lock
 from tests.support.restartable import RestartablePostgres, restartable
 
 
@@ -130,12 +130,6 @@ async def test_a_version_that_changes_while_the_statement_waits_is_seen(world: W
     await blocker.close()
     assert [type(r) for r in results] == [Conflict, type(None)]
     assert (await world.read(other.id)).version == 2
-
-
-async def waiting_for_a_lock(connection: Any) -> None:
-    async with asyncio.timeout(5):
-        while not await connection.fetchval("SELECT count(*) FROM pg_locks WHERE NOT granted"):  # noqa: ASYNC110
-            await asyncio.sleep(0.01)
 
 
 async def test_deadlocks_are_resolved(world: World, dsn: str) -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import os
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -20,6 +22,13 @@ from heliograph.store.database import statement
 SECOND = 1_000_000
 NOW = 1_800_000_000 * SECOND
 LATER = NOW + 15 * SECOND
+
+PUT_OFF_TO = NOW + 77 * SECOND
+SETTLE: dict[str, Callable[[ChangeSet, OutboxItem], None]] = {
+    "settled": lambda changes, item: changes.settle(item),
+    "put off": lambda changes, item: changes.put_off(item, PUT_OFF_TO),
+    "buried": lambda changes, item: changes.bury(item, "why"),
+}
 
 new_id = IdMinter(time.time, os.urandom)
 _slugs = itertools.count()
@@ -149,3 +158,10 @@ async def run_sql(store: AnyStore, sql: str, *args: Any) -> None:
 def bare_set(organization_id: str, **parts: Any) -> ChangeSet:
     """A change set as it stands, without the help of its methods."""
     return ChangeSet(organization_id, **parts)
+
+
+async def waiting_for_a_lock(connection: Any) -> None:
+    """Until somebody waits for a lock of PostgreSQL."""
+    async with asyncio.timeout(5):
+        while not await connection.fetchval("SELECT count(*) FROM pg_locks WHERE NOT granted"):  # noqa: ASYNC110
+            await asyncio.sleep(0.01)

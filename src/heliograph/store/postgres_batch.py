@@ -27,7 +27,10 @@ _ORGANIZATION = ("organization_id", "text")
 
 @dataclass(frozen=True, eq=False)
 class Part:
-    """One kind of row in a change set: where it lies, its columns behind the set's number, and its SQL."""
+    """One kind of row in a change set: where it lies, its columns behind the set's number, and its SQL.
+
+    Without columns it is about rows that another part gives to the statement, and only adds SQL.
+    """
 
     name: str
     rows: Callable[[Prepared], list[Row]]
@@ -67,28 +70,58 @@ def _insert(name: str, table: str, columns: Sequence[str], more: str = "") -> Ca
     ]
 
 
-_SETTLE = (
+def _told(column: str, kind: str) -> str:
+    """What the settlement of a row of the outbox says."""
+    return f"CAST((SELECT jsonb_object_agg(i.id, i.{column}) FROM outbox_held i) ->> o.id AS {kind})"
+
+
+# The outbox is joined with nothing: while PostgreSQL takes it for empty, a join reads all of it for each row. Looking
+# for one list costs one walk at worst, and IS TRUE keeps IN from becoming a join. PostgreSQL asks both conditions again
+# of a row that has changed by the time it is locked.
+_LOCK = (
     """outbox_locked AS MATERIALIZED (
-        SELECT i.* FROM outbox_settled i JOIN outbox o ON o.id = i.id
-        WHERE o.token = i.token AND o.organization_id = i.organization_id ORDER BY o.id FOR UPDATE OF o)""",
-    """outbox_gone AS (
-        DELETE FROM outbox o USING outbox_locked i
-        WHERE o.id = i.id AND (i.due_at IS NULL OR i.reason IS NOT NULL) AND {good}
-        RETURNING {item}, i.reason, i.died_at)""",
-    """outbox_buried AS (
-        INSERT INTO dead_letters ({names}, reason, died_at)
-        SELECT {names}, reason, died_at FROM outbox_gone WHERE reason IS NOT NULL)""",
-    """outbox_put_off AS (
-        UPDATE outbox o SET due_at = i.due_at, lease_until = 0 FROM outbox_locked i
-        WHERE o.id = i.id AND i.due_at IS NOT NULL AND i.reason IS NULL AND {good})""",
+        SELECT o.id FROM outbox o WHERE o.id = ANY(ARRAY(SELECT i.id FROM outbox_settled i))
+        AND ((o.id, o.token, o.organization_id) IN (SELECT i.id, i.token, i.organization_id FROM outbox_settled i))
+            IS TRUE
+        ORDER BY o.id FOR UPDATE OF o)""",
+    """outbox_held AS MATERIALIZED (
+        SELECT * FROM outbox_settled i WHERE (i.id IN (SELECT id FROM outbox_locked)) IS TRUE AND {good})""",
+)
+_HELD = "o.id = ANY(ARRAY(SELECT i.id FROM outbox_held i WHERE {}))"
+_PAY = (f"outbox_paid AS (DELETE FROM outbox o WHERE {_HELD.format('i.due_at IS NULL AND i.reason IS NULL')})",)
+_BURY = (
+    f"""outbox_given_up AS (
+        DELETE FROM outbox o WHERE {_HELD.format("i.reason IS NOT NULL")}
+        RETURNING {OUTBOX.qualified("o")}, {_told("reason", "TEXT")} AS reason,
+            {_told("died_at", "BIGINT")} AS died_at)""",
+    f"""outbox_buried AS (
+        INSERT INTO dead_letters ({OUTBOX.names}, reason, died_at)
+        SELECT {OUTBOX.names}, reason, died_at FROM outbox_given_up)""",
+)
+_PUT_OFF = (
+    f"""outbox_put_off AS (
+        UPDATE outbox o SET due_at = {_told("due_at", "BIGINT")}, lease_until = 0
+        WHERE {_HELD.format("i.due_at IS NOT NULL AND i.reason IS NULL")})""",
 )
 _WITHDRAW = """outbox_withdrawn AS (
-        DELETE FROM outbox o USING withdrawn i
-        WHERE o.organization_id = i.organization_id AND o.key = i.key AND {good})"""
+        DELETE FROM outbox o WHERE o.id = ANY(ARRAY(
+            SELECT (SELECT k.id FROM outbox k WHERE k.organization_id = i.organization_id AND k.key = i.key)
+            FROM withdrawn i WHERE {good}))
+        AND ((o.organization_id, o.key) IN (SELECT i.organization_id, i.key FROM withdrawn i)) IS TRUE)"""
 
 
-def _settle(good: str) -> list[str]:
-    return [text.format(good=good, item=OUTBOX.qualified("o"), names=OUTBOX.names) for text in _SETTLE]
+def _becomes(row: Row) -> tuple[str, ...]:
+    _, _, _, due_at, reason, _ = row
+    return _BURY if reason is not None else _PAY if due_at is None else _PUT_OFF
+
+
+def _settlement(name: str, ctes: tuple[str, ...]) -> Part:
+    """One of the things that become of what is settled: what no set of a batch needs costs it nothing."""
+    return Part(name, lambda p: [row for row in p.settled if _becomes(row) is ctes], (), lambda _: list(ctes))
+
+
+def _lock(good: str) -> list[str]:
+    return [text.format(good=good) for text in _LOCK]
 
 
 def _withdraw(good: str) -> list[str]:
@@ -138,9 +171,12 @@ PARTS = (
             ("reason", "text"),
             ("died_at", "bigint"),
         ),
-        _settle,
+        _lock,
         locks=True,
     ),
+    _settlement("outbox_paid", _PAY),
+    _settlement("outbox_buried", _BURY),
+    _settlement("outbox_put_off", _PUT_OFF),
     Part(
         "new_commands",
         lambda p: p.new_commands,
@@ -178,7 +214,7 @@ _GUARDS = {
     "commands_saved": "SELECT set_no, id FROM commands_saved EXCEPT SELECT set_no, id FROM commands_locked",
     "pushes_saved": "SELECT set_no, id FROM pushes_saved EXCEPT SELECT set_no, id FROM pushes_locked",
     "outbox_settled": (
-        "SELECT set_no, id FROM outbox_settled WHERE hard = 1 EXCEPT SELECT set_no, id FROM outbox_locked"
+        "SELECT set_no, id FROM outbox_settled WHERE hard = 1 AND id NOT IN (SELECT id FROM outbox_locked)"
     ),
 }
 
@@ -191,7 +227,8 @@ def build(batch: Sequence[Prepared], parts: Sequence[Part] = PARTS) -> tuple[str
         rows = [(number, *row) for number, prepared in enumerate(batch) for row in part.rows(prepared)]
         if rows:
             present.append(part)
-            arguments.append(part.shape.packed(rows))
+            if part.columns:
+                arguments.append(part.shape.packed(rows))
     return (_text(tuple(present)), arguments) if present else None
 
 
@@ -201,9 +238,10 @@ def _text(parts: tuple[Part, ...]) -> str:
     changes: list[str] = []
     guards = [_GUARDS[part.name] for part in parts if part.locks]
     good = "i.set_no NOT IN (SELECT set_no FROM bad)" if guards else "TRUE"
-    for position, part in enumerate(parts, 1):
-        rows = part.shape.rows_of(position, "i")
-        inputs.append(f"{part.name} AS MATERIALIZED (SELECT * FROM {rows})")
+    for part in parts:
+        if part.columns:
+            rows = part.shape.rows_of(len(inputs) + 1, "i")
+            inputs.append(f"{part.name} AS MATERIALIZED (SELECT * FROM {rows})")
         changes.extend(part.ctes(good))
     locks = [cte for cte in changes if "_locked AS MATERIALIZED" in cte]
     writes = [cte for cte in changes if cte not in locks]
