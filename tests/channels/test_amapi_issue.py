@@ -107,6 +107,7 @@ async def test_names_are_quoted_in_the_path(google: Google, channel: AmapiChanne
 
 
 GONE = "Requested entity was not found."
+NOT_ITS_WORD = ": that is not the API's word; does a proxy stand between?"
 
 
 @pytest.mark.parametrize(
@@ -117,8 +118,11 @@ GONE = "Requested entity was not found."
         (Answer(429, b""), NotTaken("Google answered 429")),
         (Answer(429, b"x", missing=5), NotTaken("Google answered 429")),
         (error(503, "Unavailable"), NotTaken("Google answered 503")),
-        (Answer(503, b"<html>", {"Retry-After": "nonsense"}), NotTaken("Google answered 503")),
+        (error(503, "Busy", headers={"Retry-After": "nonsense"}), NotTaken("Google answered 503")),
         (error(408, "late"), NotTaken("Google answered 408")),
+        (Answer(400, b"<html>"), NotTaken(f"Google answered 400{NOT_ITS_WORD}")),
+        (Answer(407, b"<html>Proxy Authentication Required"), NotTaken(f"Google answered 407{NOT_ITS_WORD}")),
+        (Answer(451, b""), NotTaken(f"Google answered 451{NOT_ITS_WORD}")),
         (error(403, "Caller is not authorized"), NotTaken("Google answered 403: the credentials may not do this")),
         (Answer(404, b"<html>"), NotTaken("404, but not from the API: is the base address right?")),
         (Answer(404, b""), NotTaken("404, but not from the API: is the base address right?")),
@@ -135,11 +139,14 @@ GONE = "Requested entity was not found."
         (error(409, "Aborted", "ABORTED"), Refused("ABORTED", "Aborted")),
         (error(412, "No", "FAILED_PRECONDITION"), Refused("FAILED_PRECONDITION", "No")),
         (error(501, "No", "UNIMPLEMENTED"), Refused("UNIMPLEMENTED", "No")),
-        (Answer(400, b"<html>"), Refused("HTTP_400", "")),
         (json_answer({"error": {"message": ["x"], "status": 5}}, 400), Refused("HTTP_400", "")),
         # No proof of anything.
         (error(500, "Internal error"), Uncertain("Google answered 500")),
         (Answer(502, b"<html>"), Uncertain("Google answered 502")),
+        (Answer(503, b"upstream connect error or disconnect/reset before headers"), Uncertain("Google answered 503")),
+        (Answer(503, b"<html>", {"Retry-After": "9"}), Uncertain("Google answered 503")),
+        (Answer(408, b""), Uncertain(f"Google answered 408{NOT_ITS_WORD}")),
+        (Answer(501, b"<html>"), Uncertain("Google answered 501")),
         (error(504, "Deadline expired"), Uncertain("Google answered 504")),
         (Answer(599, b""), Uncertain("Google answered 599")),
         (Answer(302, b"", {"Location": "/login"}), Uncertain("Google answered 302")),

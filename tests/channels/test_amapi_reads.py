@@ -19,6 +19,7 @@ from tests.channels.google import DEVICE_NAME, OPERATION_NAME, Google, device, e
 from tests.support.wire import Action, Answer, Raw, Seen, json_answer
 
 GONE = "Requested entity was not found."
+NOT_ITS_WORD = ": that is not the API's word; does a proxy stand between?"
 
 
 def op(number: int) -> dict[str, Any]:
@@ -212,7 +213,9 @@ async def test_the_request_to_cancel(google: Google, channel: AmapiChannel) -> N
         (error(404, GONE), CancelRefused(404, GONE)),
         (error(500, GONE), CancelRefused(500, GONE)),
         (error(501, "No"), CancelRefused(501, "No")),
-        (Answer(501, b"<html>"), CancelRefused(501, "")),
+        (Answer(501, b"<html>"), Unreachable("Google answered 501")),
+        (Answer(400, b"<html>"), Unreachable(f"Google answered 400{NOT_ITS_WORD}")),
+        (Answer(407, b"<html>"), Unreachable(f"Google answered 407{NOT_ITS_WORD}")),
         (error(429, "Quota", headers={"Retry-After": "8"}), Unreachable("Google answered 429", 8.0)),
         (error(500, "Internal"), Unreachable("Google answered 500")),
         (error(503, "Unavailable"), Unreachable("Google answered 503")),

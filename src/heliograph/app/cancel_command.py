@@ -30,6 +30,8 @@ async def cancel_command(
             await _withdraw_effects(s, work, changes, after)
         elif after is not command:
             await _ask_channel(s, work, changes, after, source)
+        elif after.platform == "android":
+            owe_cancel(s, changes, after)  # once more: what Google refused, it may take now
         if changes:
             await work.commit(changes)
         return after
@@ -54,7 +56,7 @@ async def _withdraw_effects(s: Services, work: UnitOfWork, changes: ChangeSet, c
 
 
 async def _ask_channel(s: Services, work: UnitOfWork, changes: ChangeSet, command: Command, source: str) -> None:
-    """Owe what makes the channel decide. Only the first request comes here: a repeated one changes nothing."""
+    """Owe what makes the channel decide."""
     if command.platform == "android":
         owe_cancel(s, changes, command)
     elif command.waits_for_agent(s.clock.now()):

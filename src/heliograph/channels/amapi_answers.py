@@ -1,8 +1,9 @@
 """What an answer of the Android Management API proves. Pure; sources: research/amapi.md 2 (error shapes as seen).
 
 Only an answer counts as proof that a command was not accepted. 401 and 403 speak of our credentials, not of the
-command, so they invite another try once the operator has put them right. 404 counts for a device or an operation only
-in the API's own error shape: a wrong base address answers 404 too, in HTML.
+command, so they invite another try once the operator has put them right. Nothing is final but in the API's own error
+shape: what stands between us and Google answers too, in HTML, a wrong base address with 404, a proxy with 407 or 451.
+And a gateway says 503 also of a request that it has passed on, when the connection behind it broke.
 """
 
 import re
@@ -28,8 +29,10 @@ MAX_MESSAGE = 500
 # Texts that mean 404 whatever the status says (seen with 500 and 400).
 GONE_TEXTS = ("requested entity was not found", "device is no longer being managed")
 CREDENTIALS = {401: "Google does not accept the enterprise's credentials", 403: "the credentials may not do this"}
-# Proof that nothing was done, and the same request may succeed later.
-LATER = frozenset({408, 425, 429, 503})
+# Nothing was done, and the same request may succeed later: too many requests.
+QUOTA = 429
+# So it is, where the API itself says it; else a gateway gave up, and it may be done.
+LATER = frozenset({408, 425, 503})
 # A gateway gave up, or the service failed half-way: it may be done.
 HALF_WAY = frozenset({499, 500, 502, 504})
 # The maps in an operation whose keys are data of users, by the discovery document: packages, and languages of texts.
@@ -64,13 +67,20 @@ def _is_gone(reply: Reply, error: tuple[str, str] | None) -> bool:
 def _is_final(reply: Reply) -> bool:
     """Whether the API itself refuses this request, now and later."""
     error = error_of(reply)
+    if error is None:
+        return False
     if _is_gone(reply, error):
         return True
-    if reply.status in CREDENTIALS or reply.status in LATER or reply.status in HALF_WAY:
-        return False
-    if reply.status == 404 and error is None:
+    if reply.status in CREDENTIALS or reply.status == QUOTA or reply.status in LATER or reply.status in HALF_WAY:
         return False
     return 400 <= reply.status < 500 or reply.status == 501
+
+
+def _is_proof(reply: Reply) -> bool:
+    """Whether nothing was done, by a refusal that is not final."""
+    if reply.status in LATER:
+        return error_of(reply) is not None
+    return 400 <= reply.status < 500 and reply.status not in HALF_WAY
 
 
 def issue_answer(reply: Exchange, secrets: Iterable[str]) -> IssueAnswer:
@@ -87,15 +97,15 @@ def issue_answer(reply: Exchange, secrets: Iterable[str]) -> IssueAnswer:
         code, message = error or (f"HTTP_{reply.status}", "")
         # Cut after the secrets are out, lest half of one stays.
         return Refused(code, redact(message, secrets)[:MAX_MESSAGE], _is_gone(reply, error))
-    if reply.status in LATER or reply.status in CREDENTIALS or reply.status == 404:
-        return NotTaken(_reason(reply), reply.after_s)
-    return Uncertain(_reason(reply))
+    return NotTaken(_reason(reply), reply.after_s) if _is_proof(reply) else Uncertain(_reason(reply))
 
 
 def _reason(reply: Reply) -> str:
     if reply.status == 404:
         return "404, but not from the API: is the base address right?"
     why = CREDENTIALS.get(reply.status)
+    if why is None and reply.status != QUOTA and 400 <= reply.status < 500 and error_of(reply) is None:
+        why = "that is not the API's word; does a proxy stand between?"
     return f"Google answered {reply.status}" + (f": {why}" if why else "")
 
 
