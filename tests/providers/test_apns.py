@@ -269,7 +269,8 @@ def account(status: int, reason: str, verdict: Verdict = Verdict.ACCOUNT) -> Mis
             RetryLater(Verdict.LATER, 11.0, evidence=seen(503, "ServiceUnavailable")),
         ),
         (said(503, "Shutdown"), RetryLater(Verdict.LATER, evidence=seen(503, "Shutdown"))),
-        (Answer(503, b""), RetryLater(Verdict.LATER, evidence={"status": 503})),
+        (Answer(503, b""), RetryLater(Verdict.UNCLEAR, uncertain=True, evidence={"status": 503})),
+        (Answer(408, b"<html>"), RetryLater(Verdict.UNCLEAR, uncertain=True, evidence={"status": 408})),
         (Answer(404, b"<html>"), RetryLater(Verdict.LATER, evidence={"status": 404})),
         (Answer(400, b"[]"), RetryLater(Verdict.LATER, evidence={"status": 400})),
         (said(400, TOKEN), RetryLater(Verdict.LATER, evidence={"status": 400})),  # what is no word is not repeated

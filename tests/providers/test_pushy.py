@@ -147,7 +147,11 @@ def evidence(status: int, code: str) -> dict[str, Any]:
             RetryLater(Verdict.LIMIT, 17.0, account_wide=True, evidence=evidence(429, "RATE_LIMIT_EXCEEDED")),
         ),
         (Answer(429, b"", missing=4), RetryLater(Verdict.LIMIT, account_wide=True, evidence={"status": 429})),
-        (Answer(503, b"", {"Retry-After": "2"}), RetryLater(Verdict.LATER, 2.0, evidence={"status": 503})),
+        (
+            Answer(503, b"", {"Retry-After": "2"}),
+            RetryLater(Verdict.UNCLEAR, 2.0, uncertain=True, evidence={"status": 503}),
+        ),
+        (Answer(408, b"<html>"), RetryLater(Verdict.UNCLEAR, uncertain=True, evidence={"status": 408})),
         (Answer(500, b""), RetryLater(Verdict.UNCLEAR, uncertain=True, evidence={"status": 500})),
         (Answer(502, b"<html>"), RetryLater(Verdict.UNCLEAR, uncertain=True, evidence={"status": 502})),
         (Answer(302, b""), RetryLater(Verdict.UNCLEAR, uncertain=True, evidence={"status": 302})),
@@ -265,7 +269,7 @@ async def test_a_status_that_does_not_come_in_time(wire: Wire, app: Pushy) -> No
         (json_answer({"success": False}), Unavailable("an answer that is not Pushy's")),
         (Answer(200, b""), Unavailable("an answer that is not Pushy's")),
         (failure(429, "RATE_LIMIT_EXCEEDED"), Unavailable(Verdict.LIMIT)),
-        (Answer(503, b"", {"Retry-After": "3"}), Unavailable(Verdict.LATER, 3.0)),
+        (Answer(503, b"", {"Retry-After": "3"}), Unavailable(Verdict.UNCLEAR, 3.0)),
         (Raw(b""), Unavailable("RemoteProtocolError")),
     ],
 )

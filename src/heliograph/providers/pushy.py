@@ -69,9 +69,11 @@ FAILURES: tuple[tuple[range, str, Verdict], ...] = (
     (range(402, 403), r".*", Verdict.LIMIT),
     (range(429, 430), r".*", Verdict.LIMIT),
     (range(200, 500), r"(.*_)?(RATE|QUOTA|LIMIT|EXCEEDED|TOO_MANY|SUSPENDED|BILLING)(_.*)?", Verdict.LIMIT),
-    (range(408, 409), r".*", Verdict.LATER),
+    (range(408, 409), r".+", Verdict.LATER),
     (range(425, 426), r".*", Verdict.LATER),
-    (range(503, 504), r".*", Verdict.LATER),
+    (range(503, 504), r".+", Verdict.LATER),
+    # Without a code of Pushy's, something on the way gave up, maybe after it had passed the push on.
+    (range(408, 409), r"", Verdict.UNCLEAR),
     (range(500, 600), r".*", Verdict.UNCLEAR),
     (range(200, 500), r".+", Verdict.REJECTED),
     (

@@ -51,8 +51,10 @@ FAILURES: tuple[tuple[range, str, Verdict], ...] = (
     (range(403, 404), r".*", Verdict.ACCOUNT),
     (range(429, 430), r"DEVICE_QUOTA", Verdict.DEVICE_LIMIT),
     (range(429, 430), r".*", Verdict.LIMIT),
-    (range(408, 409), r".*", Verdict.LATER),
-    (range(503, 504), r".*", Verdict.LATER),
+    (range(408, 409), r".+", Verdict.LATER),
+    (range(503, 504), r".+", Verdict.LATER),
+    # Without a word of the service's, something on the way gave up, maybe after it had passed the push on.
+    (range(408, 409), r"", Verdict.UNCLEAR),
     (range(500, 600), r".*", Verdict.UNCLEAR),
     (range(400, 500), r".+", Verdict.REJECTED),
     # No code: not FCM speaks, but something on the way, or the address is wrong.
