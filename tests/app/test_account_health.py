@@ -137,6 +137,15 @@ def test_what_another_process_made_of_an_account_is_heard_of_with_the_next_refus
     assert health.learn("b", device(1), GONE, 8, 9) == Lesson(try_again=True)
 
 
+def test_what_comes_late_from_former_settings_says_nothing_after_a_refusal_with_the_present_ones() -> None:
+    health = AccountHealth()
+    health.heard_of_settings("a", 20, 30)  # with those, one is refused
+    assert health.learn("a", device(1), GONE, 30, 31).quarantine
+    health.heard_of_settings("a", 20, 10)  # and this one was on its way for long
+    assert health.learn("a", device(2), GONE, 10, 40) == Lesson(try_again=True)
+    assert health.learn("a", device(3), GONE, 35, 41).quarantine
+
+
 @pytest.mark.parametrize("wait_s", [None, 30.0])
 def test_a_service_that_makes_all_wait_again_and_again_counts_as_one_that_asks_for_a_long_wait(
     wait_s: float | None,

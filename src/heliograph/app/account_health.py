@@ -160,7 +160,9 @@ class AccountHealth:
         known = began if account.settings_at is None else account.settings_at
         if made_at > max(known, account.renewed_at):
             self.renew(account_id, made_at)
-        self._of(account_id).settings_at = made_at
+        account = self._of(account_id)
+        account.settings_at = made_at
+        account.renewed_at = max(account.renewed_at, made_at)  # what comes late from those before says nothing either
 
     def renew(self, account_id: str, now: int) -> None:
         """Forget what the account's former settings are to blame for. What the service asked for stays."""

@@ -92,7 +92,10 @@ async def test_provider(s: Services, caller: Caller, body: Fields) -> Json:
     """Ask the provider whether it takes the account, without reaching any device."""
     account_id = body.text("id", required=True)
     body.raise_if_wrong()
-    account = await _found(s, caller, account_id)
+    accounts = await s.store.unit_of_work(caller.organization.id).setup.known_accounts(anew=True)  # what is tested
+    account = accounts.get((account_id or "").lower())
+    if account is None:
+        raise NotFound
     if account.disabled_at is not None:
         return {"works": False, "detail": "the account is disabled"}
     provider = await s.providers.provider(caller.organization.id, account.provider, account.id)

@@ -11,7 +11,7 @@ from heliograph.app.services import SECOND, Services
 from heliograph.domain.deliveries import Push, PushRung
 from heliograph.domain.devices import Device, ProviderAccount, PushTarget
 from heliograph.domain.record import record
-from heliograph.ports.push import PushMessage, Route
+from heliograph.ports.push import ProviderPlugin, PushMessage, Route
 from heliograph.ports.store import UnitOfWork
 
 OUR_LINE = "builtin"
@@ -38,15 +38,26 @@ async def routes_to(s: Services, work: UnitOfWork, device: Device, targets: Sequ
 
     Among the services of one rank the account decides (contract decision 29): the device's own, else the address's
     own, else the organization's default of its kind. Of equals the newest address. An account that is out of order
-    comes after all that are not, unless it is time to find out whether it works again.
+    comes after all that are not, unless it is time to find out whether it works again. That there is no way at all is
+    not said before the store was asked: an account may just have been made, or enabled.
     """
+    alive = [(target, s.providers.plugin(target.provider)) for target in targets if target.dead_at is None]
+    usable = [(target, plugin) for target, plugin in alive if plugin is not None]
+    found = _ranked(s, device, usable, (await work.setup.known_accounts()).values())
+    if usable and not found:
+        found = _ranked(s, device, usable, (await work.setup.known_accounts(anew=True)).values())
+    return found
+
+
+def _ranked(
+    s: Services,
+    device: Device,
+    targets: Sequence[tuple[PushTarget, ProviderPlugin]],
+    accounts: Collection[ProviderAccount],
+) -> list[ChosenTarget]:
     now = s.clock.now()
     ranked: dict[str, tuple[tuple[bool, int, int], ChosenTarget]] = {}
-    accounts: Collection[ProviderAccount] = (await work.setup.known_accounts()).values()
-    for target in targets:
-        plugin = s.providers.plugin(target.provider)
-        if plugin is None or target.dead_at is not None:
-            continue
+    for target, plugin in targets:
         if not plugin.needs_account:
             place = (False, plugin.route, _NO_ACCOUNT)
             ranked[plugin.kind] = (place, ChosenTarget(target.provider, None, plugin.max_life_s))

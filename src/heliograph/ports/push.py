@@ -238,6 +238,10 @@ class Providers(Protocol):
         """The provider behind an account; None when it is gone, disabled, or of another kind."""
         ...
 
+    def made_at(self, account_id: str) -> int | None:
+        """When the account was changed last that `provider` gave out, as far as it knew; None = it gave out none."""
+        ...
+
     def per_minute(self, account_id: str) -> int:
         """How many requests a minute an account may make that `provider` gave out; 0 = no limit."""
         ...

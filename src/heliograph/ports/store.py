@@ -239,8 +239,11 @@ class SetupRepository(Protocol):
         """All provider accounts, oldest first."""
         ...
 
-    async def known_accounts(self) -> Mapping[str, ProviderAccount]:
-        """The same by their ids, for sending: as they are, or were until a second ago. Costs next to nothing."""
+    async def known_accounts(self, *, anew: bool = False) -> Mapping[str, ProviderAccount]:
+        """The same by their ids, for sending: as they are, or were until a second ago. Costs next to nothing.
+
+        `anew`: as they are, for whoever has a reason to doubt what is remembered; which is that from then on.
+        """
         ...
 
     async def add_account(self, account: ProviderAccount) -> None:

@@ -169,10 +169,16 @@ LoadAccount = Callable[[str, str], Awaitable[ProviderAccount | None]]
 
 
 def accounts_in(store: Store) -> LoadAccount:
-    """The accounts of a store, for `ProviderRegistry`."""
+    """The accounts of a store, for `ProviderRegistry`: as they are remembered, but none is missing or disabled unless
+    the store says so, for what is owed through it would be lost.
+    """
 
     async def load(organization_id: str, account_id: str) -> ProviderAccount | None:
-        return (await store.unit_of_work(organization_id).setup.known_accounts()).get(account_id)
+        setup = store.unit_of_work(organization_id).setup
+        account = (await setup.known_accounts()).get(account_id)
+        if account is None or account.disabled_at is not None:
+            account = (await setup.known_accounts(anew=True)).get(account_id)
+        return account
 
     return load
 
@@ -224,6 +230,11 @@ class ProviderRegistry:
             self._drop(account.id)
             return None
         return self._current(plugin, account)
+
+    def made_at(self, account_id: str) -> int | None:
+        """See `ports.push.Providers`."""
+        built = self._built.get(account_id)
+        return None if built is None else built.state[1]
 
     def per_minute(self, account_id: str) -> int:
         """How many requests a minute an account may make that `provider` gave out; 0 = no limit."""

@@ -33,11 +33,13 @@ class KnownAccounts:
         self._watch = wakeups.watch(_TOPIC, self._forget)
         self._watch.__enter__()
 
-    async def of(self, organization_id: str) -> _Known:
-        """An organization's accounts by their ids, oldest first, as they are or were until a second ago."""
+    async def of(self, organization_id: str, *, anew: bool = False) -> _Known:
+        """An organization's accounts by their ids, oldest first, as they are or were until a second ago; `anew`: as
+        they are, which is what is remembered from now on.
+        """
         kept, now = self._kept, time.monotonic()
         known = kept.get(organization_id)
-        if known is None or now - known[0] > _KEPT_S:
+        if anew or known is None or now - known[0] > _KEPT_S:
             rows = await self._reader.look_up(_ALL, organization_id)
             if len(kept) >= _MOST_ORGANIZATIONS:
                 kept.clear()

@@ -190,9 +190,9 @@ class Setup:
         """All provider accounts, oldest first."""
         return await self._all(ACCOUNTS)
 
-    async def known_accounts(self) -> Mapping[str, ProviderAccount]:
-        """All provider accounts by their ids, oldest first, as they are or were until a second ago."""
-        return await self._known_accounts.of(self._organization_id)
+    async def known_accounts(self, *, anew: bool = False) -> Mapping[str, ProviderAccount]:
+        """All provider accounts by their ids, oldest first: see ports.store."""
+        return await self._known_accounts.of(self._organization_id, anew=anew)
 
     async def add_account(self, account: ProviderAccount) -> None:
         """Store a provider account; a default one replaces the default of its kind."""

@@ -50,13 +50,13 @@ async def deliver_push(s: Services, item: OutboxItem) -> None:
         return
     targets = [target for target in addresses if target.dead_at is None]
     target = next((t for t in targets if t.provider == push.provider), None)
-    outcome, began = await _send(s, push, target, item.priority)
+    outcome, began, made_at = await _send(s, push, target, item.priority)
     is_only_way = {t.provider for t in targets} <= {push.provider}
     if push.account_id is None or target is None:
         await _Sent(s, work, item, outcome, is_only_way).record(push, command)
         return
-    if _speaks_of_settings(outcome) and (account := await work.setup.account(push.account_id)):
-        s.health.heard_of_settings(push.account_id, account.updated_at, began)
+    if _speaks_of_settings(outcome):
+        began = await _judged_as_of(s, work, push.account_id, began, made_at)
     lesson = s.health.learn(push.account_id, push.device_id, outcome, began, s.clock.now())
     if lesson.try_again and isinstance(outcome, Rejected):  # the account is to blame: the push is not lost by it
         outcome = Misconfigured(outcome.reason, outcome.evidence)
@@ -72,17 +72,33 @@ def _speaks_of_settings(outcome: Outcome) -> bool:
     return isinstance(outcome, Misconfigured) or (isinstance(outcome, Rejected) and outcome.token_gone)
 
 
-async def _send(s: Services, push: Push, target: PushTarget | None, priority: int) -> tuple[Outcome, int]:
-    """What its provider says, and as of when: what the account is by now, the answer may not know."""
+async def _judged_as_of(s: Services, work: UnitOfWork, account_id: str, began: int, made_at: int | None) -> int:
+    """The time of which a refusal speaks: not that of the sending where its settings were gone by then, as this process
+    had not heard. From here on it knows, for the next attempt and for another way.
+    """
+    account = (await work.setup.known_accounts(anew=True)).get(account_id)
+    if account is None:
+        return began
+    if made_at is not None and made_at < account.updated_at:
+        began = min(began, made_at)
+    s.health.heard_of_settings(account_id, account.updated_at, began)
+    return began
+
+
+async def _send(s: Services, push: Push, target: PushTarget | None, priority: int) -> tuple[Outcome, int, int | None]:
+    """What its provider says, as of when, and when the settings were made that it was asked with: what the account is
+    by now, the answer may not know.
+    """
     began = s.clock.now()
     provider = await s.providers.provider(push.organization_id, push.provider, push.account_id)
+    made_at = None if push.account_id is None else s.providers.made_at(push.account_id)
     if provider is None or target is None:
-        return Rejected("no usable address or provider account is left"), began
+        return Rejected("no usable address or provider account is left"), began, made_at
     if push.account_id is not None and s.account_quotas is not None:
         per_minute = s.providers.per_minute(push.account_id)
         if not await s.account_quotas.take(push.account_id, per_minute, priority):
-            return RetryLater("the account's requests of this minute are used up"), began
-    return await provider.send(message_of(s, push), target), began
+            return RetryLater("the account's requests of this minute are used up"), began, made_at
+    return await provider.send(message_of(s, push), target), began, made_at
 
 
 async def _heed(
