@@ -93,6 +93,11 @@ class Push:
         return next((leg for leg in reversed(self.legs or ()) if leg.reference is not None), None)
 
     @property
+    def unanswered(self) -> int:
+        """How many attempts got no answer that proves that it was not taken, on whichever way."""
+        return self.attempts.uncertain if self.attempts else 0
+
+    @property
     def withdrawn_through(self) -> str | None:
         """The account that its withdrawal counts for: of the ways before the present one that took it, the latest that
         has one (the present one has acknowledged it, or was not asked yet); else the present way's.

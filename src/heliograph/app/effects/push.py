@@ -152,15 +152,14 @@ async def _leave_unsent(s: Services, work: UnitOfWork, item: OutboxItem) -> None
 def _give_up(s: Services, changes: ChangeSet, item: OutboxItem, push: Push) -> None:
     """Its command is over. It counts as revoked only if no provider can have it; else its life will show."""
     push = note_lost(changes, item, push, s.clock.now())
-    unanswered = push.attempts.uncertain if push.attempts else 0
     evidence: dict[str, object] = {"why": "command is over"}
     if push.legs:
         changes.owe(s.debt(push.organization_id, "revoke", push.id, pool=push.withdrawn_through))
         changes.move_push(push, PushNoted(source="dispatcher", evidence=evidence), s.clock.now())
-    elif unanswered == 0:
+    elif push.unanswered == 0:
         changes.move_push(push, PushRevoked(source="dispatcher", evidence=evidence), s.clock.now())
     else:
-        evidence["unansweredAttempts"] = unanswered
+        evidence["unansweredAttempts"] = push.unanswered
         changes.move_push(push, PushNoted(source="dispatcher", evidence=evidence), s.clock.now())
 
 

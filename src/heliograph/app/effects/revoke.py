@@ -91,13 +91,14 @@ def _keep(changes: ChangeSet, push: Push, answers: list[_Answer], now: int) -> N
 
 
 def _note(changes: ChangeSet, push: Push, answers: list[_Answer], now: int) -> None:
-    """What each way said. The push is revoked when none has kept it, the present one included, and nobody has heard it.
+    """What each way said. The push is revoked when none can have it, the present one included, and nobody has heard it.
 
     That the way on which an acknowledged one may have come has nothing of it any more is not worth a line.
     """
     is_heard = push.rung in _HEARD
-    is_revoked = not is_heard and all(isinstance(answer.said, Withdrawn) for answer in answers)
+    is_back = not is_heard and all(isinstance(answer.said, Withdrawn) for answer in answers)
     asked = [answer.leg for answer in answers] + [leg for leg in push.legs or () if leg.withdrawn]
+    is_revoked = is_back and not _may_have_left_more(push)
     for answer in answers:
         source = f"provider:{answer.leg.provider}"
         is_present = (answer.leg.provider, answer.leg.reference) == (push.provider, push.reference)
@@ -110,5 +111,20 @@ def _note(changes: ChangeSet, push: Push, answers: list[_Answer], now: int) -> N
         elif answer.leg.provider != OUR_LINE or is_revoked or push.is_over:  # it offers what is open
             evidence = {"withdrawn": answer.leg.reference}
             push = changes.move_push(push, PushNoted(source=source, evidence=evidence), now)
-    if is_revoked and any((leg.provider, leg.reference) == (push.provider, push.reference) for leg in asked):
+    if is_back and any((leg.provider, leg.reference) == (push.provider, push.reference) for leg in asked):
+        _end(changes, push, now)
+
+
+def _end(changes: ChangeSet, push: Push, now: int) -> None:
+    """Of one that every way has given back that said that it took it."""
+    if not _may_have_left_more(push):
         changes.move_push(push, PushRevoked(source=f"provider:{push.provider}"), now)
+    elif not push.is_over:
+        evidence = {"why": "command is over", "unansweredAttempts": push.unanswered}
+        changes.move_push(push, PushNoted(source="dispatcher", evidence=evidence), now)
+
+
+def _may_have_left_more(push: Push) -> bool:
+    """Whether an attempt without an answer may have left one that nobody can name. Nothing leaves by our own line."""
+    ways = {push.provider, *(leg.provider for leg in push.legs or ())}
+    return push.unanswered > 0 and ways != {OUR_LINE}
