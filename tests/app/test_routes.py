@@ -173,7 +173,8 @@ async def test_what_was_taken_before_is_not_called_unsent_when_its_command_is_ov
     provider.withdrawals = [CannotWithdraw("no way")]
     await cancel_command(desk.services, desk.work, command.id, desk.aosp.id, "key:x", "over")
     await desk.pay()
-    assert (await push_of(desk, command)).rung is PushRung.QUEUED
+    push = await push_of(desk, command)
+    assert (push.rung, push.provider, push.reference) == (PushRung.ACCEPTED, "builtin", "p1")
     assert provider.withdrawn[0] == "p1"
 
 

@@ -12,13 +12,15 @@ from heliograph.app.cancel_command import cancel_command
 from heliograph.app.setup import add_account
 from heliograph.domain.deliveries import Push, PushRung
 from heliograph.domain.ladder import Command
-from heliograph.ports.push import RetryLater
+from heliograph.ports.push import Accepted, CannotWithdraw, Outcome, Rejected, RetryLater, Unavailable, Withdrawn
 from heliograph_protocol.messages import Register, Target
 from tests.app.conftest import Desk
 from tests.app.pushing import Provider, one_for_each_kind
 
 Ways = defaultdict[str, Provider]
 CUT = RetryLater("no answer in time", uncertain=True)
+BUSY = RetryLater("busy")
+UNKNOWN = CannotWithdraw("knows no such push")
 
 
 @pytest.fixture
@@ -46,6 +48,21 @@ async def push_of(desk: Desk, command: Command) -> Push:
 
 async def said_of(desk: Desk, push: Push) -> list[dict[str, Any]]:
     return [entry.evidence for entry in (await desk.work.history.of([push.id]))[push.id]]
+
+
+async def taken_by_pushy(desk: Desk, ways: Ways) -> Command:
+    """Pushy took its push, nothing was heard, and the broker is busy or, as a test says, about to answer."""
+    command = await desk.command({"command": "LOCK"})
+    await desk.pay()
+    desk.clock.advance(61)
+    ways["mqtt"].outcomes = ways["mqtt"].outcomes or [BUSY] * 3
+    return command
+
+
+async def go_on(desk: Desk, times: int = 4) -> None:
+    for _ in range(times):
+        await desk.pay()
+        desk.clock.advance(60)
 
 
 @pytest.mark.parametrize("other_way", [True, False])
@@ -85,3 +102,80 @@ async def test_an_attempt_over_our_own_line_leaves_nothing_with_others(desk: Des
     push = await push_of(desk, command)
     assert push.attempts is not None
     assert (push.attempts.uncertain, push.rung) == (1, PushRung.REVOKED)
+
+
+async def test_what_no_way_has_taken_is_revoked_with_its_command(desk: Desk, ways: Ways) -> None:
+    ways["pushy"].outcomes, ways["mqtt"].outcomes = [Rejected("no")], [BUSY]
+    command = await desk.command({"command": "LOCK"})
+    await desk.pay()
+    await cancel(desk, command)
+    await go_on(desk)
+    push = await push_of(desk, command)
+    assert (push.unanswered, push.rung) == (0, PushRung.REVOKED)
+
+
+@pytest.mark.parametrize("silent", [0, 2])
+async def test_what_the_only_way_that_took_it_took_back_is_revoked(silent: int, desk: Desk, ways: Ways) -> None:
+    """Whether it has done so before the push is given up, or only then."""
+    command = await taken_by_pushy(desk, ways)
+    await desk.pay()
+    ways["pushy"].withdrawals = [*[Unavailable("down")] * silent, Withdrawn(), UNKNOWN]
+    await cancel(desk, command)
+    await go_on(desk)
+    push = await push_of(desk, command)
+    assert (ways["pushy"].withdrawn, push.rung) == (["p1"] * (silent + 1), PushRung.REVOKED)
+    said = await said_of(desk, push)
+    assert (
+        said[-2:] == [{"why": "command is over"}, {}] if silent else [{"withdrawn": "p1"}, {"why": "command is over"}]
+    )
+    assert await desk.pay() == []
+
+
+async def test_what_a_way_that_took_it_keeps_is_not_called_revoked(desk: Desk, ways: Ways) -> None:
+    """It counts as what it is: taken there, until its life ends."""
+    command = await taken_by_pushy(desk, ways)
+    await desk.pay()
+    ways["pushy"].withdrawals = [CannotWithdraw("too late")] * 2
+    await cancel(desk, command)
+    await go_on(desk)
+    push = await push_of(desk, command)
+    assert (push.provider, push.reference, push.rung) == ("pushy", "p1", PushRung.ACCEPTED)
+    assert (await said_of(desk, push))[-1] == {"notWithdrawn": "too late"}
+    assert await desk.pay() == []
+
+
+@pytest.mark.parametrize("also_pushy", [True, False])
+async def test_what_only_our_line_took_is_revoked(also_pushy: bool, desk: Desk, ways: Ways) -> None:
+    await register(desk, "builtin", *(["pushy"] if also_pushy else []))
+    command = await desk.command({"command": "LOCK"})
+    await desk.pay(times=1)
+    desk.clock.advance(1.1)
+    ways["pushy"].outcomes = [BUSY]
+    await desk.pay()
+    await cancel(desk, command)
+    await go_on(desk)
+    assert (await push_of(desk, command)).rung is PushRung.REVOKED
+    assert await desk.pay() == []
+
+
+@pytest.mark.parametrize(
+    ("answer", "comes_to"),
+    [(Accepted("m1"), "revoked"), (Rejected("no"), "rejected"), (BUSY, "revoked"), (CUT, "queued")],
+)
+async def test_what_was_on_its_way_when_the_others_took_it_back_is_not_lost(
+    answer: Outcome, comes_to: str, desk: Desk, ways: Ways
+) -> None:
+    ways["mqtt"].outcomes = [answer]
+    command = await taken_by_pushy(desk, ways)
+
+    async def cancelled_and_revoked() -> None:
+        ways["mqtt"].meanwhile = Provider.meanwhile
+        await cancel(desk, command)
+        assert await desk.pay() == ["revoke"]
+
+    ways["mqtt"].meanwhile = cancelled_and_revoked
+    await go_on(desk)
+    push = await push_of(desk, command)
+    assert (push.rung.value, ways["pushy"].withdrawn) == (comes_to, ["p1"])
+    assert ways["mqtt"].withdrawn == (["m1"] if answer == Accepted("m1") else [])
+    assert await desk.pay() == []

@@ -93,6 +93,11 @@ class Push:
         return next((leg for leg in reversed(self.legs or ()) if leg.reference is not None), None)
 
     @property
+    def held_before(self) -> Leg | None:
+        """The latest way before the present one on which it was taken, and not taken back."""
+        return next((leg for leg in reversed(self.legs or ()) if leg.reference is not None and not leg.withdrawn), None)
+
+    @property
     def unanswered(self) -> int:
         """How many attempts got no answer that proves that it was not taken, on whichever way."""
         return self.attempts.uncertain if self.attempts else 0
@@ -163,7 +168,9 @@ class PushRerouted(PushEvent):
 
 
 class PushReturned(PushEvent):
-    """The way it goes refuses it, and none is left: what counts is again the one before that took it."""
+    """The way it goes refuses it, or is not to be asked again, and none is left: what counts is again the one before
+    that took it and has not taken it back.
+    """
 
 
 @record(kw_only=True)
@@ -177,7 +184,7 @@ class LegAccepted(PushEvent):
 
 @record(kw_only=True)
 class WayWithdrawn(PushEvent):
-    """One of the ways has taken it back, and another has not answered yet."""
+    """One of the ways has taken it back, and another has not, or may have it yet."""
 
     provider: str
     account_id: str | None
@@ -288,8 +295,8 @@ def _learnt(push: Push, event: PushEvent, now: int) -> dict[str, Any]:
             "pending_devices": None,
             "expires_at": min(push.expires_at, event.expires_at or push.expires_at),
         }
-    if isinstance(event, PushReturned) and push.rung is P.QUEUED and push.taken_before:
-        return _returned(push, push.taken_before)
+    if isinstance(event, PushReturned) and push.rung is P.QUEUED and push.held_before:
+        return _returned(push, push.held_before)
     if isinstance(event, LegAccepted):
         return _leg_accepted(push, event, now)
     if isinstance(event, WayWithdrawn):

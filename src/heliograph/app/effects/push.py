@@ -150,17 +150,21 @@ async def _leave_unsent(s: Services, work: UnitOfWork, item: OutboxItem) -> None
 
 
 def _give_up(s: Services, changes: ChangeSet, item: OutboxItem, push: Push) -> None:
-    """Its command is over. It counts as revoked only if no provider can have it; else its life will show."""
-    push = note_lost(changes, item, push, s.clock.now())
+    """Its command is over. It counts as revoked only if no provider can have it; else its life will show.
+
+    Where a way before the present one holds it, that is the one to say whether it gives it back (effects.revoke).
+    """
+    push, held = note_lost(changes, item, push, s.clock.now()), push.held_before
     evidence: dict[str, object] = {"why": "command is over"}
-    if push.legs:
-        changes.owe(s.debt(push.organization_id, "revoke", push.id, pool=push.withdrawn_through))
-        changes.move_push(push, PushNoted(source="dispatcher", evidence=evidence), s.clock.now())
-    elif push.unanswered == 0:
-        changes.move_push(push, PushRevoked(source="dispatcher", evidence=evidence), s.clock.now())
-    else:
+    if push.unanswered:
         evidence["unansweredAttempts"] = push.unanswered
-        changes.move_push(push, PushNoted(source="dispatcher", evidence=evidence), s.clock.now())
+        push = changes.move_push(push, PushNoted(source="dispatcher", evidence=evidence), s.clock.now())
+    elif held is not None:
+        push = changes.move_push(push, PushReturned(source="dispatcher", evidence=evidence), s.clock.now())
+    else:
+        push = changes.move_push(push, PushRevoked(source="dispatcher", evidence=evidence), s.clock.now())
+    if held is not None:
+        changes.owe(s.debt(push.organization_id, "revoke", push.id, pool=push.withdrawn_through))
 
 
 def note_lost(changes: ChangeSet, item: OutboxItem, push: Push, now: int) -> Push:
@@ -198,6 +202,11 @@ def owe_sending(s: Services, changes: ChangeSet, push: Push, route: ChosenTarget
     changes.owe(s.debt(push.organization_id, "push", push.id, pool=route.account_id, priority=priority))
 
 
+def _stay(push: Push) -> tuple[object, ...]:
+    """Which of its ways a push is on, and for the how manieth time: what is learnt of those before changes nothing."""
+    return push.provider, [(leg.provider, leg.account_id, leg.attempts) for leg in push.legs or ()]
+
+
 def _attempted(source: str, outcome: Rejected | RetryLater | Misconfigured) -> PushAttempted:
     uncertain = isinstance(outcome, RetryLater) and outcome.uncertain
     return PushAttempted(source=source, evidence=outcome.evidence, reason=outcome.reason, uncertain=uncertain)
@@ -219,7 +228,7 @@ class _Sent:
 
         async def afresh() -> None:
             current, command = await self.work.pushes.find(push.id) or push, await _command_of(self.work, push)
-            if (current.provider, current.legs) == (push.provider, push.legs):
+            if _stay(current) == _stay(push):
                 await self._commit(current, command, other_way)
             else:
                 await self._commit_late(push, current, command)
@@ -257,7 +266,7 @@ class _Sent:
                 changes.move_push(push, event, now)
                 changes.take(self.item)  # what another process has claimed since would stay owed in this way's line
                 owe_sending(self.s, changes, push, other_way, self.item.priority)
-            case Rejected() if push.taken_before:
+            case Rejected() if push.held_before:
                 returned = PushReturned(source=source, evidence=outcome.evidence | {"refused": outcome.reason})
                 changes.move_push(push, returned, now)
                 changes.settle(self.item)

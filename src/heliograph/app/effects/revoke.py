@@ -79,25 +79,30 @@ async def _record(s: Services, work: UnitOfWork, item: OutboxItem, answers: list
 def _keep(changes: ChangeSet, push: Push, answers: list[_Answer], now: int) -> None:
     """Who has taken it back by now: the next time it would not know the push. Our own line always does."""
     for leg in (answer.leg for answer in answers if isinstance(answer.said, Withdrawn)):
-        if leg.reference is not None and leg.provider != OUR_LINE:
-            event = WayWithdrawn(
-                source=f"provider:{leg.provider}",
-                evidence={"withdrawn": leg.reference},
-                provider=leg.provider,
-                account_id=leg.account_id,
-                reference=leg.reference,
-            )
-            push = changes.move_push(push, event, now)
+        if leg.provider != OUR_LINE:
+            push = changes.move_push(push, _withdrawn(leg), now)
+
+
+def _withdrawn(leg: Leg) -> WayWithdrawn:
+    return WayWithdrawn(
+        source=f"provider:{leg.provider}",
+        evidence={"withdrawn": leg.reference},
+        provider=leg.provider,
+        account_id=leg.account_id,
+        reference=leg.reference or "",  # each way that is asked has one
+    )
 
 
 def _note(changes: ChangeSet, push: Push, answers: list[_Answer], now: int) -> None:
     """What each way said. The push is revoked when none can have it, the present one included, and nobody has heard it.
 
+    Else who has given it back is kept: the present way may not be known yet, and would find the others asked again.
     That the way on which an acknowledged one may have come has nothing of it any more is not worth a line.
     """
     is_heard = push.rung in _HEARD
-    is_back = not is_heard and all(isinstance(answer.said, Withdrawn) for answer in answers)
     asked = [answer.leg for answer in answers] + [leg for leg in push.legs or () if leg.withdrawn]
+    is_asked = any((leg.provider, leg.reference) == (push.provider, push.reference) for leg in asked)
+    is_back = is_asked and not is_heard and all(isinstance(answer.said, Withdrawn) for answer in answers)
     is_revoked = is_back and not _may_have_left_more(push)
     for answer in answers:
         source = f"provider:{answer.leg.provider}"
@@ -108,10 +113,12 @@ def _note(changes: ChangeSet, push: Push, answers: list[_Answer], now: int) -> N
             push = changes.move_push(push, PushNoted(source=source, evidence={"notWithdrawn": answer.said.reason}), now)
         elif is_present and is_revoked:
             continue
-        elif answer.leg.provider != OUR_LINE or is_revoked or push.is_over:  # it offers what is open
+        elif is_revoked or (answer.leg.provider == OUR_LINE and push.is_over):
             evidence = {"withdrawn": answer.leg.reference}
             push = changes.move_push(push, PushNoted(source=source, evidence=evidence), now)
-    if is_back and any((leg.provider, leg.reference) == (push.provider, push.reference) for leg in asked):
+        elif answer.leg.provider != OUR_LINE:  # that goes on offering what is open
+            push = changes.move_push(push, _withdrawn(answer.leg), now)
+    if is_back:
         _end(changes, push, now)
 
 
