@@ -14,7 +14,7 @@ from heliograph.app.setup import add_account, update_account
 from heliograph.domain.deliveries import Leg, Push, PushRung
 from heliograph.domain.devices import ProviderAccount
 from heliograph.ports.changes import OutboxItem
-from heliograph.ports.push import Misconfigured, RetryLater
+from heliograph.ports.push import Misconfigured, Rejected, RetryLater
 from tests.app.conftest import Desk
 from tests.app.pushing import Provider, one_for_each_kind
 from tests.app.test_blamed_accounts import MQTT, fleet, now_of, push_to
@@ -172,3 +172,76 @@ async def test_so_it_does_when_an_account_gets_new_settings(
     await update_account(desk.services, pushy, {"config": {"apiKey": "right"}})
     await desk.pay(times=40)
     assert await providers(desk, pushes) == {("pushy", "accepted"): 5}
+
+
+BUSY = RetryLater("it cannot take it now")
+
+
+async def go_on(desk: Desk, times: int) -> None:
+    for _ in range(times):
+        await desk.pay()
+        desk.clock.advance(30)
+
+
+@pytest.mark.parametrize("first", ["pushy", "builtin"])
+async def test_a_push_comes_back_to_the_way_that_works_while_the_next_one_is_down(
+    first: str, desk: Desk, ways: defaultdict[str, Provider], pushy: ProviderAccount
+) -> None:
+    """That way was busy for some seconds. Whether our own line has taken the push before makes no difference."""
+    ways["pushy"].outcomes, ways["mqtt"].outcomes = [BUSY] * 4, [BUSY] * 10_000
+    pushes = await push_to(desk, *await fleet(desk, 1, *dict.fromkeys([first, "pushy", "mqtt"])))
+    await go_on(desk, 20)
+    assert await providers(desk, pushes) == {("pushy", "accepted"): 1}
+
+
+async def test_a_busy_way_is_tried_again_before_what_our_line_took_counts_as_sent_there(
+    desk: Desk, ways: defaultdict[str, Provider], pushy: ProviderAccount
+) -> None:
+    ways["pushy"].outcomes, ways["mqtt"].outcomes = [BUSY] * 4, [Rejected("no")]
+    pushes = await push_to(desk, *await fleet(desk, 1, "builtin", "pushy", "mqtt"))
+    await go_on(desk, 10)
+    assert await providers(desk, pushes) == {("pushy", "accepted"): 1}
+    [after] = await now_of(desk, pushes)
+    assert [(leg.provider, leg.reference, leg.refused) for leg in after.legs or ()] == [
+        ("builtin", "p1", False),
+        ("mqtt", None, True),
+    ]
+
+
+@pytest.mark.parametrize("working", ["pushy", "stub", "mqtt"])
+async def test_of_ways_that_are_down_each_has_its_turn(
+    working: str, desk: Desk, ways: defaultdict[str, Provider], pushy: ProviderAccount
+) -> None:
+    await add_account(desk.services, desk.organization, "stub", "", {}, True)
+    pushes = await push_to(desk, *await fleet(desk, 1, "pushy", "stub", "mqtt"))
+    for provider in ("pushy", "stub", "mqtt"):
+        ways[provider].outcomes = [BUSY] * 10_000
+    await go_on(desk, 60)
+    ways[working].outcomes = []
+    await go_on(desk, 40)
+    assert await providers(desk, pushes) == {(working, "accepted"): 1}
+
+
+async def test_the_pauses_of_a_push_to_and_fro_grow(
+    desk: Desk, ways: defaultdict[str, Provider], pushy: ProviderAccount, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each way has a debt of its own, whose pauses would begin at half a second again."""
+    monkeypatch.setattr("heliograph.app.dispatch.random.random", lambda: 1.0)
+    for provider in ("pushy", "mqtt"):
+        ways[provider].outcomes = [BUSY] * 10_000
+    [push] = await push_to(desk, *await fleet(desk, 1, "pushy", "mqtt"))
+    stays: list[list[float]] = [[]]
+    for _ in range(60):
+        [before] = await now_of(desk, [push])
+        await desk.pay(times=1)
+        [after] = await now_of(desk, [push])
+        if after.provider != before.provider:
+            stays.append([])
+            continue
+        due = await desk.services.store.system.next_due()
+        assert due is not None
+        pause_s = (due - desk.clock.now()) / 1_000_000
+        stays[-1].append(round(pause_s, 1))
+        desk.clock.advance(pause_s)
+    assert stays[:3] == [[0.5, 1, 2], [1, 2, 4, 8, 16, 30, 30], [4, 8, 16, 30, 30, 30, 30]]
+    assert [stay[0] for stay in stays[:5]] == [0.5, 1, 4, 16, 30]

@@ -78,16 +78,19 @@ async def next_route(s: Services, work: UnitOfWork, push: Push) -> ChosenTarget 
 
 async def way_back(s: Services, work: UnitOfWork, push: Push) -> ChosenTarget | None:
     """A way that a push has gone in vain and that may take it yet: it was only busy, and is in order."""
-    in_vain = _gone_in_vain(push)
-    routes = await _open_routes(s, work, push) if in_vain else []
-    return next((route for route in routes if route.provider in in_vain and route.in_order), None)
+    return _again(push, await _open_routes(s, work, push)) if _gone_in_vain(push) else None
 
 
 async def way_round(s: Services, work: UnitOfWork, push: Push) -> ChosenTarget | None:
-    """A way in order for a push whose own is not: one that it has not gone yet, else one that was only busy."""
+    """A way in order for a push whose own takes nothing: one that it has not gone yet, else one that was only busy."""
     routes = [route for route in await _open_routes(s, work, push) if route.in_order]
-    fresh = next((route for route in routes if _is_fresh(push, route)), None)
-    return fresh or next((route for route in routes if route.provider in _gone_in_vain(push)), None)
+    return next((route for route in routes if _is_fresh(push, route)), None) or _again(push, routes)
+
+
+def _again(push: Push, routes: Sequence[ChosenTarget]) -> ChosenTarget | None:
+    """Of the ways that it has gone in vain the one that it left first, so that each has its turn."""
+    in_order = {route.provider: route for route in routes if route.in_order}
+    return next((in_order[provider] for provider in _gone_in_vain(push) if provider in in_order), None)
 
 
 def _is_fresh(push: Push, route: ChosenTarget) -> bool:
@@ -99,12 +102,12 @@ def _is_fresh(push: Push, route: ChosenTarget) -> bool:
     return route.provider not in {push.provider, *(leg.provider for leg in push.legs or ())}
 
 
-def _gone_in_vain(push: Push) -> set[str]:
-    """The providers that have not refused it, and none has taken it."""
-    if push.taken_before is not None:
-        return set()
-    in_vain = {leg.provider for leg in push.legs or () if leg.reference is None and not leg.refused}
-    return in_vain - {push.provider}
+def _gone_in_vain(push: Push) -> list[str]:
+    """The providers that have neither taken nor refused it, in the order in which it left them."""
+    legs = push.legs or ()
+    taken = {leg.provider for leg in legs if leg.reference is not None}
+    in_vain = (leg.provider for leg in legs if leg.reference is None and not leg.refused)
+    return [provider for provider in in_vain if provider not in {push.provider, *taken}]
 
 
 async def _open_routes(s: Services, work: UnitOfWork, push: Push) -> list[ChosenTarget]:

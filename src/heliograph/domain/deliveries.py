@@ -11,7 +11,7 @@ from enum import StrEnum
 from typing import Any
 
 from heliograph.domain.attempts import Attempts, one_more
-from heliograph.domain.ladder import Entry
+from heliograph.domain.ladder import MAX_ENTRIES, Entry
 from heliograph.domain.record import changed, record
 
 
@@ -157,6 +157,7 @@ class ProviderAnswered(PushEvent):
 @record(kw_only=True)
 class PushRerouted(PushEvent):
     """Nothing was heard by the way it went: it goes another, under the same id. What was taken stays so, as a leg.
+    One that goes to and fro between ways that are down fills no history: the first moves are told.
 
     `refused`: by the way it went. `expires_at`: the longest that the next one keeps it (microseconds).
     """
@@ -258,6 +259,8 @@ def apply_push(push: Push, event: PushEvent, *, now: int) -> PushStep:
     if target is None and not isinstance(event, PushRequested):
         return PushStep(changed(push, **learnt, updated_at=now) if learnt else push, None)
     rung = target or push.rung
+    if isinstance(event, PushRerouted) and push.rung is rung and push.entries >= MAX_ENTRIES:
+        return PushStep(changed(push, **learnt, rung_at=now, updated_at=now), None)
     rung_at = push.rung_at if isinstance(event, PushNoted | LegAccepted | WayWithdrawn) else now
     moved = changed(push, **learnt, rung=rung, rung_at=rung_at, updated_at=now, entries=push.entries + 1)
     return PushStep(moved, Entry(push.id, push.entries, rung.value, now, event.source, event.evidence))

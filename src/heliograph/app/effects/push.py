@@ -4,7 +4,7 @@ import structlog
 
 from heliograph.app.account_health import Lesson
 from heliograph.app.dispatch import backoff_s
-from heliograph.app.routes import OUR_LINE, ChosenTarget, message_of, next_route, patience_s, way_back
+from heliograph.app.routes import OUR_LINE, ChosenTarget, message_of, next_route, patience_s, way_back, way_round
 from heliograph.app.services import SECOND, Services, until_committed
 from heliograph.app.wakes import expire_push
 from heliograph.domain.deliveries import (
@@ -34,6 +34,7 @@ from heliograph.ports.push import (
 from heliograph.ports.store import UnitOfWork
 
 _PATIENT_ATTEMPTS = 4  # a few seconds: so long a provider that cannot take a push now is waited for
+_TURN = 2 * _PATIENT_ATTEMPTS  # a minute or more: so long until a way that was only busy is tried again
 _OF_LATE_S = 3600  # what was given up before that had other reasons than the fault of now
 _LOST = "the outcome of an attempt was never recorded: its process ended, or lost the store"
 
@@ -173,12 +174,23 @@ def note_lost(changes: ChangeSet, item: OutboxItem, push: Push, now: int) -> Pus
     Its process ended, or lost the store, somewhere between the claim and the commit: nobody can say on which side of
     the sending. Each way has a debt of its own, so what failed on those before is not of these claims.
     """
-    of_others = push.legs[-1].attempts if push.legs else 0
-    known = (push.attempts.count if push.attempts else 0) - of_others
+    known = (push.attempts.count if push.attempts else 0) - _failed_before(push)
     for _ in range(item.attempts - 1 - known):
         lost = PushAttempted(source="dispatcher", reason=_LOST, uncertain=True)
         push = changes.move_push(push, lost, now)
     return push
+
+
+def _failed_before(push: Push) -> int:
+    """How many attempts had failed when it came to its present way."""
+    return push.legs[-1].attempts if push.legs else 0
+
+
+def _pause_s(s: Services, push: Push, item: OutboxItem, after_s: float | None) -> float:
+    """How long until the next attempt. The debt of each way begins its count anew: what failed before counts as well,
+    so that a push that goes to and fro between ways that are down costs ever less.
+    """
+    return backoff_s(s, item.attempts + _failed_before(push) // _PATIENT_ATTEMPTS, after_s)
 
 
 def rerouted(
@@ -245,6 +257,8 @@ class _Sent:
         match self.outcome:
             case Accepted():
                 return None if self.is_only_way else await next_route(self.s, self.work, push)
+            case RetryLater() if self.item.attempts >= _TURN:
+                return await way_round(self.s, self.work, push)
             case RetryLater():
                 is_long = push.account_id is not None and self.s.health.rests(push.account_id, self.s.clock.now())
                 is_over = is_long or self.item.attempts >= _PATIENT_ATTEMPTS
@@ -278,7 +292,7 @@ class _Sent:
             case RetryLater() | Misconfigured():
                 after_s = outcome.after_s if isinstance(outcome, RetryLater) else None
                 changes.move_push(push, _attempted(source, outcome), now)
-                changes.put_off(self.item, self.s.later(backoff_s(self.s, self.item.attempts, after_s)))
+                changes.put_off(self.item, self.s.later(_pause_s(self.s, push, self.item, after_s)))
         await self.work.commit(changes)
 
     async def _commit_late(self, sent: Push, push: Push, command: Command | None) -> None:
