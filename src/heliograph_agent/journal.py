@@ -33,7 +33,8 @@ class JournalInUse(JournalError):
 class Journal:
     """One file. `open`, then any number of `put` and `commit`, then `close`; after a JournalError only `close`.
 
-    `snapshot` gives the records that a rewritten file shall hold.
+    `snapshot` gives the records that a rewritten file shall hold. One that is damaged must be rewritten first: it is
+    another journal then, with another name and with what could be read.
     """
 
     def __init__(self, path: Path, snapshot: Callable[[], list[Record]], *, durable: bool = True) -> None:
@@ -106,7 +107,8 @@ class Journal:
         self._end = data.rfind(b"\n") + 1
         # A torn line ends early; one that has something else for its line break was whole once.
         self.damaged += self._end > 0 and _is_whole(data[self._end : -1])
-        os.ftruncate(self._file, self._end)
+        if not self.damaged:  # else it is the proof of the damage, until the file is replaced
+            os.ftruncate(self._file, self._end)
         if self._end == 0:
             self._begin_anew()
         return data[: self._end]
@@ -141,7 +143,9 @@ class Journal:
                 raise JournalError(f"{self._path} was written by another version of the agent")
             elif record.name:
                 self.name, self.is_named = record.name, True
-        self.name = self.name or _new_name()
+        if self.damaged or not self.name:
+            # What the server gave to a journal that knew more, it must not ask of this one.
+            self.name, self.is_named = _new_name(), False
         self._lines = len(records)
         return records
 

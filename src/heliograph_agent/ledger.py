@@ -47,19 +47,21 @@ class Ledger:
                 stale = stale or bool(before and before.params)
             self.commands[record.id] = record
         self.damaged = journal.damaged > 0
+        if self.damaged:
+            self._doubt()
         live = [record for record in self.commands.values() if record.stage in LIVE]
         self._queue.extend(record.id for record in sorted(live, key=lambda record: record.received))
-        if self.damaged:
-            self._doubt(live)
         return stale
 
-    def _doubt(self, live: list[CommandRecord]) -> None:
+    def _doubt(self) -> None:
         """A line is lost: it may be the one that says that a command began, or that it was cancelled.
 
-        So each command that seems to wait counts as begun, until the effector has said what it knows of it.
+        So each command that seems to wait counts as begun, until the effector has said what it knows of it; one that
+        was put off, too, for a journal of a new name is not given it again.
         """
-        for record in live:
-            if record.stage == "received":
+        for record in self.commands.values():
+            put_off = record.stage == "deferred" and not self.expired(record)
+            if put_off or record.stage == "received":
                 record.stage, record.doubtful = "started", True
 
     def snapshot(self) -> list[Record]:

@@ -1,7 +1,7 @@
 """A small, strict server that speaks the agent line over real sockets, for tests of the agent.
 
-It notes every breach of the protocol in `violations`, offers what is not acknowledged again on each connection, and
-lets a test hold, drop or refuse its answers.
+It notes every breach of the protocol in `violations`, offers what is not acknowledged again on each connection, keeps
+what one journal was given from every other one, and lets a test hold, drop or refuse its answers.
 """
 
 import asyncio
@@ -42,6 +42,7 @@ class Command:
 
     offer: ClaimedCommand
     claimed: bool = False
+    claimed_by: str = ""  # the name of the journal that it was given to; "" = whichever asks
     reports: list[Report] = field(default_factory=list)
     answers: list[str] = field(default_factory=list)
     cancel_asked: bool = False
@@ -167,38 +168,44 @@ class FakeServer:
         async with self.changed:
             self.changed.notify_all()
 
-    def _open(self, offered: set[str]) -> Orders:
+    def _own(self, journal: str) -> dict[str, Command]:
+        """Without those that another journal was given."""
+        return {c: command for c, command in self.commands.items() if command.claimed_by in ("", journal)}
+
+    def _open(self, journal: str, offered: set[str]) -> Orders:
         """All that waits for the agent and was not offered on this connection yet."""
+        own = self._own(journal)
         pushes = [p for p in self.pushes.values() if p.id not in self.acked and p.id not in offered]
-        cancels = [c for c, command in self.commands.items() if command.cancel_asked and not command.answers]
+        cancels = [c for c, command in own.items() if command.cancel_asked and not command.answers]
         offered.update(push.id for push in pushes)
-        waiting = any(not command.claimed for command in self.commands.values())
+        waiting = any(not command.claimed for command in own.values())
         return Orders(pushes=pushes[:MAX_ITEMS], cancels=cancels[:MAX_ITEMS], waiting=waiting)
 
-    async def answer(self, message: CheckIn, offered: set[str]) -> Orders:
+    async def answer(self, message: CheckIn, journal: str, offered: set[str]) -> Orders:
         self._check(message)
         self.check_ins.append(message)
         self.acked += [ack.id for ack in message.push_acks]
         for report in message.reports:
             self._report(report)
         for answer in message.cancel_answers:
-            if answer.command_id in self.commands:
+            if answer.command_id in self._own(journal):
                 self.commands[answer.command_id].answers.append(answer.outcome)
         orders = msgspec.structs.replace(
-            self._open(offered), seq=message.seq, commands=self._hand_out(message, offered)
+            self._open(journal, offered), seq=message.seq, commands=self._hand_out(message, journal, offered)
         )
         async with self.changed:
             self.changed.notify_all()
         await self.answering.wait()
         return orders
 
-    def _hand_out(self, message: CheckIn, offered: set[str]) -> list[ClaimedCommand]:
+    def _hand_out(self, message: CheckIn, journal: str, offered: set[str]) -> list[ClaimedCommand]:
         commands: list[ClaimedCommand] = []
-        for command_id, command in self.commands.items():
+        for command_id, command in self._own(journal).items():
             again = command.claimed and not command.reports and not command.over and command_id not in offered
             fresh = not command.claimed and len(commands) < message.claim
             if again or fresh:
-                command.claimed = True
+                if fresh:
+                    command.claimed, command.claimed_by = True, journal
                 commands.append(command.offer)
                 offered.add(command_id)
         return commands
@@ -236,42 +243,44 @@ class FakeServer:
                 self.changed.notify_all()
             return
         query = parse_qs(scope["query_string"].decode())
-        self.journals += [(scope["type"], name) for name in query.get("journal", [])]
+        journal = query.get("journal", [""])[0]
+        if journal:
+            self.journals.append((scope["type"], journal))
         if query.get("app") != ["mdmAgent"]:
             self.violations.append(f"no app: {scope['query_string']!r}")
         elif self.failing:
             await _refuse(scope, send, self.failing.pop(0), Refusal(code="BROKEN", message="told to fail"))
         elif scope["type"] == "websocket" and scope["path"] == LINE_PATH:
-            await self._websocket(receive, send)
+            await self._websocket(receive, send, journal)
         elif scope["path"] == REGISTER_PATH:
             self.registered.append(msgspec.json.decode(await _body(receive), type=Register))
             shape = Registered(device_id=DEVICE_ID, platform="aosp", check_in_seconds=self.check_in_seconds)
             await _reply(send, 200, msgspec.json.encode(shape))
         elif scope["path"] == CHECK_IN_PATH:
-            await self._check_in(receive, send)
+            await self._check_in(receive, send, journal)
         else:
             self.violations.append(f"unknown path {scope['path']}")
 
-    async def _check_in(self, receive: Any, send: Any) -> None:
+    async def _check_in(self, receive: Any, send: Any, journal: str) -> None:
         body = await _body(receive)
         if len(body) > MAX_MESSAGE_BYTES:
             self.violations.append("message too large")
         message = msgspec.json.decode(body, type=CheckIn)
         if self.losing(message):
             return
-        orders = await self.answer(message, set())
+        orders = await self.answer(message, journal, set())
         if message.wait_seconds and not (orders.pushes or orders.commands or orders.cancels):
-            orders = await self._long_poll(message)
+            orders = await self._long_poll(message, journal)
         if not self.dropping(message):
             await _reply(send, 200, msgspec.json.encode(orders))
 
-    async def _long_poll(self, message: CheckIn) -> Orders:
+    async def _long_poll(self, message: CheckIn, journal: str) -> Orders:
         found: list[Orders] = []
 
         def something() -> bool:
             offered: set[str] = set()
-            orders = self._open(offered)
-            commands = self._hand_out(message, offered) if message.claim else []
+            orders = self._open(journal, offered)
+            commands = self._hand_out(message, journal, offered) if message.claim else []
             if not (orders.pushes or commands or orders.cancels):
                 return self._server is not None and self._server.should_exit
             found.append(msgspec.structs.replace(orders, seq=message.seq, commands=commands))
@@ -282,14 +291,14 @@ class FakeServer:
                 await self.changed.wait_for(something)
         return found[0] if found else Orders(seq=message.seq)
 
-    async def _websocket(self, receive: Any, send: Any) -> None:
+    async def _websocket(self, receive: Any, send: Any, journal: str) -> None:
         await receive()
         await send({"type": "websocket.accept"})
         connection = Connection(send)
         self.connections.add(connection)
         self.opened += 1
         try:
-            await connection.say(self._open(connection.offered))
+            await connection.say(self._open(journal, connection.offered))
             async with self.changed:
                 self.changed.notify_all()
             async for text in _frames(receive):
@@ -297,7 +306,7 @@ class FakeServer:
                     self.violations.append("message too large")
                 message = msgspec.json.decode(text, type=CheckIn)
                 lost = self.losing(message)
-                orders = Orders() if lost else await self.answer(message, connection.offered)
+                orders = Orders() if lost else await self.answer(message, journal, connection.offered)
                 if lost or self.dropping(message):
                     await send({"type": "websocket.close", "code": 1011})
                     return

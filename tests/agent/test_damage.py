@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from heliograph_agent import Result
 from tests.agent.conftest import Device, Running
 from tests.agent.fake_server import Command, FakeServer
 
@@ -105,17 +106,70 @@ async def test_a_confirmed_cancel_that_is_lost_still_holds(
     assert device.executed == ["first"]
 
 
-async def test_a_command_of_which_every_line_is_lost_is_asked_for_when_it_comes_again(
-    server: FakeServer, device: Device, running: Running, journal: Path
-) -> None:
+async def forgotten(server: FakeServer, device: Device, running: Running, journal: Path) -> Command:
+    """A command that has run, and of which the journal has lost every line."""
     command = await interrupted(server, device, running)
     for stage in ("started", "received"):
         spoil(journal, f'"id":"c1","stage":"{stage}"')
     device.knows["c1"] = True
+    device.gates["c1"].set()
+    return command
+
+
+async def live_on(server: FakeServer, running: Running, name: str) -> None:
+    """Another life of the agent, to the end of a command of its own."""
+    async with running():
+        marker = await server.command(name)
+        await server.until(lambda: marker.over)
+
+
+async def test_a_command_of_which_every_line_is_lost_is_asked_for_when_it_comes_again(
+    server: FakeServer, device: Device, running: Running, journal: Path
+) -> None:
+    command = await forgotten(server, device, running, journal)
+    command.claimed_by = ""  # the server keeps no names
     command.reports.clear()  # the acknowledgement was lost, too
     async with running():
         await server.until(lambda: command.over)
-        marker = await server.command("marker")
-        await server.until(lambda: marker.over)
+    await live_on(server, running, "marker")
     assert command.rungs[-1] == "succeeded"
     assert device.executed == ["c1", "marker"]
+
+
+async def test_a_command_of_which_every_line_is_lost_does_not_come_again_however_often_the_agent_starts(
+    server: FakeServer, device: Device, running: Running, journal: Path
+) -> None:
+    command = await forgotten(server, device, running, journal)
+    await live_on(server, running, "marker")
+    command.reports.clear()  # the acknowledgement was lost, too
+    await live_on(server, running, "another")
+    assert device.executed == ["c1", "marker", "another"]
+
+
+async def test_the_cancel_of_a_command_of_which_every_line_is_lost_is_not_confirmed(
+    server: FakeServer, device: Device, running: Running, journal: Path
+) -> None:
+    command = await forgotten(server, device, running, journal)
+    command.cancel_asked = True
+    await live_on(server, running, "marker")
+    await live_on(server, running, "another")
+    assert command.answers == []
+    assert len({name for _, name in server.journals}) == 2
+
+
+@pytest.mark.parametrize(("knows", "outcome"), OUTCOMES)
+async def test_a_command_that_was_put_off_ends_since_it_never_comes_again(
+    knows: bool | None, outcome: str | None, server: FakeServer, device: Device, running: Running, journal: Path
+) -> None:
+    """It was handed out again, perhaps, and had begun: those lines may be the lost ones."""
+    device.results["c1"] = Result(ok=False, deferred=True, retry_after=600.0)
+    command = await server.command("c1")
+    async with running():
+        await server.until(lambda: command.path == ["acknowledged", "deferred"])
+    command.claimed = True  # its pause lasts
+    spoil(journal, '"id":"c1","stage":"received"')
+    device.knows["c1"] = knows
+    async with running():
+        await server.until(lambda: command.over)
+    assert code(command) == outcome
+    assert device.executed == ["c1"]

@@ -74,6 +74,34 @@ async def test_a_damaged_line_costs_no_other_and_is_counted(tmp_path: Path) -> N
     await life.journal.close()
 
 
+@pytest.mark.parametrize("damage", [b"\xff\n", b"\x8a"])
+async def test_a_damaged_journal_is_another_one_with_what_is_left(tmp_path: Path, damage: bytes) -> None:
+    """Whatever its lost lines said, the server must not take its word for it. A crash before it has its new name on
+    disk leaves it as damaged as it was.
+    """
+    path = tmp_path / "journal"
+    life = Life(path)
+    await life.live_through(1)
+    name = life.journal.name
+    await life.journal.close()
+    data = path.read_bytes()
+    path.write_bytes(data[:-1] + damage if damage == b"\x8a" else data + damage)
+    for _ in range(2):
+        life = Life(path)
+        assert (life.journal.damaged, life.journal.is_named) == (1, False)
+        assert life.journal.name not in ("", name)
+        await life.journal.close()
+    life = Life(path)
+    await life.journal.rewrite()
+    await life.live_through(2)
+    name = life.journal.name
+    await life.journal.close()
+    life = Life(path)
+    assert (life.journal.damaged, life.journal.is_named, life.journal.name) == (0, True, name)
+    assert {"c1", "c2"} <= set(life.ledger.commands)
+    await life.journal.close()
+
+
 async def test_a_command_whose_params_are_damaged_is_not_run(
     server: FakeServer, device: Device, running: Running, journal: Path
 ) -> None:

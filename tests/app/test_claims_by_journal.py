@@ -12,11 +12,12 @@ import structlog
 from heliograph.app.access import Access, RateLimiter
 from heliograph.app.agent_line import check_in, new_offers, open_offers
 from heliograph.app.cancel_command import cancel_command
+from heliograph.app.sweep import sweep_once
 from heliograph.domain.ladder import Command, Rung
 from heliograph.http import agent_gateway
 from heliograph.http.agent_gateway import AgentGateway
 from heliograph.http.answers import Answer, Request
-from heliograph_protocol.messages import CancelAnswer, CheckIn, Orders, Report
+from heliograph_protocol.messages import CancelAnswer, CheckIn, Orders, Report, ReportError
 from tests.app.conftest import Desk
 from tests.app.test_agent_limits import Known
 
@@ -105,6 +106,37 @@ async def test_the_journal_that_was_given_a_command_cancels_it(desk: Desk) -> No
     await claim(desk, ONE)
     await asked(desk, command)
     assert await confirm(desk, ONE, command) is Rung.CANCELLED
+
+
+@pytest.mark.parametrize("said", [[], ["acknowledged"], ["acknowledged", "running"], ["deferred"]])
+@pytest.mark.parametrize("is_cancelled", [False, True])
+async def test_what_a_journal_that_is_gone_had_claimed_ends_in_time(
+    desk: Desk, said: list[str], is_cancelled: bool
+) -> None:
+    """Nobody else may run it or let go of it, and it blocks nothing."""
+    command = await desk.command({"command": "REBOOT", "duration": 600})
+    await claim(desk, ONE)
+    for rung in said:
+        await tell(desk, ONE, command, rung)
+    if is_cancelled:
+        await asked(desk, command)
+    newer = await desk.command({"command": "LOCK", "duration": 6000})
+    assert await claim(desk, OTHER) == [newer.id]
+    desk.clock.advance(601)
+    assert await claim(desk, OTHER) == [newer.id]
+    await sweep_once(desk.services)
+    assert (await desk.now(command)).rung is Rung.EXPIRED_RUNNING
+
+
+async def test_a_journal_that_took_the_place_of_a_damaged_one_tells_how_a_command_ended(desk: Desk) -> None:
+    """What was put off, too: it is handed out to nobody any more."""
+    command = await desk.command({"command": "REBOOT"})
+    await claim(desk, ONE)
+    await tell(desk, ONE, command, "deferred")
+    error = ReportError(code="JOURNAL_DAMAGED", message="it was not run")
+    report = Report(command_id=command.id, rung="failed", at=AT, error=error)
+    await say(desk, OTHER, CheckIn(seq=2, reports=[report]))
+    assert (await desk.now(command)).rung is Rung.FAILED
 
 
 async def test_what_was_claimed_before_journals_had_names_is_handed_out_as_ever(desk: Desk) -> None:
