@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from heliograph.domain.deliveries import PushRung
-from heliograph.domain.ladder import Rung
+from heliograph.domain.ladder import Issue, Rung
 from heliograph.ports.changes import NORMAL
 from heliograph.ports.store import PageQuery
 from heliograph.store import AnyStore, PostgresStore, SqliteStore
@@ -85,7 +85,10 @@ def assert_uses(plan: str, *indexes: str) -> None:
 async def test_live_commands(world: World, spy: Spy) -> None:
     await fill(world)
     assert len(await world.work.commands.live_of_device(world.device.id, 100)) == 4
-    assert_uses(await spy.plan(), "commands_live")
+    assert await world.work.commands.live_of_device(world.device.id, 100, Issue.BOUND) == []
+    assert len(await world.work.commands.due_to_agent(world.device.id, "", NOW, 100)) == 4
+    for number in range(3):
+        assert_uses(await spy.plan(number), "commands_live")
 
 
 async def test_offers(world: World, spy: Spy) -> None:

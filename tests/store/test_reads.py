@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import replace
 
 import pytest
@@ -67,6 +68,34 @@ async def test_live_commands_oldest_first(world: World) -> None:
         await world.added_command(rung=rung)
     assert await world.work.commands.live_of_device(world.device.id, 100) == live[::-1]
     assert await world.work.commands.live_of_device(world.device.id, 2) == live[:-3:-1]
+
+
+async def test_live_commands_of_which_a_state_of_their_issue_is_known(world: World) -> None:
+    """Before the limit: the others hide none."""
+    for issue in (Issue.IDLE, Issue.OPEN, Issue.BOUND):
+        for n in range(3):
+            await world.added_command(issue=issue, created_at=NOW + n)
+    found = await world.work.commands.live_of_device(world.device.id, 2, Issue.BOUND)
+    assert [(c.issue, c.created_at) for c in found] == [(Issue.BOUND, NOW), (Issue.BOUND, NOW + 1)]
+
+
+@pytest.mark.parametrize("journal", ["mine", ""])
+async def test_what_is_due_to_an_agent_is_what_the_domain_says(world: World, journal: str) -> None:
+    """The rule is there twice: every command that it can tell apart, by the one and by the other."""
+    told_apart = itertools.product(
+        Rung, (None, NOW - 1), (NOW, NOW + 1), (None, NOW, NOW + 1), (None, "mine", "another's")
+    )
+    changes = world.changes()
+    for rung, cancelled, expires, not_before, claimed_by in told_apart:
+        command = world.command(rung=rung, cancel_requested_at=cancelled, expires_at=expires, created_at=NOW - 9)
+        changes.new_commands.append(replace(command, not_before=not_before, claimed_by=claimed_by))
+    await world.work.commit(changes)
+    due = [c.id for c in changes.new_commands if c.is_due_to(journal, NOW) and not c.is_over]
+    assert len(due) > 10
+    found = await world.work.commands.due_to_agent(world.device.id, journal, NOW, 10_000)
+    assert [c.id for c in found] == sorted(due)
+    first = await world.work.commands.due_to_agent(world.device.id, journal, NOW, 3)
+    assert [c.id for c in first] == sorted(due)[:3]
 
 
 async def test_receipts(world: World) -> None:

@@ -129,10 +129,18 @@ async def new_offers(
 async def _waiting(s: Services, work: UnitOfWork, device: Device, app: str, journal: str) -> Orders:
     if not _runs_commands(device, app):
         return Orders()
-    live = [c for c in await work.commands.live_of_device(device.id, _MAX_LIVE) if c.is_for_journal(journal)]
     now = s.clock.now()
-    waiting = any(c.may_be_claimed(now) or c.rung is Rung.DELIVERED for c in live)
-    return Orders(cancels=_cancels(live), waiting=waiting)
+    due = [c for c in await _live(s, work, device, journal) if c.is_due_to(journal, now)]
+    waiting = any(c.may_be_claimed(now) or c.rung is Rung.DELIVERED for c in due)
+    return Orders(cancels=_cancels(due), waiting=waiting)
+
+
+async def _live(s: Services, work: UnitOfWork, device: Device, journal: str) -> Sequence[Command]:
+    """What is live of a device. Where that is too much, what is due to this agent: nothing else may hide it."""
+    live = await work.commands.live_of_device(device.id, _MAX_LIVE)
+    if len(live) < _MAX_LIVE:
+        return live
+    return await work.commands.due_to_agent(device.id, journal, s.clock.now(), _MAX_LIVE)
 
 
 def fitting(items: list[T], taken: int = 0) -> list[T]:
@@ -177,12 +185,13 @@ class _Conversation:
         for cancel_answer in message.cancel_answers:
             await self._take_cancel_answer(live, cancel_answer)
         commands = self._claim(live, min(message.claim, MAX_ITEMS)) if message.claim > 0 else []
-        own = [c for c in live.values() if c.is_for_journal(self.journal)]
-        waiting = [c for c in own if c.may_be_claimed(self.s.clock.now())]
+        now = self.s.clock.now()
+        due = [c for c in live.values() if c.is_due_to(self.journal, now)]
+        waiting = [c for c in due if c.may_be_claimed(now)]
         return Orders(
             seq=message.seq,
             commands=commands,
-            cancels=_cancels(own),
+            cancels=_cancels(due),
             waiting=bool(waiting),
             more=bool(waiting) and message.claim > 0,
         )
@@ -190,7 +199,7 @@ class _Conversation:
     async def _live(self, message: CheckIn) -> Sequence[Command]:
         if not (message.claim or message.reports or message.cancel_answers):
             return []
-        return await self.work.commands.live_of_device(self.device.id, _MAX_LIVE)
+        return await _live(self.s, self.work, self.device, self.journal)
 
     async def _wakes_behind(self, message: CheckIn) -> dict[str, Sequence[Push]]:
         """The pushes of the commands that have run, as the agent says; read while the commands are."""
@@ -290,8 +299,8 @@ def _runs_commands(device: Device, app: str) -> bool:
     return app == COMMAND_APP and device.platform == "aosp"
 
 
-def _cancels(live: Sequence[Command]) -> list[str]:
-    asked = [c.id for c in live if c.cancel_requested_at is not None and c.rung in LETS_GO]
+def _cancels(due: Sequence[Command]) -> list[str]:
+    asked = [c.id for c in due if c.cancel_requested_at is not None and c.rung in LETS_GO]
     return asked[:MAX_ITEMS]
 
 

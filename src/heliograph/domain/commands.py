@@ -150,3 +150,9 @@ class Command:
         """Whether the agent has something to do about it: claim it, or answer a cancel."""
         asks = self.cancel_requested_at is not None and self.rung in LETS_GO
         return asks or self.may_be_claimed(now)
+
+    def is_due_to(self, journal: str, now: int) -> bool:
+        """Whether the agent with this journal has something to do about it now: claim it, take again what it has not
+        acknowledged, or answer a cancel. The store has the same rule in SQL.
+        """
+        return self.is_for_journal(journal) and (self.rung is Rung.DELIVERED or self.waits_for_agent(now))

@@ -19,7 +19,7 @@ from heliograph.domain.devices import (
     PushTarget,
 )
 from heliograph.domain.enrollment import EnrollmentToken, SignUp
-from heliograph.domain.ladder import Command, Entry
+from heliograph.domain.ladder import Command, Entry, Issue
 from heliograph.ports.changes import ChangeSet, OutboxItem
 from heliograph.ports.system import SystemWork
 
@@ -59,8 +59,14 @@ class CommandRepository(Protocol):
         """A device's commands; sorts by created_at, updated_at, type, rung."""
         ...
 
-    async def live_of_device(self, device_id: str, limit: int) -> list[Command]:
-        """A device's commands that are not over, oldest first. Its cost does not grow with history."""
+    async def live_of_device(self, device_id: str, limit: int, issue: Issue | None = None) -> list[Command]:
+        """A device's commands that are not over, oldest first: all, or those of whose issue this is known. Its cost
+        does not grow with history.
+        """
+        ...
+
+    async def due_to_agent(self, device_id: str, journal: str, now: int, limit: int) -> list[Command]:
+        """A device's commands that `Command.is_due_to` is true of, oldest first. Its cost grows with what is live."""
         ...
 
     async def ended_erasures(self, device_id: str, limit: int) -> list[Command]:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from heliograph.domain.deliveries import Push
 from heliograph.domain.devices import PushTarget
-from heliograph.domain.ladder import Command, Entry
+from heliograph.domain.ladder import Command, Entry, Issue
 from heliograph.ports.changes import OutboxItem
 from heliograph.ports.store import Page, PageQuery
 from heliograph.store.database import LookUp, Reader
@@ -33,6 +33,22 @@ WHERE organization_id = $1 AND id = $2 AND (CAST($3 AS TEXT) IS NULL OR device_i
 _FIND_BY_RECEIPT = f"SELECT {COMMANDS.names} FROM commands WHERE organization_id = $1 AND receipt = $2"
 _LIVE = LookUp(
     f"SELECT {COMMANDS.names} {_OF_DEVICE} AND {LIVE} ORDER BY created_at, id LIMIT $3", ("text", "text", "bigint")
+)
+_LIVE_OF_ISSUE = LookUp(
+    f"SELECT {COMMANDS.names} {_OF_DEVICE} AND {LIVE} AND issue = $3 ORDER BY created_at, id LIMIT $4",
+    ("text", "text", "text", "bigint"),
+)
+# `Command.is_due_to`, before the limit: what is not due must not hide what is.
+_DUE_TO_AGENT = LookUp(
+    f"""
+SELECT {COMMANDS.names} {_OF_DEVICE} AND {LIVE} AND (claimed_by IS NULL OR claimed_by = $3) AND (
+    rung = 'delivered'
+    OR (cancel_requested_at IS NOT NULL AND rung IN ('acknowledged', 'deferred'))
+    OR (cancel_requested_at IS NULL AND rung IN ('queued', 'issued', 'deferred')
+        AND expires_at > $4 AND COALESCE(not_before, 0) <= $4)
+) ORDER BY created_at, id LIMIT $5
+""",
+    ("text", "text", "text", "bigint", "bigint"),
 )
 
 _ENDED_ERASURES = f"""
@@ -91,9 +107,18 @@ class Commands:
         ordered = f"{_OF_DEVICE} {order_by(query, _SORTS)} LIMIT $3 OFFSET $4"
         return await page_of(self._reader, COMMANDS, ordered, _OF_DEVICE, (self._organization_id, device_id), query)
 
-    async def live_of_device(self, device_id: str, limit: int) -> list[Command]:
+    async def live_of_device(self, device_id: str, limit: int, issue: Issue | None = None) -> list[Command]:
         """A device's commands that are not over, oldest first."""
-        rows = await self._reader.look_up(_LIVE, self._organization_id, device_id, limit)
+        asked = self._organization_id, device_id
+        if issue is None:
+            rows = await self._reader.look_up(_LIVE, *asked, limit)
+        else:
+            rows = await self._reader.look_up(_LIVE_OF_ISSUE, *asked, issue.value, limit)
+        return [COMMANDS.read(row) for row in rows]
+
+    async def due_to_agent(self, device_id: str, journal: str, now: int, limit: int) -> list[Command]:
+        """A device's commands about which the agent with this journal has something to do, oldest first."""
+        rows = await self._reader.look_up(_DUE_TO_AGENT, self._organization_id, device_id, journal, now, limit)
         return [COMMANDS.read(row) for row in rows]
 
     async def ended_erasures(self, device_id: str, limit: int) -> list[Command]:

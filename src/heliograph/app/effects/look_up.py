@@ -34,7 +34,7 @@ _NOT_ASKED = Unreachable("no usable credentials")
 async def look_up_device(s: Services, item: OutboxItem) -> None:
     """Record the results that have come in for a device, and look again while anything is open."""
     work = s.store.unit_of_work(item.organization_id)
-    waiting = _bound(await work.commands.live_of_device(item.subject_id, _MAX_OPEN))
+    waiting = await work.commands.live_of_device(item.subject_id, _MAX_OPEN, Issue.BOUND)
     if not waiting:
         changes = ChangeSet(item.organization_id)
         changes.settle(item)
@@ -85,10 +85,6 @@ async def _put_off(s: Services, work: UnitOfWork, item: OutboxItem, seconds: flo
     await work.commit(changes)
 
 
-def _bound(live: list[Command]) -> list[Command]:
-    return [c for c in live if c.issue is Issue.BOUND]
-
-
 async def _take_in(
     s: Services,
     work: UnitOfWork,
@@ -137,7 +133,7 @@ async def record_result(s: Services, work: UnitOfWork, command_id: str, event: E
 
 
 async def _look_again(s: Services, work: UnitOfWork, item: OutboxItem, absence: Absence) -> None:
-    waiting = _bound(await work.commands.live_of_device(item.subject_id, _MAX_OPEN))
+    waiting = await work.commands.live_of_device(item.subject_id, _MAX_OPEN, Issue.BOUND)
     changes = ChangeSet(item.organization_id)
     if waiting:
         owed = await s.store.system.owed("look_up", item.priority)

@@ -74,8 +74,8 @@ async def watch_for_strays(s: Services, item: OutboxItem) -> None:
 
 async def _is_being_issued(work: UnitOfWork, command: Command) -> bool:
     """Whether an operation that is not bound yet may be that of an attempt under way."""
-    live = await work.commands.live_of_device(command.device_id, _MAX_LIVE)
-    return any(c.type == command.type and c.issue is Issue.OPEN for c in live)
+    begun = await work.commands.live_of_device(command.device_id, _MAX_LIVE, Issue.OPEN)
+    return any(c.type == command.type for c in begun)
 
 
 async def _record(s: Services, work: UnitOfWork, command_id: str, names: list[str]) -> None:

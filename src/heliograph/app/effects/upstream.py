@@ -23,7 +23,6 @@ log = structlog.get_logger("heliograph.amapi")
 ERASING = tuple(name for name, entry in TYPES.items() if entry.amapi is not None and entry.amapi.ends_record)
 LATE_US = 2 * SECOND  # from here on a command is sent with what is left of its life
 _FIRST_PAUSE_S = 0.25
-_MAX_LIVE = 1_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,11 +96,10 @@ def owe_look_up(s: Services, changes: ChangeSet, command: Command, priority: int
 
 async def look_at_once(s: Services, work: UnitOfWork, device: Device) -> None:
     """A device that is gone has carried out what made it go: its commands are settled by the next look."""
-    live = await work.commands.live_of_device(device.id, _MAX_LIVE)
-    bound = next((c for c in live if c.issue is Issue.BOUND), None)
-    if bound is not None:
+    bound = await work.commands.live_of_device(device.id, 1, Issue.BOUND)
+    if bound:
         changes = ChangeSet(work.organization_id)
-        owe_look_up(s, changes, bound, NORMAL)
+        owe_look_up(s, changes, bound[0], NORMAL)
         await work.commit(changes)
 
 
