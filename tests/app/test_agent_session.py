@@ -12,7 +12,7 @@ import msgspec
 import pytest
 import structlog
 
-from heliograph.app.access import KEYS_TOPIC, Access, RateLimiter, agent_access_changed
+from heliograph.app.access import KEYS_TOPIC, Access, RateLimiter, agent_access_changed, hash_secret
 from heliograph.app.agent_line import new_offers, register_agent
 from heliograph.app.cancel_command import cancel_command
 from heliograph.app.pushes import PushRequest, send_push
@@ -21,6 +21,7 @@ from heliograph.domain.devices import Device
 from heliograph.domain.errors import StoreUnavailable
 from heliograph.http import agent_session
 from heliograph.http.agent_gateway import AgentGateway
+from heliograph.http.agent_session import AgentSession
 from heliograph.http.edge import Message
 from heliograph_protocol.messages import (
     CLOSE_REFUSED,
@@ -36,6 +37,7 @@ from heliograph_protocol.messages import (
 from tests.app.conftest import Desk
 
 AT = "2026-01-01T00:00:00Z"
+DAY_S = 24 * 3600
 LONG_S = 30  # nothing here takes as long unless it is broken
 
 
@@ -152,6 +154,25 @@ async def test_what_does_not_fit_into_one_message_comes_in_the_next(gate: Gate) 
     await gate.desk.pay()
     async with gate.line() as line:
         assert len(await heard(line, 3)) == 3
+
+
+async def test_a_line_forgets_what_it_offered_once_that_is_over(gate: Gate) -> None:
+    """Pushes that the agent never acknowledges, on a line that lives for months."""
+    sent: list[Message] = []
+
+    async def send(event: Message) -> None:
+        sent.append(event)
+
+    services, incoming = gate.desk.services, asyncio.Queue[Message]()
+    secret_hash = hash_secret(gate.secret)
+    session = AgentSession(services, gate.access, secret_hash, gate.device, "mdmAgent", incoming.get, send)
+    for day in range(5):
+        [push_id] = await gate.pushes(1)
+        for _ in range(2):  # once is enough
+            await session._tell()
+        assert len([event for event in sent if push_id in event["text"]]) == 1
+        assert list(session._offered) == [push_id], day
+        gate.desk.clock.advance(DAY_S + 1)
 
 
 async def test_a_new_secret_ends_the_line_of_the_old_one_at_once(gate: Gate) -> None:

@@ -67,7 +67,7 @@ class AgentSession:
         self._s, self._access, self._secret_hash = services, access, secret_hash
         self._device, self._app, self._journal = device, app, journal
         self._receive, self._send = receive, send
-        self._offered: set[str] = set()
+        self._offered: dict[str, int] = {}  # the pushes, and when each is over
         self._hold: asyncio.Timeout | None = None
         self._end: tuple[int, str] | None = None
         self._waker_fault: Exception | None = None
@@ -120,7 +120,8 @@ class AgentSession:
             CHECK_INS.inc()
             await self._access.device_of(self._secret_hash)
             await self._say(await check_in(self._s, self._device, self._app, message, self._journal))
-            self._offered.difference_update(ack.id for ack in message.push_acks)
+            for ack in message.push_acks:
+                self._offered.pop(ack.id, None)
 
     async def _wake(self) -> None:
         """Tell the agent what waits for it: at the start, and whenever something new does."""
@@ -139,8 +140,11 @@ class AgentSession:
 
     async def _tell(self) -> None:
         await self._access.device_of(self._secret_hash)
-        async for orders in new_offers(self._s, self._device, self._app, self._offered, self._journal):
-            self._offered.update(push.id for push in orders.pushes)
+        now = self._s.clock.now()
+        self._offered = {push_id: over_at for push_id, over_at in self._offered.items() if now < over_at}
+        async for orders in new_offers(self._s, self._device, self._app, self._offered.keys(), self._journal):
+            now = self._s.clock.now()  # and one more millisecond, for what is left was rounded down
+            self._offered |= {push.id: now + (push.expires_in_ms + 1) * 1000 for push in orders.pushes}
             await self._say(orders)
 
     def _access_changed(self) -> None:
