@@ -104,6 +104,49 @@ def test_the_more_hang_the_less_each_gets_and_some_is_always_left() -> None:
     assert table.free() > 8
 
 
+def hanging(table: Places, count: int) -> Counter[str]:
+    """So many pools that are known to be slow, one after the other taking what it gets: how many of each."""
+    pools, got = [f"hangs {n}" for n in range(count)], Counter[str]()
+    for pool in pools:
+        begin(table, pool, waiting=True)
+        table.end(pool, waited=True)
+    while pools := [pool for pool in pools if pool not in table.shut()[NORMAL]]:
+        for pool in pools:
+            if pool not in table.shut()[NORMAL]:
+                begin(table, pool, waiting=True)
+                got[pool] += 1
+    return got
+
+
+@pytest.mark.parametrize("count", [20, 100, 200])
+def test_however_many_hang_as_many_as_there_are_places_may_be_under_way_of_others(count: int) -> None:
+    table = places(concurrency=16, share=16)
+    hanging(table, count)
+    for n in range(16):
+        assert table.free() >= 16 - n
+        assert table.room() > 0
+        assert not {"", "a"} & set().union(*shut(table))
+        begin(table, f"quick {n}")
+
+
+def test_what_ends_of_those_that_hang_may_begin_again() -> None:
+    table = places(concurrency=16, share=16)
+    got = hanging(table, 200)
+    assert (got.total(), set(got.values())) == (7 * 16, {1})
+    assert shut(table)[0] >= set(got)
+    table.end("hangs 0", waited=True)
+    assert "hangs 0" not in set().union(*shut(table))
+    assert table.room() == 1
+
+
+def test_among_many_that_hang_there_is_room_for_one_that_is_only_slow() -> None:
+    table = places(concurrency=128, share=32)
+    hanging(table, 200)
+    begin(table, "slow", waiting=True)
+    table.end("slow", waited=True)
+    assert "slow" not in set().union(*shut(table))
+
+
 def test_all_that_is_under_way_is_bounded() -> None:
     table = places(concurrency=10)
     begin(table, "", 75, waiting=True)

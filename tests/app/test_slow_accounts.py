@@ -154,3 +154,24 @@ def test_many_that_hang_leave_room_and_nobody_looks_for_work_in_vain(monkeypatch
             assert max(await waits_of(stage, third, 20)) < AT_ONCE_S
 
     simulate(course)
+
+
+def test_more_accounts_that_hang_than_may_be_under_way_keep_nobody_else_waiting() -> None:
+    """As with 2,100 accounts and the usual limits; one organization may make them all."""
+
+    async def course(stage: Stage) -> None:
+        limits = replace(stage.services.limits, dispatch_concurrency=16, pool_concurrency=16)
+        stage.services = replace(stage.services, limits=limits)
+        third = await tenant(stage.services, "third-org", "pushy")
+        await hang(stage, await organizations(stage, 140), each=10, source="operator")
+        loop, waits = asyncio.get_running_loop(), []
+        async with dispatching(stage.services):
+            await asyncio.sleep(60)
+            for _ in range(10):
+                at = loop.time()
+                await third.send("operator")
+                await asyncio.sleep(120)
+                waits.append(next((round(b - at, 1) for b in stage.provider.began[third.device.id] if b >= at), 120.0))
+        assert max(waits) < 0.5, waits
+
+    simulate(course)
