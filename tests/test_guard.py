@@ -5,14 +5,17 @@ from __future__ import annotations
 import asyncio
 import socket
 import ssl
+import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from ipaddress import IPv6Address, ip_address
+from typing import Any
 
 import pytest
 import trustme
 
-from heliograph.guard import Guard, is_public, look_up, origin_of, url_fault
+from heliograph.guard import Guard, is_public, origin_of, url_fault
+from heliograph.look_ups import look_ups
 from heliograph.outbound import AddressRefused, NoReply, NotSent, Outbound, Reply
 from tests.support.wire import Answer, Raw, Wire, closed_port
 
@@ -394,10 +397,45 @@ async def test_a_look_up_that_hangs_ends_with_the_deadline() -> None:
     await outbound.close()
 
 
+async def test_an_address_that_is_a_number_is_not_looked_up() -> None:
+    names = Names(["8.8.8.8"])
+    guard = Guard(["http://127.0.0.1:80"], resolve=names)
+    assert await guard.addresses("1.1.1.1", 443) == ["1.1.1.1"]
+    assert await guard.addresses("2606:4700::1111", 443) == ["2606:4700::1111"]
+    assert await guard.addresses("127.0.0.1", 80) == ["127.0.0.1"]
+    with pytest.raises(AddressRefused):
+        await guard.addresses("127.0.0.1", 443)
+    assert names.asked == 0
+
+
 async def test_the_systems_resolver() -> None:
-    assert "127.0.0.1" in await look_up("localhost", 443)
-    assert await look_up("2130706433", 443) == ["127.0.0.1"]
+    assert "127.0.0.1" in await look_ups().find("acme", "localhost", 443)
+    assert await look_ups().find("acme", "2130706433", 443) == ["127.0.0.1"]
     outbound = Outbound("", transport=Guard().transport())
     too_long = f"https://{'x' * 64}.example/"  # no look-up takes such a label
     assert await outbound.exchange("GET", too_long, deadline_s=30) == NotSent("ConnectError")
     await outbound.close()
+
+
+async def test_names_that_take_long_hold_up_no_other_organizations_look_ups(monkeypatch: pytest.MonkeyPatch) -> None:
+    go_on, getaddrinfo = threading.Event(), socket.getaddrinfo
+
+    def slow(host: str, *args: Any, **kwargs: Any) -> Any:
+        """The name servers of one device's domain do not answer: the system's resolver waits 5 to 30 s for them."""
+        if host.endswith(".hostile.example"):
+            go_on.wait(30)
+            raise OSError
+        return getaddrinfo(host, *args, **kwargs)
+
+    monkeypatch.setattr(socket, "getaddrinfo", slow)
+    # Each Web Push account has its own.
+    hostile, well = Guard(), Guard(["http://127.0.0.1:443", "http://localhost:443"])
+    hanging = [asyncio.create_task(hostile.addresses(f"{n}.hostile.example", 443)) for n in range(20)]
+    await asyncio.sleep(0)
+    try:
+        async with asyncio.timeout(10):  # as long as a push may take
+            assert await well.addresses("127.0.0.1", 443) == ["127.0.0.1"]
+            assert "127.0.0.1" in await well.addresses("localhost", 443)
+    finally:
+        go_on.set()
+        await asyncio.gather(*hanging, return_exceptions=True)

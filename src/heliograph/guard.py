@@ -6,13 +6,10 @@ something else a moment later, or a number in another spelling, changes nothing.
 used, since it would resolve the name once more; redirects are never followed (`heliograph.outbound`).
 """
 
-import asyncio
 import re
-import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from functools import cache
+from functools import partial
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 from ssl import SSLContext
 from typing import Any
@@ -20,6 +17,7 @@ from typing import Any
 import httpcore2
 import httpx2
 
+from heliograph.look_ups import look_ups
 from heliograph.outbound import AddressRefused, tls
 
 Resolve = Callable[[str, int], Awaitable[list[str]]]
@@ -31,7 +29,6 @@ _DEFAULT_PORTS = {"http": 80, "https": 443}
 _PUBLIC_ONLY = "it is at no public address"
 _ATTEMPT_S = 4.0  # for one of several addresses
 _MOST_ATTEMPTS = 4
-_LOOK_UPS = 8  # at a time: a name that takes long must not hold up the look-ups of others
 _CONNECTIONS = 100
 _IDLE_S = 30.0
 
@@ -98,29 +95,27 @@ def url_fault(url: str, max_length: int = MAX_URL) -> str | None:
     return None
 
 
-async def look_up(host: str, port: int) -> list[str]:
-    """The addresses of a name, by the system's resolver. Raises OSError."""
-    found = await asyncio.get_running_loop().run_in_executor(
-        _threads(), lambda: socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    )
-    return list(dict.fromkeys(str(address[0]) for *_, address in found))
-
-
-@cache
-def _threads() -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(_LOOK_UPS, thread_name_prefix="look-up")
+def _is_number(host: str) -> bool:
+    try:
+        ip_address(host)
+    except ValueError:
+        return False
+    return True
 
 
 class Guard:
     """The rules. `allowed`: origins that the operator names; there any address, port and plain http will do.
 
-    `resolve(host, port)` gives a name's addresses, or raises OSError.
+    `organization_id`: whose share of the look-ups is used; without it, the guard has one of its own.
+    `resolve(host, port)` gives a name's addresses, or raises OSError or NoConnection.
     """
 
-    def __init__(self, allowed: Iterable[str] = (), *, resolve: Resolve = look_up) -> None:
+    def __init__(
+        self, allowed: Iterable[str] = (), *, organization_id: str = "", resolve: Resolve | None = None
+    ) -> None:
         self._origins = frozenset(origin for url in allowed if (origin := origin_of(url)))
         self._places = frozenset((host, port) for _, host, port in self._origins)
-        self._resolve = resolve
+        self._resolve = resolve or partial(look_ups().find, organization_id or object())
 
     def fault(self, url: str) -> str | None:
         """Why nothing is sent to this URL, as far as it shows without a look-up."""
@@ -136,8 +131,8 @@ class Guard:
         return None if port in PORTS else f"its port is not one of {', '.join(map(str, sorted(PORTS)))}"
 
     async def addresses(self, host: str, port: int) -> list[str]:
-        """The addresses that may be connected to under this name. Raises OSError, and AddressRefused."""
-        found = await self._resolve(host, port)
+        """The addresses that may be connected to under this name. Raises OSError and NoConnection."""
+        found = [host] if _is_number(host) else await self._resolve(host, port)
         if (host.lower(), port) in self._places:
             return found
         public = [address for address in found if port in PORTS and is_public(address)]

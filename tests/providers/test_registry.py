@@ -44,6 +44,7 @@ class Fake(builtin.Builtin):
 
     def __init__(self, config: Mapping[str, Any], tools: Tools) -> None:
         self.key, self.closed = config["key"], False
+        self.organization_id = tools.organization_id
         self.ends, self.is_closed = asyncio.Event(), asyncio.Event()  # what is under way; and the provider
         self.ends.set()
 
@@ -119,6 +120,10 @@ async def test_a_provider_is_built_once_per_account(registry: ProviderRegistry) 
     found = await asyncio.gather(*(fake(registry) for _ in range(5)))
     assert found[0].key == "k1"
     assert len(set(found)) == 1
+
+
+async def test_a_provider_is_told_whose_it_is(registry: ProviderRegistry) -> None:
+    assert (await fake(registry)).organization_id == ORG
 
 
 async def test_a_changed_account_is_built_anew(stored: Stored, registry: ProviderRegistry) -> None:

@@ -41,7 +41,11 @@ UNWRITABLE = (httpx2.InvalidURL, TypeError, ValueError, RuntimeError)
 FAULTS = (httpx2.HTTPError, httpx2.CookieConflict, OSError, RuntimeError, ValueError)
 
 
-class AddressRefused(httpx2.ConnectError):
+class NoConnection(httpx2.ConnectError):
+    """There is no connection. The message says why, for people; never the address."""
+
+
+class AddressRefused(NoConnection):
     """No connection is made to this address. The message names the rule, never the address."""
 
 
@@ -236,6 +240,8 @@ class Outbound:
             return progress.reply() or late
         except AddressRefused as error:
             return NotSent(str(error), forbidden=True)
+        except NoConnection as error:
+            return NotSent(str(error))
         except NEVER_SENT as error:
             return NotSent(type(error).__name__)
         except FAULTS as error:

@@ -171,11 +171,15 @@ class Route(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Tools:
-    """What a provider is built with besides its settings. `transports`: HTTP/2 connections, shared by all."""
+    """What a provider is built with besides its settings. `transports`: HTTP/2 connections, shared by all.
+
+    `organization_id`: whose account it is; empty for a provider that needs none.
+    """
 
     clock: Clock
     transports: Transports
     _shared: dict[type[Any], Any] = field(default_factory=dict)
+    organization_id: str = ""
 
     def shared(self, kind: type[T], make: Callable[[], T]) -> T:
         """The one thing of this kind that all accounts of this process share; made when it is first asked for."""

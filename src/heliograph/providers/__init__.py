@@ -8,7 +8,7 @@ import importlib
 import pkgutil
 import re
 from collections.abc import Awaitable, Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import entry_points
 from types import MappingProxyType
 from typing import Any, Protocol
@@ -255,7 +255,8 @@ class ProviderRegistry:
         try:
             config = msgspec.json.decode(self._secrets.open(account.config), type=dict[str, Any])
             per_minute = int(config.get("requestsPerMinute", plugin.per_minute))
-            return _Built(state, plugin.build(config, self._tools), per_minute)
+            tools = replace(self._tools, organization_id=account.organization_id)
+            return _Built(state, plugin.build(config, tools), per_minute)
         except (ValueError, LookupError, TypeError) as error:
             # The kind of fault only: messages of decoders may repeat what they read.
             log.warning("provider account cannot be used", account=account.id, why=type(error).__name__)

@@ -161,7 +161,8 @@ def _origins(fields: Fields) -> list[str]:
 
 def _build(config: Mapping[str, Any], tools: Tools) -> WebPush:
     vapid = Vapid(config["vapidPrivateKey"], config["subject"], tools.clock)
-    return WebPush(vapid, Guard(config["allowedOrigins"]), tools.clock)
+    guard = Guard(config["allowedOrigins"], organization_id=tools.organization_id)
+    return WebPush(vapid, guard, tools.clock)
 
 
 def _check(message: PushMessage) -> str | None:
