@@ -264,6 +264,7 @@ def test_tokens_for_ever_new_services_take_no_more_room(clock: Clock, monkeypatc
 
 GONE = Rejected("the push service knows no such subscription", token_gone=True)
 LATER = "the push service cannot take it now"
+KEY = "the push service does not accept the account's VAPID key"
 
 
 @pytest.mark.parametrize(
@@ -284,13 +285,11 @@ LATER = "the push service cannot take it now"
         (Answer(502, b"<html>"), RetryLater("the push service failed", uncertain=True, evidence={"status": 502})),
         (
             Answer(403, b'{"reason":"BadJwtToken"}'),
-            Misconfigured(
-                "the push service does not accept the account's VAPID key", {"status": 403, "reason": "BadJwtToken"}
-            ),
+            Misconfigured(KEY, {"status": 403, "reason": "BadJwtToken"}, one_device=True),
         ),
         (
             Answer(401, b'{"reason":"x <b>"}'),
-            Misconfigured("the push service does not accept the account's VAPID key", {"status": 401}),
+            Misconfigured(KEY, {"status": 401}, one_device=True),
         ),
         (Raw(b""), RetryLater("RemoteProtocolError", uncertain=True)),
         (Raw(b"HTTP/1.1 201 Cre"), RetryLater("RemoteProtocolError", uncertain=True)),

@@ -3,6 +3,9 @@
 A service that refuses many of an account's addresses in a row does not speak of so many dead devices: somebody gave the
 account other settings than its apps have. Then its addresses are not given up, its pushes wait, now and then one finds
 out whether the service takes them again, and the organization is told.
+
+Where each device chooses its service, one that refuses the account speaks for its device alone. When several do, the
+organization is told; the others' pushes wait only if nothing has been taken.
 """
 
 from collections import OrderedDict, deque
@@ -17,6 +20,7 @@ _SHARE = 0.5  # of refused addresses
 # Devices refused by an account that takes none. That three dead ones of a fleet come first is rare (one in 8,000 where
 # every twentieth is dead) and costs a pause; each more is an address that is given up for nothing.
 _FEW = 3
+_DOUBT_S = 3600  # so long the word of one device's service counts; while a push to it waits, it is asked again
 _PATIENCE_S = 60.0  # as for an acknowledgement: app.routes
 _MOST_ACCOUNTS = 10_000
 _SECOND = 1_000_000
@@ -46,7 +50,8 @@ class _Account:
     which none does. `tried_at`: when a push was last given to it. `said_at`: when it was last told that it works.
     `is_told`: nothing else that was to be told of it was lost. `settings_at`: when they were made, as the store says.
     `busy_since`: since when its service has made all wait, and took nothing; `is_busy_again`: more than once;
-    `is_moved`: what waits was moved since.
+    `is_moved`: what waits was moved since. `doubts`: the devices whose own service refuses the account, each since
+    when, and `doubt`: what it says. `told`: the fault that was told last.
     """
 
     refused: "deque[str | None]" = field(default_factory=lambda: deque(maxlen=_WINDOW))
@@ -62,6 +67,9 @@ class _Account:
     busy_since: int | None = None
     is_busy_again: bool = False
     is_moved: bool = False
+    doubts: "OrderedDict[str, int]" = field(default_factory=OrderedDict)
+    doubt: str = ""
+    told: str | None = None
 
     def free_at(self) -> int:
         """The end of its pauses."""
@@ -72,6 +80,11 @@ class _Account:
         wait = self.free_at() - self.busy_since if self.is_busy_again and self.busy_since is not None else 0
         is_long = max(self.told_until - now, wait) > _PATIENCE_S * _SECOND
         return is_long and self.free_at() > now
+
+    def doubted(self, now: int) -> str | None:
+        """The fault that several devices' services find, whatever those of others take."""
+        of_late = sum(now - at < _DOUBT_S * _SECOND for at in self.doubts.values())
+        return f"for several devices, {self.doubt}" if of_late >= _FEW else None
 
 
 @dataclass(slots=True)
@@ -108,9 +121,12 @@ class AccountHealth:
         match outcome:
             case Accepted():
                 account.refused.append(None)
+                account.doubts.pop(device_id, None)
                 return self._works(account, now) if began >= account.paused_at else Lesson()
             case Rejected(token_gone=True):
                 return self._refused(account, device_id, outcome.reason, now)
+            case Misconfigured(one_device=True):
+                return self._doubted(account, device_id, outcome.reason, now)
             case Misconfigured():
                 return self._out_of_order(account, outcome.reason, now)
             case RetryLater(account_wide=True):
@@ -189,6 +205,18 @@ class AccountHealth:
         lesson = self._out_of_order(account, account.fault or fault, now)
         return replace(lesson, try_again=True, revive=is_first)
 
+    def _doubted(self, account: _Account, device_id: str, reason: str, now: int) -> Lesson:
+        account.doubts[device_id], account.doubt = now, reason
+        account.doubts.move_to_end(device_id)
+        if len(account.doubts) > _WINDOW:
+            account.doubts.popitem(last=False)
+        fault = account.doubted(now)
+        if fault is None:
+            return Lesson()
+        if None in account.refused:  # what others' services take must not wait for this
+            return self._tell(account, fault, now)
+        return self._out_of_order(account, fault, now)
+
     def _busy(self, account: _Account, after_s: float | None, began: int, now: int) -> Lesson:
         rested = account.rests(now)
         account.is_busy_again |= account.busy_since is not None and began >= account.free_at()
@@ -206,7 +234,7 @@ class AccountHealth:
 
     def _out_of_order(self, account: _Account, fault: str, now: int) -> Lesson:
         is_news = account.fault is None or not account.is_told
-        account.said_at, account.fault, account.is_told = None, fault, True
+        account.said_at, account.fault, account.told, account.is_told = None, fault, fault, True
         self._pause(account, now)
         return Lesson(tells_fault=True, fault=fault, reroute=is_news)
 
@@ -214,10 +242,14 @@ class AccountHealth:
         account.paused_at, account.paused_until = now, now + int(self.pause_s * _SECOND)
 
     def _works(self, account: _Account, now: int) -> Lesson:
-        """Told now and then: another process, or one before, may have stored a fault."""
         account.paused_until, account.fault, account.is_told = 0, None, True
         account.busy_since, account.is_busy_again, account.is_moved = None, False, False
-        if account.said_at is not None and now - account.said_at < self.pause_s * _SECOND:
+        return self._tell(account, account.doubted(now), now)
+
+    def _tell(self, account: _Account, fault: str | None, now: int) -> Lesson:
+        """Told now and then: another process, or one before, may have stored something else."""
+        is_recent = account.said_at is not None and now - account.said_at < self.pause_s * _SECOND
+        if is_recent and fault == account.told:
             return Lesson()
-        account.said_at = now
-        return Lesson(tells_fault=True)
+        account.said_at, account.told = now, fault
+        return Lesson(tells_fault=True, fault=fault)

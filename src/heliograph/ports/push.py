@@ -72,10 +72,14 @@ class RetryLater:
 
 @record
 class Misconfigured:
-    """The provider refuses the account: its credentials or settings. Nothing was sent; push and address may be fine."""
+    """The provider refuses the account: its credentials or settings. Nothing was sent; push and address may be fine.
+
+    `one_device`: so says the service that this device has chosen. Those of others may take the account.
+    """
 
     reason: str
     evidence: dict[str, Any] = field(default_factory=dict)
+    one_device: bool = False
 
 
 Outcome = Accepted | Rejected | RetryLater | Misconfigured

@@ -37,6 +37,7 @@ from heliograph.ports.push import (
 )
 from heliograph.providers import OneWay, encoded_size, offer_of, whole_number
 from heliograph.providers.webpush.answers import Verdict, refusal, verdict_on, withdrawal
+from heliograph.providers.webpush.services import Services
 from heliograph.providers.webpush.subscription import encrypt, read_subscription
 from heliograph.providers.webpush.vapid import Vapid, private_key_of
 
@@ -54,7 +55,7 @@ class WebPush(OneWay):
     def __init__(self, vapid: Vapid, guard: Guard, clock: Clock, *, timeout_s: float = 10.0) -> None:
         self._vapid, self._clock, self._timeout_s = vapid, clock, timeout_s
         self._http = Outbound("", transport=guard.transport())
-        self._key_works = False
+        self._services = Services()
 
     async def send(self, message: PushMessage, target: PushTarget) -> Outcome:
         """POST to the endpoint."""
@@ -81,13 +82,13 @@ class WebPush(OneWay):
             return Rejected(f"nothing may be sent to this endpoint: {reply.reason}", token_gone=True)
         if not isinstance(reply, Reply):
             return RetryLater(reply.reason, uncertain=not isinstance(reply, NotSent))
-        verdict = verdict_on(reply)
+        verdict, service = verdict_on(reply), self._services.of(subscription.endpoint)
         if verdict is Verdict.TAKEN:
+            service.takes_key = True
             return self._accepted(reply, subscription.endpoint, message.id, life_s)
-        return refusal(verdict, reply, self._key_works)
+        return refusal(verdict, reply, service.takes_key)
 
     def _accepted(self, reply: Reply, endpoint: str, push_id: str, life_s: int) -> Accepted:
-        self._key_works = True
         said = reply.headers.get("ttl", "").strip()
         kept_s = min(int(said), life_s) if re.fullmatch(r"[0-9]{1,10}", said) else None
         expires_at = None if kept_s is None else self._clock.now() + kept_s * _SECOND

@@ -111,17 +111,15 @@ def verdict_on(reply: Reply) -> Verdict:
 
 
 def refusal(verdict: Verdict, reply: Reply, key_works: bool) -> Outcome:
-    """All but a success, in the words of the port."""
+    """All but a success, in the words of the port. `key_works`: this service has taken the account's key before."""
     evidence = _evidence(reply)
     match verdict:
         case Verdict.GONE:
             return Rejected(verdict, token_gone=True, evidence=evidence)
-        case Verdict.KEY if key_works:
-            # The key is good; this subscription was made for another, or its service is a strange one. A single
-            # device must not bring the account to a halt.
+        case Verdict.KEY if key_works:  # at this very service: the subscription was made for another one
             return Rejected(f"{verdict} for this subscription", token_gone=True, evidence=evidence)
-        case Verdict.KEY:
-            return Misconfigured(verdict, evidence)
+        case Verdict.KEY:  # it may be wrong, and so may the service, which the device has chosen
+            return Misconfigured(verdict, evidence, one_device=True)
         case Verdict.TOO_LARGE | Verdict.REJECTED:
             return Rejected(verdict, evidence=evidence)
     return RetryLater(verdict, reply.after_s, uncertain=verdict is not Verdict.LATER, evidence=evidence)
