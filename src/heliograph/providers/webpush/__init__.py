@@ -18,7 +18,7 @@ from jwt.utils import base64url_encode
 from heliograph.domain.devices import PushTarget
 from heliograph.domain.fields import Fields
 from heliograph.guard import Guard, origin_of, url_fault
-from heliograph.outbound import NotSent, Outbound, Reply
+from heliograph.outbound import Exchange, NotSent, Outbound, Reply
 from heliograph.ports.clock import Clock
 from heliograph.ports.push import (
     Accepted,
@@ -37,7 +37,7 @@ from heliograph.ports.push import (
 )
 from heliograph.providers import OneWay, encoded_size, offer_of, whole_number
 from heliograph.providers.webpush.answers import Verdict, refusal, verdict_on, withdrawal
-from heliograph.providers.webpush.services import Services
+from heliograph.providers.webpush.services import Service, Services
 from heliograph.providers.webpush.subscription import encrypt, read_subscription
 from heliograph.providers.webpush.vapid import Vapid, private_key_of
 
@@ -75,14 +75,13 @@ class WebPush(OneWay):
         if re.fullmatch(_TOPIC, message.id):
             headers["Topic"] = message.id
         body = encrypt(text, subscription)
-        reply = await self._http.exchange(
-            "POST", subscription.endpoint, headers=headers, content=body, deadline_s=self._timeout_s
-        )
+        service = self._services.of(subscription.endpoint)
+        reply = await self._exchange(service, "POST", subscription.endpoint, headers, body)
         if isinstance(reply, NotSent) and reply.forbidden:
             return Rejected(f"nothing may be sent to this endpoint: {reply.reason}", token_gone=True)
         if not isinstance(reply, Reply):
             return RetryLater(reply.reason, uncertain=not isinstance(reply, NotSent))
-        verdict, service = verdict_on(reply), self._services.of(subscription.endpoint)
+        verdict = verdict_on(reply)
         if verdict is Verdict.TAKEN:
             service.takes_key = True
             return self._accepted(reply, subscription.endpoint, message.id, life_s)
@@ -100,12 +99,20 @@ class WebPush(OneWay):
         if origin_of(reference) is None:
             return CannotWithdraw("this push service gives a push no name to take it back by")
         headers = {"Authorization": self._vapid.authorization(reference)}
-        reply = await self._http.exchange("DELETE", reference, headers=headers, deadline_s=self._timeout_s)
+        reply = await self._exchange(self._services.of(reference), "DELETE", reference, headers)
         if isinstance(reply, NotSent) and reply.forbidden:
             return CannotWithdraw(reply.reason)
         if not isinstance(reply, Reply):
             return Unavailable(reply.reason)
         return withdrawal(reply)
+
+    async def _exchange(
+        self, service: Service, method: str, url: str, headers: dict[str, str], body: bytes | None = None
+    ) -> Exchange:
+        return await self._services.ask(
+            service,
+            lambda: self._http.exchange(method, url, headers=headers, content=body, deadline_s=self._timeout_s),
+        )
 
     async def probe(self) -> ProbeAnswer:
         """Nobody to ask: the devices name the services. Says which key their apps subscribe with."""

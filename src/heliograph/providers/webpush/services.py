@@ -1,26 +1,47 @@
 """What is known of the push services, of which each device brings one of its own choice: nothing that one service says
-or does speaks of another.
+or does is held against another.
+
+One that hangs, or is new, may keep a few requests waiting, and what comes beyond is not sent: all services of an
+account share what it may have under way, and those that answer need it. One that answers is not bounded, however busy
+it is, as long as it does not leave too many requests without an answer all the same.
 """
 
+import asyncio
 from collections import OrderedDict
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from heliograph.guard import Origin, origin_of
+from heliograph.outbound import Exchange, NotSent
 
+SLOW_S = 2.0
+_MAY_WAIT = 32  # requests at all services: half of a pool's share (app.services.Limits); one more at each at the least
+_PART = 4  # and at one that is not known to be quick a quarter of what is left of these
 _MOST_SERVICES = 1000  # devices name them
 
 
 @dataclass(slots=True)
 class Service:
-    """One origin. `takes_key`: it has taken a push with the account's key."""
+    """One origin. `takes_key`: it has taken a push with the account's key. `under_way`: requests, and `waiting` those
+    of them that have lasted for `SLOW_S`. `is_quick`: the one that ended last had not.
+    """
 
     takes_key: bool = False
+    under_way: int = 0
+    waiting: int = 0
+    is_quick: bool = False  # until it shows: a device could name a new service for each wave of pushes
+
+    def held(self) -> int:
+        """How many requests it keeps waiting, or is going to."""
+        return self.waiting if self.is_quick else self.under_way
 
 
 @dataclass(slots=True)
 class Services:
-    """Those that an account was used with of late."""
+    """Those that an account was used with of late. `held`: the sum of theirs."""
 
+    held: int = 0
     _known: "OrderedDict[Origin | None, Service]" = field(default_factory=OrderedDict)
 
     def of(self, url: str) -> Service:
@@ -31,3 +52,39 @@ class Services:
         if len(self._known) > _MOST_SERVICES:
             self._known.popitem(last=False)
         return service
+
+    async def ask(self, service: Service, request: Callable[[], Awaitable[Exchange]]) -> Exchange:
+        """The answer to a request; it is not sent to a service that keeps enough of them waiting."""
+        left = _MAY_WAIT - self.held
+        if service.held() >= max(1, left + service.held() if service.is_quick else left // _PART):
+            return NotSent("the push service has not answered others yet")
+        with self._under_way(service):
+            return await request()
+
+    @contextmanager
+    def _under_way(self, service: Service) -> Iterator[None]:
+        has_waited = False
+
+        def waits() -> None:
+            nonlocal has_waited
+            has_waited = True
+            with self._counted(service):
+                service.waiting += 1
+
+        timer = asyncio.get_running_loop().call_later(SLOW_S, waits)
+        with self._counted(service):
+            service.under_way += 1
+        try:
+            yield
+        finally:
+            timer.cancel()
+            with self._counted(service):
+                service.under_way -= 1
+                service.waiting -= has_waited
+                service.is_quick = not has_waited
+
+    @contextmanager
+    def _counted(self, service: Service) -> Iterator[None]:
+        before = service.held()
+        yield
+        self.held += service.held() - before
