@@ -13,6 +13,7 @@ from tests.app.conftest import Desk
 from tests.app.test_notifications import told
 
 KINDS = ("WIPE", "RELINQUISH_OWNERSHIP")
+DAY_S = 24 * 3600
 DROPPED_WITHIN_S = 601  # later the device was not erased, and may be commanded
 
 
@@ -27,6 +28,13 @@ async def open_command(desk: Desk, kind: str) -> Command:
 async def look(desk: Desk, seconds: float) -> None:
     desk.clock.advance(seconds)
     await desk.pay()
+
+
+async def delete(desk: Desk) -> None:
+    """The report comes in that the device was deleted."""
+    device = await desk.work.devices.find("android", desk.android.id)
+    assert device is not None
+    await desk.work.setup.save_device(replace(device, state="DELETED", updated_at=desk.clock.now()))
 
 
 async def state(desk: Desk, command: Command) -> tuple[Rung, Reason | None]:
@@ -79,9 +87,7 @@ async def test_after_a_cancel_that_google_took_an_absence_proves_nothing(
     command = await open_command(desk, kind)
     await ask_to_cancel(desk, command, CancelTaken())
     if is_reported:
-        device = await desk.work.devices.find("android", desk.android.id)
-        assert device is not None
-        await desk.work.setup.save_device(replace(device, state="DELETED"))
+        await delete(desk)
     desk.google.gone = True
     await look(desk, 1)
     await look(desk, desk.services.limits.absence_window_s + 1)
@@ -146,6 +152,56 @@ async def test_nor_does_it_wait_for_that_longer_than_the_command_lives(desk: Des
     assert await state(desk, command) == (Rung.FAILED, Reason("outcome_unknown", why))
 
 
+async def short(desk: Desk) -> Command:
+    """A WIPE that lives for a minute, at Google."""
+    command = await desk.command({"type": "WIPE", "duration": "60s"})
+    await desk.pay("issue", times=1)
+    assert await state(desk, command) == (Rung.ISSUED, None)
+    return command
+
+
+@pytest.mark.parametrize("looked_at_s", [61, 70, DAY_S])
+@pytest.mark.parametrize("is_reported", [False, True])
+async def test_an_absence_that_is_found_only_after_its_time_proves_nothing(
+    desk: Desk, looked_at_s: float, is_reported: bool
+) -> None:
+    """It may have ended with its time, and somebody have deleted the device at Google before anybody looked."""
+    command = await short(desk)
+    desk.clock.advance(looked_at_s)
+    if is_reported:
+        await delete(desk)
+    desk.google.gone = True
+    for _ in range(3):
+        await look(desk, 10)
+    why = "the device is gone, by this command or after its time was over"
+    assert await state(desk, command) == (Rung.FAILED, Reason("outcome_unknown", why))
+    assert (await desk.history(command))[-1].evidence == {"deviceGone": True, "isLate": True}
+
+
+@pytest.mark.parametrize("confirmed_s", [20, DAY_S])
+@pytest.mark.parametrize("is_reported", [False, True])
+async def test_one_that_was_known_before_is_success_whenever_it_is_confirmed(
+    desk: Desk, confirmed_s: float, is_reported: bool
+) -> None:
+    command = await short(desk)
+    desk.google.gone = True
+    desk.clock.advance(50)
+    if is_reported:
+        await delete(desk)
+    else:
+        await look(desk, 1)
+    await look(desk, confirmed_s)
+    assert await state(desk, command) == (Rung.SUCCEEDED, None)
+
+
+async def test_an_absence_that_was_taken_back_tells_no_time(desk: Desk) -> None:
+    command = await short(desk)
+    for gone, seconds in ((True, 30), (False, 10), (True, 30), (True, 10)):
+        desk.google.gone = gone
+        await look(desk, seconds)
+    assert (await desk.now(command)).is_unknown
+
+
 async def test_an_absence_that_does_not_last_is_taken_back(desk: Desk) -> None:
     command = await open_command(desk, "WIPE")
     desk.google.gone = True
@@ -195,9 +251,7 @@ async def test_other_types_on_an_erased_device_did_not_succeed(desk: Desk) -> No
 
 async def test_after_the_report_of_its_deletion_one_look_is_enough(desk: Desk) -> None:
     command = await open_command(desk, "WIPE")
-    device = await desk.work.devices.find("android", desk.android.id)
-    assert device is not None
-    await desk.work.setup.save_device(replace(device, state="DELETED"))
+    await delete(desk)
     desk.google.gone = True
     await look(desk, 1)
     assert await state(desk, command) == (Rung.SUCCEEDED, None)

@@ -79,12 +79,28 @@ class Absence:
         """
         answers = [entry.evidence["cancel"] for entry in history if "cancel" in entry.evidence]
         if command.cancel_requested_at is None or (answers and TAKEN not in answers):
-            return Succeeded(source=_SOURCE, evidence={_DEVICE: True, "operation": "not found", "device": "not found"})
+            return self._unless_late(command, history)
         if not answers and not is_past(self.s, command):
             return None
         word, what = (TAKEN, "which Google had taken") if answers else ("unanswered", "to which Google never answered")
         unclear = Reason(OUTCOME_UNKNOWN, f"the device is gone, by this command or after its cancel, {what}")
         return Failed(source=_SOURCE, reason=unclear, evidence={_DEVICE: True, "cancel": word})
+
+    def _unless_late(self, command: Command, history: Sequence[Entry]) -> Event:
+        """Once its time is over a command does nothing any more, and the device may have been deleted by other means.
+        Google's count may begin and end later than ours (`is_past`): in between nobody knows, so ours is what counts.
+        """
+        if self._gone_since(command, history) < command.expires_at:
+            return Succeeded(source=_SOURCE, evidence={_DEVICE: True, "operation": "not found", "device": "not found"})
+        unclear = Reason(OUTCOME_UNKNOWN, "the device is gone, by this command or after its time was over")
+        return Failed(source=_SOURCE, reason=unclear, evidence={_DEVICE: True, "isLate": True})
+
+    def _gone_since(self, command: Command, history: Sequence[Entry]) -> int:
+        """Since when the device is known to be gone, by our clock: a look has missed it, or its record says so."""
+        known = [self.s.clock.now(), missed_since(history, _DEVICE)]
+        if self.device.state == GONE_STATE and self.device.external_name == device_name(command):
+            known.append(self.device.missed_at or self.device.updated_at)
+        return min(at for at in known if at is not None)
 
 
 def _may_have_erased(other: Command, command: Command) -> bool:
