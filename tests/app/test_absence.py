@@ -7,7 +7,8 @@ from dataclasses import replace
 import pytest
 
 from heliograph.app.cancel_command import cancel_command
-from heliograph.domain.ladder import Command, Reason, Rung
+from heliograph.domain.ladder import MAX_ENTRIES, Command, Noted, Reason, Rung
+from heliograph.ports.changes import ChangeSet
 from heliograph.ports.channel import CancelRefused, CancelTaken, Unreachable
 from tests.app.conftest import Desk
 from tests.app.test_notifications import told
@@ -234,6 +235,43 @@ async def test_an_operation_alone_that_is_gone_proves_nothing(desk: Desk) -> Non
     rung, reason = await state(desk, command)
     assert reason is not None
     assert (rung, reason.code) == (Rung.FAILED, "outcome_unknown")
+
+
+async def fill_history(desk: Desk, command: Command) -> None:
+    """Nothing that is noted of it is kept any more."""
+    for n in range(MAX_ENTRIES):
+        changes = ChangeSet(desk.organization.id)
+        changes.move(await desk.now(command), Noted(source="amapi", evidence={"uncertain": str(n)}), desk.clock.now())
+        if changes:
+            await desk.work.commit(changes)
+    assert (await desk.now(command)).entries == MAX_ENTRIES
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_a_full_history_keeps_nothing_undecided(desk: Desk, kind: str) -> None:
+    command = await open_command(desk, kind)
+    await fill_history(desk, command)
+    for gone in (True, False, True):  # what is taken back counts too
+        desk.google.gone = gone
+        await look(desk, 3600)
+        assert await state(desk, command) == (Rung.ISSUED, None)
+    await look(desk, desk.services.limits.absence_window_s + 1)
+    assert await state(desk, command) == (Rung.SUCCEEDED, None)
+
+
+@pytest.mark.parametrize(
+    ("answer", "rung"), [(CancelTaken(), Rung.FAILED), (CancelRefused(404, "gone"), Rung.SUCCEEDED)]
+)
+async def test_nor_does_it_hide_how_a_cancel_was_answered(
+    desk: Desk, answer: CancelTaken | CancelRefused, rung: Rung
+) -> None:
+    command = await open_command(desk, "WIPE")
+    await fill_history(desk, command)
+    await ask_to_cancel(desk, command, answer)
+    desk.google.gone = True
+    await look(desk, 1)
+    await look(desk, desk.services.limits.absence_window_s + 1)
+    assert (await desk.now(command)).rung is rung
 
 
 async def test_other_types_on_an_erased_device_did_not_succeed(desk: Desk) -> None:

@@ -192,6 +192,19 @@ def test_a_history_is_bounded_and_still_shows_the_cancel_and_the_end() -> None:
     assert [e.seq for e in entries] == list(range(command.entries))
 
 
+def test_what_decisions_go_by_is_kept_whatever_a_history_holds() -> None:
+    command = a_command(rung=Rung.ISSUED, entries=MAX_ENTRIES)
+    for found, expected in (
+        ({"a": 1}, {"a": 1}),
+        ({"b": 2}, {"a": 1, "b": 2}),
+        ({"a": None}, {"b": 2}),
+        ({"b": None}, None),
+    ):
+        step = apply(command, ladder.Noted(source="amapi", findings=found), now=5)
+        command = step.command
+        assert (step.entry, command.findings, command.entries) == (None, expected, MAX_ENTRIES)
+
+
 class TestCancel:
     def test_is_proven_at_once_before_anybody_was_given_the_command(self) -> None:
         step = apply(a_command(), ladder.CancelRequested(source="key:1"), now=5)

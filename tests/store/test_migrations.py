@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from heliograph.domain.errors import Conflict
@@ -208,6 +209,40 @@ async def test_records_of_one_device_become_one(empty: AnyStore) -> None:
     assert await table(empty, "name, device_id", "device_names", "name") == [*ids, ("d", one), ("single", four)]
     with pytest.raises(Conflict):
         await empty.write(statement("UPDATE devices SET external_name = 'd' WHERE id = $1", four))
+
+
+_ONE_DEVICE = """
+INSERT INTO organizations (id, slug, name, features, created_at, updated_at) VALUES ('o', 'o', 'o', '{}', 1, 1);
+INSERT INTO enterprises (id, organization_id, platform, name, created_at)
+    VALUES ('e', 'o', 'android', 'enterprises/e', 1);
+INSERT INTO devices (id, organization_id, all_platform_id, platform, enterprise_id, name, state, created_at, updated_at,
+    external_name, facts) VALUES ('000000000000000000000001', 'o', 'a1', 'android', 'e', 'n', 's', 5, 1, 'd', '{}')
+"""
+_CANCELS = {
+    "taken": ({"cancel": "requested"}, {"cancel": "refused", "status": 404, "message": ""}),
+    "refused": ({"cancel": "refused", "status": 404, "message": '"cancel":"requested"'},),
+    "unanswered": ({},),
+}
+
+
+async def test_how_cancels_were_answered_is_found_in_histories(empty: AnyStore) -> None:
+    await migrate(empty, [migration for migration in KNOWN if migration.number < 20])
+    for text in _ONE_DEVICE.split(";\n"):
+        await empty.write(statement(text))
+    insert = """
+    INSERT INTO commands (id, organization_id, device_id, enterprise_id, platform, type, params, duration_us,
+        created_at, updated_at, expires_at, rung, rung_at, issue, cancel_requested_at, entries, version)
+    VALUES ($1, 'o', '000000000000000000000001', 'e', 'android', 'WIPE', '{}', 1,
+        1, 1, 1, 'issued', 1, 'bound', 1, 1, 1)
+    """
+    note = "INSERT INTO history VALUES ('o', $1, $2, 'issued', 1, 'amapi', $3)"
+    for command, notes in _CANCELS.items():
+        await empty.write(statement(insert, command))
+        for seq, evidence in enumerate(notes):
+            await empty.write(statement(note, command, seq, msgspec.json.encode(evidence).decode()))
+    await migrate(empty)
+    expected = [("refused", '{"cancelRefused":0}'), ("taken", '{"cancelTaken":true}'), ("unanswered", None)]
+    assert await table(empty, "id, findings", "commands") == expected
 
 
 async def table(store: AnyStore, columns: str, name: str, order: str = "id") -> list[tuple[object, ...]]:

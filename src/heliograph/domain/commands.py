@@ -77,6 +77,18 @@ class Reason:
 
 
 @record
+class Entry:
+    """One line of a record's history. `rung` is where the record stood after it."""
+
+    subject_id: str
+    seq: int
+    rung: str
+    at: int
+    source: str
+    evidence: dict[str, Any]
+
+
+@record
 class Command:
     """One instruction to one device, with a life. `secret` is sealed (encrypted) and leaves once it is not needed.
 
@@ -84,7 +96,7 @@ class Command:
     `deferrals` = how often it was deferred. `claimed_by` = the name of the journal of the agent that claimed it; None
     where nobody did, or one that says no name. `contradicted` = the kinds of results that were heard and did not count;
     each is in the history once. `device_name` = upstream's name of the device that is meant, then of the
-    one that the last attempt went to.
+    one that the last attempt went to. `findings` = what was noted and later decisions go by; a history has bounds.
     """
 
     id: str
@@ -115,6 +127,7 @@ class Command:
     claimed_by: str | None = None
     contradicted: tuple[str, ...] | None = None
     device_name: str | None = None
+    findings: dict[str, Any] | None = None
     entries: int = 0
     version: int = 1
 

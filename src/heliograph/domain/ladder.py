@@ -23,6 +23,7 @@ from heliograph.domain.commands import (
     TERMINAL,
     UNCLAIMED,
     Command,
+    Entry,
     Issue,
     Reason,
     Rung,
@@ -105,8 +106,13 @@ class IssueRefused(Event):
     """
 
 
+@record(kw_only=True)
 class Noted(Event):
-    """Worth keeping, moves nothing (for example the upstream's answer to a cancel)."""
+    """Worth keeping, moves nothing (for example the upstream's answer to a cancel). Of `findings` (see Command) those
+    that are None are taken back.
+    """
+
+    findings: dict[str, Any] | None = None
 
 
 class Strayed(Event):
@@ -231,18 +237,6 @@ _RESULTS = (Succeeded, Failed, Cancelled)
 
 
 @record
-class Entry:
-    """One line of a record's history. `rung` is where the record stood after it."""
-
-    subject_id: str
-    seq: int
-    rung: str
-    at: int
-    source: str
-    evidence: dict[str, Any]
-
-
-@record
 class Step:
     """What one event did: the command after it, and the entry to store (None = nothing new was learnt).
 
@@ -263,7 +257,7 @@ def apply(command: Command, event: Event, *, now: int) -> Step:
     if isinstance(event, Strayed):
         return _entered(command, event, now)
     if isinstance(event, Noted):
-        return Step(command, None) if command.is_over else _entered(command, event, now)
+        return Step(command, None) if command.is_over else _entered(command, event, now, **_found(command, event))
     if target is None or not _may_move(command, event):
         return _stale(command, event, now)
     learnt: dict[str, Any] = {
@@ -316,6 +310,13 @@ def _learnt(command: Command, event: Event, now: int) -> dict[str, Any]:
     return learnt
 
 
+def _found(command: Command, event: Noted) -> dict[str, Any]:
+    if not event.findings:
+        return {}
+    found = (command.findings or {}) | event.findings
+    return {"findings": {name: value for name, value in found.items() if value is not None} or None}
+
+
 def _expiry(event: Event) -> Reason | None:
     return Reason("EXPIRED", "not carried out within its duration") if isinstance(event, Expired) else None
 
@@ -323,7 +324,7 @@ def _expiry(event: Event) -> Reason | None:
 def _entered(command: Command, event: Event, now: int, **learnt: Any) -> Step:
     after = changed(command, **learnt, updated_at=now)
     if command.entries >= MAX_ENTRIES and not after.is_over and not isinstance(event, CancelRequested):
-        return Step(command if isinstance(event, Noted) else after, None)
+        return Step(after if learnt or not isinstance(event, Noted) else command, None)
     after = changed(after, entries=command.entries + 1)
     return Step(after, Entry(command.id, command.entries, after.rung.value, now, event.source, event.evidence))
 

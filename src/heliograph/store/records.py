@@ -155,6 +155,7 @@ COMMANDS = Table(
         "operation": JSON,
         "reason": _json(Reason),
         "contradicted": _json(tuple[str, ...]),
+        "findings": JSON,
         "attempts": _json(Attempts),
         "not_before": TIME,
         "deferrals": NUMBER,

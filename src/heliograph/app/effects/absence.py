@@ -5,7 +5,6 @@ it, often before anybody has seen the operation done. One answer "not found" pro
 of operations and the device itself must be absent, and again after `absence_window_s`.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from heliograph.app.effects.erasure import DROPPED_WITHIN_US, MOST, device_name, gone_by, in_flight
@@ -13,12 +12,13 @@ from heliograph.app.effects.upstream import is_past
 from heliograph.app.google_devices import GONE_STATE
 from heliograph.app.services import SECOND, Services
 from heliograph.domain.devices import Device
-from heliograph.domain.ladder import OUTCOME_UNKNOWN, Command, Entry, Event, Failed, Noted, Reason, Rung, Succeeded
+from heliograph.domain.ladder import OUTCOME_UNKNOWN, Command, Event, Failed, Noted, Reason, Rung, Succeeded
 from heliograph.ports.channel import Gone, ManagementChannel, Unreachable
 from heliograph.ports.store import UnitOfWork
 
 _SOURCE = "amapi"
-_DEVICE, OPERATION = "deviceGone", "operationGone"
+_DEVICE, OPERATION = "deviceGone", "operationGone"  # the findings, and their names in a history
+CANCEL_TAKEN, CANCEL_REFUSED = "cancelTaken", "cancelRefused"
 TAKEN = "requested"  # the answer to a cancel that Google took, in a history
 
 
@@ -39,7 +39,7 @@ class Absence:
         """Whether the device that the command was issued to may be gone: its list is, or it has another name now."""
         return self.is_listed_nowhere or not (command.receipt or "").startswith(f"{self.device.external_name}/")
 
-    async def meaning(self, command: Command, history: Sequence[Entry]) -> Event | None:
+    async def meaning(self, command: Command) -> Event | None:
         """What to record of a command whose operation Google does not know, nor the device's list."""
         # Asked by the name in the operation: a device that enrolled again has another.
         name = device_name(command)
@@ -47,17 +47,18 @@ class Absence:
         if isinstance(answer, Unreachable):
             return None
         if not isinstance(answer, Gone):
-            return forgotten(self.s, command, history) if is_past(self.s, command) else back_again(history)
+            return forgotten(self.s, command) if is_past(self.s, command) else back_again(command)
         if self.device.state == GONE_STATE and self.device.external_name == name:
-            return await self._end(command, history)  # its last report said so, or list after list
-        missed_at = missed_since(history, _DEVICE)
+            return await self._end(command)  # its last report said so, or list after list
+        missed_at = missed_since(command, _DEVICE)
         if missed_at is None:
-            return Noted(source=_SOURCE, evidence={_DEVICE: True, "message": answer.reason})
+            evidence = {_DEVICE: True, "message": answer.reason}
+            return Noted(source=_SOURCE, evidence=evidence, findings={_DEVICE: self.s.clock.now()})
         if self.s.clock.now() - missed_at < self.s.limits.absence_window_s * SECOND:
             return None
-        return await self._end(command, history)
+        return await self._end(command)
 
-    async def _end(self, command: Command, history: Sequence[Entry]) -> Event | None:
+    async def _end(self, command: Command) -> Event | None:
         """Commands of a device run one after the other, so behind the one that erased it none ran."""
         ended = await self.work.commands.ended_erasures(self.device.id, MOST)
         others = [other for other in ended if _may_have_erased(other, command)]
@@ -71,33 +72,34 @@ class Absence:
         if was_open or await in_flight(self.work, command, device_name(command)) is not None:
             unclear = Reason(OUTCOME_UNKNOWN, "the device is gone, by this command or by another that was open")
             return Failed(source=_SOURCE, reason=unclear, evidence={_DEVICE: True})
-        return self._unless_cancelled(command, history)
+        return self._unless_cancelled(command)
 
-    def _unless_cancelled(self, command: Command, history: Sequence[Entry]) -> Event | None:
+    def _unless_cancelled(self, command: Command) -> Event | None:
         """A cancel that Google took may have won, and the device have been deleted by other means. One that is not
         answered yet may have been taken.
         """
-        answers = [entry.evidence["cancel"] for entry in history if "cancel" in entry.evidence]
-        if command.cancel_requested_at is None or (answers and TAKEN not in answers):
-            return self._unless_late(command, history)
-        if not answers and not is_past(self.s, command):
+        found = command.findings or {}
+        if command.cancel_requested_at is None or (CANCEL_REFUSED in found and CANCEL_TAKEN not in found):
+            return self._unless_late(command)
+        is_taken = CANCEL_TAKEN in found
+        if not is_taken and not is_past(self.s, command):
             return None
-        word, what = (TAKEN, "which Google had taken") if answers else ("unanswered", "to which Google never answered")
+        word, what = (TAKEN, "which Google had taken") if is_taken else ("unanswered", "to which Google never answered")
         unclear = Reason(OUTCOME_UNKNOWN, f"the device is gone, by this command or after its cancel, {what}")
         return Failed(source=_SOURCE, reason=unclear, evidence={_DEVICE: True, "cancel": word})
 
-    def _unless_late(self, command: Command, history: Sequence[Entry]) -> Event:
+    def _unless_late(self, command: Command) -> Event:
         """Once its time is over a command does nothing any more, and the device may have been deleted by other means.
         Google's count may begin and end later than ours (`is_past`): in between nobody knows, so ours is what counts.
         """
-        if self._gone_since(command, history) < command.expires_at:
+        if self._gone_since(command) < command.expires_at:
             return Succeeded(source=_SOURCE, evidence={_DEVICE: True, "operation": "not found", "device": "not found"})
         unclear = Reason(OUTCOME_UNKNOWN, "the device is gone, by this command or after its time was over")
         return Failed(source=_SOURCE, reason=unclear, evidence={_DEVICE: True, "isLate": True})
 
-    def _gone_since(self, command: Command, history: Sequence[Entry]) -> int:
+    def _gone_since(self, command: Command) -> int:
         """Since when the device is known to be gone, by our clock: a look has missed it, or its record says so."""
-        known = [self.s.clock.now(), missed_since(history, _DEVICE)]
+        known = [self.s.clock.now(), missed_since(command, _DEVICE)]
         if self.device.state == GONE_STATE and self.device.external_name == device_name(command):
             known.append(self.device.missed_at or self.device.updated_at)
         return min(at for at in known if at is not None)
@@ -112,28 +114,29 @@ def _may_have_erased(other: Command, command: Command) -> bool:
     return not (other.rung is Rung.SUCCEEDED and is_refuted)
 
 
-def back_again(history: Sequence[Entry]) -> Event | None:
-    """Takes the absences that a command's history holds back: device or operation were seen again."""
-    marks = [mark for mark in (_DEVICE, OPERATION) if missed_since(history, mark) is not None]
-    return Noted(source=_SOURCE, evidence=dict.fromkeys(marks, False)) if marks else None
+def back_again(command: Command) -> Event | None:
+    """Takes the absences that were found back: device or operation were seen again."""
+    marks = [mark for mark in (_DEVICE, OPERATION) if missed_since(command, mark) is not None]
+    if not marks:
+        return None
+    return Noted(source=_SOURCE, evidence=dict.fromkeys(marks, False), findings=dict.fromkeys(marks))
 
 
-def is_missed(history: Sequence[Entry]) -> bool:
+def is_missed(command: Command) -> bool:
     """Whether the latest look at the device found none."""
-    return missed_since(history, _DEVICE) is not None
+    return missed_since(command, _DEVICE) is not None
 
 
-def missed_since(history: Sequence[Entry], mark: str) -> int | None:
-    """Since when something has been missed, by the command's own history."""
-    marks = [entry for entry in history if mark in entry.evidence]
-    return marks[-1].at if marks and marks[-1].evidence[mark] is True else None
+def missed_since(command: Command, mark: str) -> int | None:
+    """Since when something has been missed of a command, by our clock."""
+    return (command.findings or {}).get(mark)
 
 
-def forgotten(s: Services, command: Command, history: Sequence[Entry]) -> Event | None:
+def forgotten(s: Services, command: Command) -> Event | None:
     """What it means that Google does not know an operation of a device that it knows: nothing, until it is so for days,
     or the command's time is over and a second look says the same. Google has been seen to say so of what is there.
     """
-    since = missed_since(history, OPERATION)
+    since = missed_since(command, OPERATION)
     lasts = since is not None and s.clock.now() - since >= s.limits.forgotten_after_s * SECOND
     if is_past(s, command):
         seen_us = s.absences.seen(command.id, OPERATION, s.clock.elapsed())
@@ -141,7 +144,8 @@ def forgotten(s: Services, command: Command, history: Sequence[Entry]) -> Event 
     if lasts:
         s.absences.forget(command.id)
         return Failed(source=_SOURCE, reason=Reason(OUTCOME_UNKNOWN, "Google no longer knows the operation"))
-    marks = {OPERATION: True} if since is None else {}
-    if is_missed(history):
-        marks[_DEVICE] = False
-    return Noted(source=_SOURCE, evidence=marks) if marks else None
+    marks: dict[str, int | None] = {OPERATION: s.clock.now()} if since is None else {}
+    if is_missed(command):
+        marks[_DEVICE] = None
+    evidence = {mark: at is not None for mark, at in marks.items()}
+    return Noted(source=_SOURCE, evidence=evidence, findings=marks) if marks else None

@@ -4,7 +4,7 @@ import asyncio
 from functools import partial
 
 from heliograph.app.dispatch import backoff_s
-from heliograph.app.effects.absence import TAKEN
+from heliograph.app.effects.absence import CANCEL_REFUSED, CANCEL_TAKEN, TAKEN
 from heliograph.app.effects.look_up import record_result
 from heliograph.app.effects.upstream import result_of
 from heliograph.app.google_channel import google
@@ -37,17 +37,18 @@ async def cancel_upstream(s: Services, item: OutboxItem) -> None:
         changes.put_off(item, s.later(backoff_s(s, item.attempts, after_s)))
         await work.commit(changes)
         return
-    noted = Noted(source=_SOURCE, evidence=_evidence(answer))
+    noted = _noted(answer)
     await until_committed(lambda: record_result(s, work, item.subject_id, noted))
     await _watch(s, work, channel, command)
     changes.settle(item)
     await work.commit(changes)
 
 
-def _evidence(answer: CancelTaken | CancelRefused) -> dict[str, object]:
+def _noted(answer: CancelTaken | CancelRefused) -> Noted:
     if isinstance(answer, CancelTaken):
-        return {"cancel": TAKEN}
-    return {"cancel": "refused", "status": answer.status, "message": answer.message[:256]}
+        return Noted(source=_SOURCE, evidence={"cancel": TAKEN}, findings={CANCEL_TAKEN: True})
+    evidence = {"cancel": "refused", "status": answer.status, "message": answer.message[:256]}
+    return Noted(source=_SOURCE, evidence=evidence, findings={CANCEL_REFUSED: answer.status})
 
 
 async def _watch(s: Services, work: UnitOfWork, channel: ManagementChannel, command: Command) -> None:

@@ -1,6 +1,5 @@
 """Ask Google for the state of a device's open operations: one list for all of them."""
 
-from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -20,7 +19,7 @@ from heliograph.app.effects.upstream import (
 from heliograph.app.google_channel import NO_TOKEN, google
 from heliograph.app.services import Services, until_committed
 from heliograph.domain.errors import StoreUnavailable
-from heliograph.domain.ladder import Command, Entry, Event, Issue
+from heliograph.domain.ladder import Command, Event, Issue
 from heliograph.ports.changes import ChangeSet, OutboxItem
 from heliograph.ports.channel import REFUSALS, Gone, Operations, Unreachable
 from heliograph.ports.store import UnitOfWork
@@ -56,7 +55,6 @@ async def look_up_device(s: Services, item: OutboxItem) -> None:
         return
     found = {op["name"]: op for op in answer.items} if isinstance(answer, Operations) else {}
     absence = Absence(s, work, channel, device, isinstance(answer, Gone))
-    histories = await work.history.of([command.id for command in waiting])
     is_refused = False  # then nobody is asked any more, but what the list says is taken in
     for command in waiting:
         operation: dict[str, Any] | Gone | None = found.get(command.receipt or "")
@@ -67,7 +65,7 @@ async def look_up_device(s: Services, item: OutboxItem) -> None:
             is_refused = isinstance(asked, Unreachable) and asked.status in REFUSALS
             operation = None if isinstance(asked, Unreachable) else asked
         if operation is not None:
-            await _take_in(s, work, command, operation, histories[command.id], absence)
+            await _take_in(s, work, command, operation, absence)
     await _look_again(s, work, item, absence)
 
 
@@ -86,16 +84,11 @@ async def _put_off(s: Services, work: UnitOfWork, item: OutboxItem, seconds: flo
 
 
 async def _take_in(
-    s: Services,
-    work: UnitOfWork,
-    command: Command,
-    operation: dict[str, Any] | Gone,
-    history: Sequence[Entry],
-    absence: Absence,
+    s: Services, work: UnitOfWork, command: Command, operation: dict[str, Any] | Gone, absence: Absence
 ) -> None:
     """Record what an answer means for one command; what cannot be recorded never keeps the others' results from us."""
     try:
-        event = await _meaning(s, command, operation, history, absence)
+        event = await _meaning(s, command, operation, absence)
         if event is not None:
             await until_committed(partial(record_result, s, work, command.id, event))
     except StoreUnavailable:
@@ -104,17 +97,15 @@ async def _take_in(
         log.exception("look_up.failed", command=command.id)
 
 
-async def _meaning(
-    s: Services, command: Command, operation: dict[str, Any] | Gone, history: Sequence[Entry], absence: Absence
-) -> Event | None:
+async def _meaning(s: Services, command: Command, operation: dict[str, Any] | Gone, absence: Absence) -> Event | None:
     if not isinstance(operation, Gone):
         s.absences.forget(command.id, OPERATION)
-        return result_of(s, command, operation) or back_again(history)
+        return result_of(s, command, operation) or back_again(command)
     if ends_record(command) and absence.is_likely(command):
-        return await absence.meaning(command, history)
+        return await absence.meaning(command)
     if ends_record(command) and not is_past(s, command):
-        return back_again(history)  # the device is there: it was not erased, and may be yet
-    return forgotten(s, command, history)
+        return back_again(command)  # the device is there: it was not erased, and may be yet
+    return forgotten(s, command)
 
 
 async def record_result(s: Services, work: UnitOfWork, command_id: str, event: Event) -> bool:
@@ -139,9 +130,8 @@ async def _look_again(s: Services, work: UnitOfWork, item: OutboxItem, absence: 
         owed = await s.store.system.owed("look_up", item.priority)
         newest = max(c.issue_at or c.created_at for c in waiting)
         # What seems gone is looked for a second time soon.
-        likely = [c.id for c in waiting if ends_record(c) and absence.is_likely(c)]
         missed = any(s.absences.is_missed(c.id, OPERATION) for c in waiting)
-        missed = missed or (bool(likely) and any(map(is_missed, (await work.history.of(likely)).values())))
+        missed = missed or any(is_missed(c) for c in waiting if ends_record(c) and absence.is_likely(c))
         cap_s = min(s.limits.look_up_cap_s, s.limits.absence_window_s) if missed else s.limits.look_up_cap_s
         changes.put_off(item, s.later(next_look_up_s(s, newest, owed, cap_s)))
     else:
