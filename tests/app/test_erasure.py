@@ -16,10 +16,10 @@ from heliograph.app.turns import turn_of
 from heliograph.domain.devices import Device
 from heliograph.domain.ladder import Command, Failed, Issue, Issued, Reason, Rung
 from heliograph.ports.changes import ChangeSet
-from heliograph.ports.channel import CancelTaken, Uncertain
+from heliograph.ports.channel import CancelRefused, CancelTaken, Uncertain
 from heliograph.store.commands import ERASES
 from tests.app.conftest import DEVICE_NAME, Desk
-from tests.app.test_absence import KINDS, look, open_command, state
+from tests.app.test_absence import DAY_S, KINDS, ask_to_cancel, look, open_command, state
 
 _DROPPED_S = 601
 OUTCOMES: list[dict[str, Any]] = [{"error": {"code": 1}}, {"metadata": {"type": "WIPE", "errorCode": "UNKNOWN"}}]
@@ -227,6 +227,66 @@ async def test_it_goes_once_the_first_is_over_and_the_device_is_still_there(
     await look(desk, 6)
     assert (await desk.now(first)).is_over
     assert await state(desk, second) == (Rung.ISSUED, None)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_one_that_google_has_forgotten_holds_up_the_next_for_a_week(desk: Desk, kind: str) -> None:
+    first, second = await both(desk, (kind, "WIPE"))
+    desk.google.operations_now.clear()
+    await look(desk, 1)
+    for _ in range(6):
+        await look(desk, DAY_S)
+    assert await state(desk, first) == (Rung.ISSUED, None)
+    for _ in range(2):
+        await look(desk, DAY_S)
+    reason = Reason("outcome_unknown", "Google no longer knows the operation")
+    assert await state(desk, first) == (Rung.FAILED, reason)
+    assert await state(desk, second) == (Rung.ISSUED, None)
+
+
+async def test_one_that_is_forgotten_and_whose_cancel_was_asked_for_holds_up_the_next_no_longer(desk: Desk) -> None:
+    """Google says in answer to the cancel and in two looks that it knows none, and the device is there."""
+    first, second = await both(desk)
+    desk.google.operations_now.clear()
+    await ask_to_cancel(desk, first, CancelRefused(404, "Requested entity was not found."))
+    await look(desk, 30)
+    assert await state(desk, first) == (Rung.ISSUED, None)  # one look decides nothing
+    await look(desk, desk.services.limits.absence_window_s + 1)
+    why = "Google no longer knows the operation, so it cannot be cancelled: the device may still carry it out"
+    assert await state(desk, first) == (Rung.FAILED, Reason("outcome_unknown", why))
+    assert (await evidence(desk, first))[-1] == {"operationGone": True, "cancel": "refused"}
+    await look(desk, 60)
+    assert await state(desk, second) == (Rung.ISSUED, None)
+
+
+@pytest.mark.parametrize("answer", [CancelTaken(), CancelRefused(501, "no"), CancelRefused(404, "not found")])
+async def test_one_of_which_google_does_not_say_all_that_holds_up_the_next(
+    desk: Desk, answer: CancelTaken | CancelRefused
+) -> None:
+    """Its cancel may yet win, or Google still knows it."""
+    first, second = await both(desk)
+    await ask_to_cancel(desk, first, answer)
+    known = dict(desk.google.operations_now)
+    is_known = isinstance(answer, CancelRefused) and answer.status == 404
+    for n in range(8):
+        desk.google.operations_now = known if is_known and n % 2 else {}
+        await look(desk, 30)
+    assert await state(desk, first) == (Rung.ISSUED, None)
+    assert await state(desk, second) == (Rung.QUEUED, None)
+
+
+async def test_after_one_that_was_forgotten_nobody_can_tell_which_it_was_while_its_time_lasts(desk: Desk) -> None:
+    first = await open_command(desk, "WIPE")
+    desk.google.operations_now.clear()
+    for _ in range(9):
+        await look(desk, DAY_S)
+    assert await failure(desk, first) == "outcome_unknown"
+    second = await open_command(desk, "WIPE")
+    desk.google.gone = True
+    await look(desk, 1)
+    await look(desk, 30)
+    why = "the device is gone, by this command or by another that was open"
+    assert await state(desk, second) == (Rung.FAILED, Reason("outcome_unknown", why))
 
 
 async def test_its_cancel_is_proven_at_once(desk: Desk) -> None:

@@ -8,7 +8,7 @@ of operations and the device itself must be absent, and again after `absence_win
 from dataclasses import dataclass
 
 from heliograph.app.effects.erasure import DROPPED_WITHIN_US, MOST, device_name, gone_by, in_flight
-from heliograph.app.effects.upstream import is_past
+from heliograph.app.effects.upstream import ends_record, is_past
 from heliograph.app.google_devices import GONE_STATE
 from heliograph.app.services import SECOND, Services
 from heliograph.domain.devices import Device
@@ -19,6 +19,7 @@ from heliograph.ports.store import UnitOfWork
 _SOURCE = "amapi"
 _DEVICE, OPERATION = "deviceGone", "operationGone"  # the findings, and their names in a history
 CANCEL_TAKEN, CANCEL_REFUSED = "cancelTaken", "cancelRefused"
+_NOT_FOUND = 404
 TAKEN = "requested"  # the answer to a cancel that Google took, in a history
 
 
@@ -47,7 +48,7 @@ class Absence:
         if isinstance(answer, Unreachable):
             return None
         if not isinstance(answer, Gone):
-            return forgotten(self.s, command) if is_past(self.s, command) else back_again(command)
+            return forgotten(self.s, command)
         if self.device.state == GONE_STATE and self.device.external_name == name:
             return await self._end(command)  # its last report said so, or list after list
         missed_at = missed_since(command, _DEVICE)
@@ -67,7 +68,7 @@ class Absence:
             # and a device that enrols again has another name.
             if other.rung is Rung.SUCCEEDED:
                 return gone_by(other, _SOURCE, {_DEVICE: True})
-        was_open = any(other.is_unknown and other.rung_at >= command.created_at for other in others)
+        was_open = any(other.is_unknown and _may_run_until(other) >= command.created_at for other in others)
         # Not two that this program has issued (`erasure`), but an attempt may have been given up.
         if was_open or await in_flight(self.work, command, device_name(command)) is not None:
             unclear = Reason(OUTCOME_UNKNOWN, "the device is gone, by this command or by another that was open")
@@ -114,6 +115,11 @@ def _may_have_erased(other: Command, command: Command) -> bool:
     return not (other.rung is Rung.SUCCEEDED and is_refuted)
 
 
+def _may_run_until(unknown: Command) -> int:
+    """Until when the device may carry out a command after all of which nobody could tell what became of it."""
+    return max(unknown.rung_at, unknown.expires_at)
+
+
 def back_again(command: Command) -> Event | None:
     """Takes the absences that were found back: device or operation were seen again."""
     marks = [mark for mark in (_DEVICE, OPERATION) if missed_since(command, mark) is not None]
@@ -134,18 +140,29 @@ def missed_since(command: Command, mark: str) -> int | None:
 
 def forgotten(s: Services, command: Command) -> Event | None:
     """What it means that Google does not know an operation of a device that it knows: nothing, until it is so for days,
-    or the command's time is over and a second look says the same. Google has been seen to say so of what is there.
+    or a second look says the same of one whose time is over, or that holds up others (`erasure`) although its cancel
+    was asked for, and Google did not know it then either. Google has been seen to say so of what is there.
     """
+    is_over = is_past(s, command)
+    is_stuck = not is_over and ends_record(command) and (command.findings or {}).get(CANCEL_REFUSED) == _NOT_FOUND
     since = missed_since(command, OPERATION)
     lasts = since is not None and s.clock.now() - since >= s.limits.forgotten_after_s * SECOND
-    if is_past(s, command):
+    if is_stuck or is_over:
         seen_us = s.absences.seen(command.id, OPERATION, s.clock.elapsed())
         lasts = lasts or seen_us >= s.limits.absence_window_s * SECOND
     if lasts:
         s.absences.forget(command.id)
-        return Failed(source=_SOURCE, reason=Reason(OUTCOME_UNKNOWN, "Google no longer knows the operation"))
+        return _given_up(is_stuck)
     marks: dict[str, int | None] = {OPERATION: s.clock.now()} if since is None else {}
     if is_missed(command):
         marks[_DEVICE] = None
     evidence = {mark: at is not None for mark, at in marks.items()}
     return Noted(source=_SOURCE, evidence=evidence, findings=marks) if marks else None
+
+
+def _given_up(is_stuck: bool) -> Failed:
+    why = "Google no longer knows the operation"
+    if not is_stuck:
+        return Failed(source=_SOURCE, reason=Reason(OUTCOME_UNKNOWN, why))
+    unclear = Reason(OUTCOME_UNKNOWN, f"{why}, so it cannot be cancelled: the device may still carry it out")
+    return Failed(source=_SOURCE, reason=unclear, evidence={OPERATION: True, "cancel": "refused"})

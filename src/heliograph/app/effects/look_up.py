@@ -10,7 +10,6 @@ from heliograph.app.effects.absence import OPERATION, Absence, back_again, forgo
 from heliograph.app.effects.upstream import (
     budget_s,
     ends_record,
-    is_past,
     next_look_up_s,
     result_of,
     take_note,
@@ -103,8 +102,6 @@ async def _meaning(s: Services, command: Command, operation: dict[str, Any] | Go
         return result_of(s, command, operation) or back_again(command)
     if ends_record(command) and absence.is_likely(command):
         return await absence.meaning(command)
-    if ends_record(command) and not is_past(s, command):
-        return back_again(command)  # the device is there: it was not erased, and may be yet
     return forgotten(s, command)
 
 
