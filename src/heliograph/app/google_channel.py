@@ -30,7 +30,10 @@ NO_TOKEN = Unreachable(OUT_OF_QUOTA, status=TOO_MANY)
 
 
 class MeteredChannel:
-    """A management channel whose every request takes a token. Implements `ports.channel.ManagementChannel`."""
+    """A management channel whose every request takes a token. Implements `ports.channel.ManagementChannel`.
+
+    `spent` = the tokens that its requests have taken.
+    """
 
     def __init__(
         self,
@@ -42,7 +45,7 @@ class MeteredChannel:
     ) -> None:
         self._channel, self._quota, self._priority, self._patience_s = channel, quota, priority, patience_s
         self.project, self.enterprise_id = channel.project, enterprise_id
-        self._paid = 0
+        self._paid = self.spent = 0
 
     @property
     def parties(self) -> tuple[Party, Party]:
@@ -66,7 +69,9 @@ class MeteredChannel:
         if self._paid:
             self._paid -= 1
             return True
-        return self._quota is None or await self._quota.take(self.project, self._priority, self._patience_s)
+        is_admitted = self._quota is None or await self._quota.take(self.project, self._priority, self._patience_s)
+        self.spent += is_admitted
+        return is_admitted
 
     async def issue(
         self, device: Device, command: Command, params: Mapping[str, Any], deadline_s: float

@@ -26,6 +26,7 @@ from heliograph.ports.store import UnitOfWork
 log = structlog.get_logger("heliograph.look_up")
 
 _MAX_OPEN = 1_000
+_MAX_SINGLE = 20  # operations that one look asks for by themselves
 _NOT_ASKED = Unreachable("no usable credentials")
 
 
@@ -54,10 +55,11 @@ async def look_up_device(s: Services, item: OutboxItem) -> None:
         return
     found = {op["name"]: op for op in answer.items} if isinstance(answer, Operations) else {}
     absence = Absence(s, work, channel, device, isinstance(answer, Gone))
+    single = _in_turn([command for command in waiting if command.receipt not in found], item.attempts)
     is_refused = False  # then nobody is asked any more, but what the list says is taken in
     for command in waiting:
         operation: dict[str, Any] | Gone | None = found.get(command.receipt or "")
-        if operation is None and not is_refused:
+        if operation is None and not is_refused and command.id in single:
             asked_at = s.clock.elapsed()
             asked = await channel.operation(command.receipt or "")
             take_note(s, channel, asked, asked_at)
@@ -65,7 +67,15 @@ async def look_up_device(s: Services, item: OutboxItem) -> None:
             operation = None if isinstance(asked, Unreachable) else asked
         if operation is not None:
             await _take_in(s, work, command, operation, absence)
-    await _look_again(s, work, item, absence)
+    await _look_again(s, work, item, absence, channel.spent)
+
+
+def _in_turn(unlisted: list[Command], turn: int) -> set[str]:
+    """The ids of those that this look asks for by themselves: what may have erased the device, and some of the rest."""
+    erasing = [c.id for c in unlisted if ends_record(c)]
+    others = [c.id for c in unlisted if not ends_record(c)]
+    first = turn * _MAX_SINGLE % max(1, len(others))
+    return {*erasing, *(others[first:] + others[:first])[:_MAX_SINGLE]}
 
 
 async def _after_fault_s(s: Services, item: OutboxItem, answer: Operations | Gone | Unreachable) -> float:
@@ -120,7 +130,8 @@ async def record_result(s: Services, work: UnitOfWork, command_id: str, event: E
     return True
 
 
-async def _look_again(s: Services, work: UnitOfWork, item: OutboxItem, absence: Absence) -> None:
+async def _look_again(s: Services, work: UnitOfWork, item: OutboxItem, absence: Absence, cost: int) -> None:
+    """The next look comes in the order of what this one has cost: so many requests."""
     waiting = await work.commands.live_of_device(item.subject_id, _MAX_OPEN, Issue.BOUND)
     changes = ChangeSet(item.organization_id)
     if waiting:
@@ -130,7 +141,7 @@ async def _look_again(s: Services, work: UnitOfWork, item: OutboxItem, absence: 
         missed = any(s.absences.is_missed(c.id, OPERATION) for c in waiting)
         missed = missed or any(is_missed(c) for c in waiting if ends_record(c) and absence.is_likely(c))
         cap_s = min(s.limits.look_up_cap_s, s.limits.absence_window_s) if missed else s.limits.look_up_cap_s
-        changes.put_off(item, s.later(next_look_up_s(s, newest, owed, cap_s)))
+        changes.put_off(item, s.later(next_look_up_s(s, newest, owed * max(1, cost), cap_s)))
     else:
         changes.settle(item)
     await work.commit(changes)

@@ -112,7 +112,7 @@ def owe_cancel(s: Services, changes: ChangeSet, command: Command) -> None:
 def next_look_up_s(s: Services, newest_issue_at: int, owed: int, cap_s: float) -> float:
     """The pause before the next look-up: half the age of the newest open operation, within cap and budget.
 
-    `owed` = look-ups owed that are at least so urgent; together they keep within `look_ups_per_minute`.
+    `owed` = requests of all look-ups owed that are at least so urgent; together they keep within `look_ups_per_minute`.
     """
     age_s = (s.clock.now() - newest_issue_at) / SECOND
     return max(budget_s(s, owed), min(cap_s, max(_FIRST_PAUSE_S, age_s / 2)))
