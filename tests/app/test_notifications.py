@@ -19,7 +19,7 @@ from heliograph.domain.devices import Device, Enterprise
 from heliograph.domain.errors import StoreUnavailable
 from heliograph.domain.ladder import Command, Rung
 from heliograph.ports.channel import Gone, Notification, Received, TooMuch, Unreachable
-from heliograph.ports.store import PageQuery
+from heliograph.ports.pages import PageQuery
 from tests.app.conftest import DEVICE_NAME, Desk
 
 ENTERPRISE_NAME = "enterprises/LC0test"
@@ -198,10 +198,10 @@ async def test_another_enterprise_s_is_none_of_our_business(desk: Desk, kind: st
     ],
 )
 async def test_what_cannot_be_understood_or_used_need_not_come_again(desk: Desk, raw: Any) -> None:
-    before = await desk.work.devices.list("android", PageQuery())
+    before = await (await desk.work.devices.list("android", PageQuery())).items()
     verdict = await take_notification(desk.services, await enterprise_of(desk), read_notification(raw))
     assert verdict is Verdict.IGNORED
-    assert await desk.work.devices.list("android", PageQuery()) == before
+    assert await (await desk.work.devices.list("android", PageQuery())).items() == before
 
 
 async def test_a_report_brings_what_it_says_and_leaves_the_rest(desk: Desk) -> None:
@@ -289,7 +289,7 @@ AGAIN = f"{ENTERPRISE_NAME}/devices/again"
 async def known(desk: Desk) -> list[tuple[str, str | None, str]]:
     """The Android devices of the organization: id, name at Google and state."""
     page = await desk.work.devices.list("android", PageQuery())
-    return [(d.id, d.external_name, d.state) for d in page.items]
+    return [(d.id, d.external_name, d.state) for d in await page.items()]
 
 
 @pytest.mark.parametrize("kinds", [("ENROLLMENT",) * 4, ("ENROLLMENT", "STATUS_REPORT")])

@@ -15,7 +15,7 @@ from heliograph.domain.fields import Fields
 from heliograph.domain.ladder import Rung
 from heliograph.domain.permissions import BY_NAME_ONLY
 from heliograph.ports.channel import Notification
-from heliograph.ports.store import PageQuery
+from heliograph.ports.pages import PageQuery
 from heliograph.store import Hub
 from heliograph.store.wakeups import Subscription
 from tests.schedules.google import CLEARED_APP, Google
@@ -226,7 +226,8 @@ class World:
         s = process.services
         work = s.store.unit_of_work(ORGANIZATION.id)
         try:
-            known = (await work.devices.list("android", PageQuery())).items  # a phone may have two records for a while
+            # A phone may have two records for a while.
+            known = await (await work.devices.list("android", PageQuery())).items()
             device = known[min(number, len(known) - 1)]
             request = read_android_request(Fields(body), BY_NAME_ONLY)
             command = (await request_android_command(s, work, device, request, "key:test")).command

@@ -11,7 +11,7 @@ import pytest
 from heliograph.domain.deliveries import PushRung
 from heliograph.domain.ladder import Issue, Rung
 from heliograph.ports.changes import NORMAL
-from heliograph.ports.store import PageQuery
+from heliograph.ports.pages import PageQuery
 from heliograph.store import AnyStore, PostgresStore, SqliteStore
 from heliograph.store.database import LookUp
 from heliograph.store.due import due_statements

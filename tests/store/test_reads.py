@@ -11,7 +11,7 @@ from heliograph.domain.deliveries import PushRung
 from heliograph.domain.devices import Device, PushTarget
 from heliograph.domain.errors import Conflict, InvalidInput
 from heliograph.domain.ladder import LIVE, TERMINAL, Issue, Rung
-from heliograph.ports.store import PageQuery
+from heliograph.ports.pages import PageQuery
 from heliograph.store import AnyStore
 from tests.store.world import NOW, SECOND, World, new_id, new_world
 
@@ -36,7 +36,7 @@ async def test_nothing_of_another_organization_is_seen(store: AnyStore, world: W
     assert await work.devices.find(None, world.device.id) is None
     assert await work.devices.find_with_targets(None, world.device.id, "mdmAgent") is None
     assert await work.pushes.find_with_targets(push.id) is None
-    assert (await work.devices.list(None, PageQuery())).items == [other.device]
+    assert await (await work.devices.list(None, PageQuery())).items() == [other.device]
     assert await work.setup.enterprise(world.enterprise.id) is None
     assert await work.setup.account(world.account.id) is None
 
@@ -46,7 +46,9 @@ async def test_pages(world: World) -> None:
     work = world.work.commands
 
     async def ids(**query: object) -> list[str]:
-        return [c.id for c in (await work.list_of_device(world.device.id, PageQuery(**query))).items]  # type: ignore[arg-type]
+        page = await work.list_of_device(world.device.id, PageQuery(**query))  # type: ignore[arg-type]
+        assert [c.id for c in await page.items()] == page.ids
+        return page.ids
 
     in_order = [c.id for c in commands]
     assert await ids() == in_order
@@ -196,8 +198,8 @@ async def test_a_device_keeps_everything(world: World) -> None:
     assert found.name == "in time"
     assert await world.store.directory.device_by_secret(b"hash") == found
     listed = await devices.list(None, PageQuery(sort="name"))
-    assert (listed.items, listed.total) == ([found, world.device], 2)
-    assert (await devices.list("android", PageQuery())).items == [found]
+    assert (await listed.items(), listed.total) == ([found, world.device], 2)
+    assert await (await devices.list("android", PageQuery())).items() == [found]
     with pytest.raises(InvalidInput):
         await devices.list(None, PageQuery(sort="facts"))
 

@@ -8,7 +8,8 @@ from heliograph.domain.errors import NotFound
 from heliograph.domain.ladder import Command
 from heliograph.http.command_bodies import ANDROID_BODY
 from heliograph.http.operations import Call, Operation
-from heliograph.http.paths import ANDROID_DEVICES, COMMAND_SORTS, find_device, page_of
+from heliograph.http.pages import commands_page
+from heliograph.http.paths import ANDROID_DEVICES, COMMAND_SORTS, find_device
 from heliograph.http.wire import EmmCommand, PageOf, emm_command
 
 COMMANDS = f"{ANDROID_DEVICES}/{{emmDeviceId}}/commands"
@@ -31,9 +32,7 @@ async def create(call: Call) -> EmmCommand:
 
 async def list_commands(call: Call) -> PageOf[EmmCommand]:
     device = await find_device(call, "android", "emmDeviceId", aliases=True)
-    page = await call.work.commands.list_of_device(device.id, call.query.page)
-    histories = await call.work.history.of([c.id for c in page.items])
-    return page_of(call, page, [emm_command(c, histories.get(c.id, [])) for c in page.items])
+    return await commands_page(call, device.id, emm_command)
 
 
 async def get(call: Call) -> EmmCommand:

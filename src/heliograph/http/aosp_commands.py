@@ -8,7 +8,8 @@ from heliograph.domain.ladder import Command
 from heliograph.domain.times import time_text
 from heliograph.http.command_bodies import AOSP_BODY
 from heliograph.http.operations import Call, Operation
-from heliograph.http.paths import AOSP_DEVICES, COMMAND_SORTS, find_device, page_of
+from heliograph.http.pages import commands_page
+from heliograph.http.paths import AOSP_DEVICES, COMMAND_SORTS, find_device
 from heliograph.http.wire import AosCommand, AosPushStatus, PageOf, aos_command
 
 COMMANDS = f"{AOSP_DEVICES}/{{aosDeviceId}}/commands"
@@ -42,9 +43,7 @@ async def create(call: Call) -> AosCommand:
 
 async def list_commands(call: Call) -> PageOf[AosCommand]:
     device = await find_device(call, "aosp", "aosDeviceId", aliases=False)
-    page = await call.work.commands.list_of_device(device.id, call.query.page)
-    histories = await call.work.history.of([c.id for c in page.items])
-    return page_of(call, page, [aos_command(c, histories.get(c.id, [])) for c in page.items])
+    return await commands_page(call, device.id, aos_command)
 
 
 async def get(call: Call) -> AosCommand:

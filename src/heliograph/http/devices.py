@@ -6,14 +6,17 @@ from typing import Any
 from heliograph.domain.devices import Device
 from heliograph.domain.errors import NotFound
 from heliograph.http.operations import Call, Handler, Operation
-from heliograph.http.paths import ANDROID_DEVICES, AOSP_DEVICES, DEVICE_SORTS, MDM, find_device, page_of
+from heliograph.http.pages import page_of
+from heliograph.http.paths import ANDROID_DEVICES, AOSP_DEVICES, DEVICE_SORTS, MDM, find_device
 from heliograph.http.wire import AnyDevice, AosDevice, EmmDevice, PageOf, any_device, aos_device, emm_device
 
 
 def _lister(platform: str | None, shown: Callable[[Device], Any]) -> Handler:
+    async def all_shown(devices: list[Device]) -> list[Any]:
+        return [shown(device) for device in devices]
+
     async def list_devices(call: Call) -> PageOf[Any]:
-        page = await call.work.devices.list(platform, call.query.page)
-        return page_of(call, page, [shown(device) for device in page.items])
+        return await page_of(call, await call.work.devices.list(platform, call.query.page), all_shown)
 
     return list_devices
 

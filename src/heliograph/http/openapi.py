@@ -31,7 +31,7 @@ _PATH_PARAMETERS = {
 }
 _QUERY_PARAMETERS = {
     "page": "Which page, from 1.",
-    "limit": "How many on a page.",
+    "limit": "How many on a page, of at most 16 MiB together; above that 5209 names a limit for records of that size.",
     "sort": "Field to sort by, with :asc or :desc if wanted.",
     "wait": "Answer as soon as the state is final, or after so many seconds as it then is (extension).",
 }

@@ -4,6 +4,7 @@ Order of refusals (contract decision 7): route, method and body size are the edg
 organization, permission, plan, body and query, entity.
 """
 
+import asyncio
 import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -21,11 +22,13 @@ from heliograph.domain.ids import is_id
 from heliograph.domain.permissions import allows
 from heliograph.http.answers import Answer, Request
 from heliograph.http.problems import TOO_MANY, Problem
-from heliograph.ports.store import PageQuery, UnitOfWork
+from heliograph.ports.pages import PageQuery
+from heliograph.ports.store import UnitOfWork
 
 MAX_DEPTH = 100
 MAX_WAIT_S = 30
 MAX_LIMIT = 10_000
+LARGE_PAGES = 2  # that are made at a time; see http/pages.py
 _FIRST_PAGE = PageQuery()
 MAX_PAGE = 2**53 - 1  # what every JSON reader counts to exactly; past the end a page is empty
 _BEARER = re.compile(r"\s*bearer\s+(\S+)\s*", re.IGNORECASE)
@@ -41,6 +44,7 @@ class Api:
     organizations: RateLimiter
     push_statuses: PushStatusReader
     log: Any
+    large_pages: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(LARGE_PAGES))
 
 
 @dataclass(slots=True)

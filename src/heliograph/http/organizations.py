@@ -1,15 +1,15 @@
 """The organization that a key belongs to."""
 
 from heliograph.http.operations import Call, Operation
-from heliograph.http.paths import ORGANIZATION, ORGANIZATIONS, page_of
+from heliograph.http.pages import page_with
+from heliograph.http.paths import ORGANIZATION, ORGANIZATIONS
 from heliograph.http.wire import OrganizationView, PageOf, organization_view
-from heliograph.ports.store import Page
 
 
 async def list_own(call: Call) -> PageOf[OrganizationView]:
     """A key sees one organization, its own; so a client can ask which that is."""
     items = [organization_view(call.organization)] if call.query.page.page == 1 else []
-    return page_of(call, Page([], 1), items)
+    return page_with(call, 1, items)
 
 
 async def get(call: Call) -> OrganizationView:

@@ -1,16 +1,10 @@
 """The contract's paths, and what several areas share."""
 
-from collections.abc import Sequence
-from typing import Any
-from urllib.parse import urlencode
-
 from heliograph.domain.devices import Device
 from heliograph.domain.errors import NotFound
 from heliograph.domain.fields import MAX_TEXT
 from heliograph.domain.ids import is_id
 from heliograph.http.operations import Call
-from heliograph.http.wire import PageOf
-from heliograph.ports.store import Page
 
 ORGANIZATIONS = "/v1/organizations"
 ORGANIZATION = f"{ORGANIZATIONS}/{{organizationId}}"
@@ -41,30 +35,3 @@ async def find_device(call: Call, platform: str, name: str, *, aliases: bool) ->
     if len(fits) != 1:
         raise NotFound
     return fits[0]
-
-
-def _next_query(call: Call) -> str:
-    kept = [(name, value) for name, value in call.request.query() if name not in ("page", "limit")]
-    return urlencode([*kept, ("page", call.query.page.page + 1), ("limit", call.query.page.limit)])
-
-
-def page_of(call: Call, page: Page[Any], items: Sequence[Any]) -> PageOf[Any]:
-    """A page on the wire, with a Link header to the next."""
-    query = call.query.page
-    pages = max(1, -(-page.total // query.limit))
-    has_next = query.page < pages
-    if has_next:
-        url = call.request.url(_next_query(call))
-        call.headers["Link"] = f'<{url}>; rel="next"'
-    return PageOf(
-        items=list(items),
-        total_docs=page.total,
-        limit=query.limit,
-        page=query.page,
-        total_pages=pages,
-        paging_counter=(query.page - 1) * query.limit + 1,
-        has_prev_page=query.page > 1,
-        has_next_page=has_next,
-        prev_page=query.page - 1 if query.page > 1 else None,
-        next_page=query.page + 1 if has_next else None,
-    )

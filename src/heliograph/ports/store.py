@@ -5,8 +5,7 @@ Reads see committed data only. The only ways in without an organization are `Dir
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Generic, Protocol, TypeVar
+from typing import Protocol
 
 from heliograph.domain.deliveries import Push
 from heliograph.domain.devices import (
@@ -21,27 +20,8 @@ from heliograph.domain.devices import (
 from heliograph.domain.enrollment import EnrollmentToken, SignUp
 from heliograph.domain.ladder import Command, Entry, Issue
 from heliograph.ports.changes import ChangeSet, OutboxItem
+from heliograph.ports.pages import Page, PageQuery
 from heliograph.ports.system import SystemWork
-
-T = TypeVar("T")
-
-
-@dataclass(frozen=True, slots=True)
-class PageQuery:
-    """Which page of a list: 1-based `page`, `limit` rows, ordered by `sort` (a record's field), ties by id."""
-
-    page: int = 1
-    limit: int = 25
-    sort: str = "created_at"
-    descending: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Page(Generic[T]):
-    """One page and the number of all rows."""
-
-    items: list[T]
-    total: int
 
 
 class CommandRepository(Protocol):

@@ -8,7 +8,7 @@ from heliograph.domain.deliveries import Push
 from heliograph.domain.devices import PushTarget
 from heliograph.domain.ladder import Command, Entry, Issue
 from heliograph.ports.changes import OutboxItem
-from heliograph.ports.store import Page, PageQuery
+from heliograph.ports.pages import Page, PageQuery
 from heliograph.store.database import LookUp, Reader
 from heliograph.store.paging import order_by, page_of
 from heliograph.store.records import COMMANDS, HISTORY, OUTBOX, PUSHES

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from heliograph.domain.devices import Device, PushTarget
 from heliograph.domain.ids import is_id
-from heliograph.ports.store import Page, PageQuery
+from heliograph.ports.pages import Page, PageQuery
 from heliograph.store.database import Database, LookUp, Rows, statement
 from heliograph.store.inserts import insert_of
 from heliograph.store.paging import order_by, page_of

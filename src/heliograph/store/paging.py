@@ -1,10 +1,12 @@
 """Pages of lists."""
 
+# ruff: noqa: S608 - made of the names of our own tables and columns
+
 from collections.abc import Sequence
 from typing import Any, TypeVar
 
 from heliograph.domain.errors import InvalidInput
-from heliograph.ports.store import Page, PageQuery
+from heliograph.ports.pages import Page, PageQuery
 from heliograph.store.database import Reader
 from heliograph.store.records import Table
 
@@ -24,8 +26,17 @@ def order_by(query: PageQuery, allowed: Sequence[str]) -> str:
 async def page_of(
     reader: Reader, table: Table[T], ordered: str, counted: str, args: tuple[Any, ...], query: PageQuery
 ) -> Page[T]:
-    """One page and the number of all rows; `ordered` ends with the parameters for LIMIT and OFFSET."""
+    """One page and the number of all rows; `ordered` ends with the parameters for LIMIT and OFFSET. `args` begin with
+    the organization.
+    """
     offset = min((query.page - 1) * query.limit, _LARGEST)
-    rows = await reader.fetch(f"SELECT {table.names} {ordered}", *args, query.limit, offset)
+    rows = await reader.fetch(f"SELECT id {ordered}", *args, query.limit, offset)
     total = (await reader.fetch(f"SELECT count(*) {counted}", *args))[0][0]
-    return Page([table.read(row) for row in rows], total)
+    find = f"SELECT {table.names} FROM {table.name} WHERE organization_id = $1 AND {reader.dialect.among('id', 2)}"
+
+    async def read(ids: Sequence[str]) -> list[T]:
+        place = table.columns.index("id")
+        found = {row[place]: row for row in await reader.fetch(find, args[0], reader.dialect.pack(ids))}
+        return [table.read(found[id_]) for id_ in ids if id_ in found]
+
+    return Page([row[0] for row in rows], total, read)

@@ -7,7 +7,8 @@ from heliograph.app.effects.upstream import Later
 from heliograph.app.services import SECOND, Services
 from heliograph.domain.catalog import TYPES
 from heliograph.domain.ladder import Command, Issue, Noted, Rung
-from heliograph.ports.store import PageQuery, UnitOfWork
+from heliograph.ports.pages import PageQuery
+from heliograph.ports.store import UnitOfWork
 
 _PAGE = 100
 _RAN = (Rung.SUCCEEDED, Rung.FAILED)
@@ -30,7 +31,7 @@ async def _touched(work: UnitOfWork, command: Command, since: int) -> list[Comma
     number = 1
     while True:
         query = PageQuery(number, _PAGE, "updated_at", descending=True)
-        page = (await work.commands.list_of_device(command.device_id, query)).items
+        page = await (await work.commands.list_of_device(command.device_id, query)).items()
         found += (c for c in page if c.type == command.type and c.id != command.id)
         if len(page) < _PAGE or page[-1].updated_at <= since:
             return found
