@@ -63,6 +63,9 @@ class SimulatedGoogle:
         await asyncio.sleep(_SOME.uniform(*_ANSWER_S))
         return has_room
 
+    async def authorise(self) -> None:
+        """Every key is good."""
+
     async def issue(
         self, device: Device, command: Command, params: Mapping[str, Any], deadline_s: float
     ) -> IssueAnswer:

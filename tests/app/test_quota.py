@@ -4,13 +4,23 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import pytest
 
+from heliograph.app.callers import Caller
+from heliograph.app.google_channel import MeteredChannel
 from heliograph.app.quota import Pace, Quota
+from heliograph.app.setup import create_organization
+from heliograph.app.verbs import VERBS, call_verb
+from heliograph.domain.devices import Principal
+from heliograph.domain.errors import InvalidInput
 from heliograph.domain.ladder import Issue, Rung
 from heliograph.ports.changes import BACKGROUND, NORMAL, URGENT, OutboxItem
+from heliograph.ports.channel import NotTaken, Unreachable
 from heliograph.ports.system import TokenOrder
+from tests.app.at_google import open_office
 from tests.app.conftest import Desk
 
 MICRO = 1_000_000
@@ -111,3 +121,66 @@ async def test_the_commands_of_a_bulk_wait_behind_those_of_others(desk: Desk) ->
 async def _claimed(desk: Desk) -> list[OutboxItem]:
     now = desk.clock.now()
     return list(await desk.services.store.system.claim(now, now + 15 * MICRO, 100))
+
+
+# ------------------------------------------------------------ keys that nobody has proved
+
+
+async def test_a_key_that_google_refuses_takes_nothing_of_the_project_that_it_names(tmp_path: Path) -> None:
+    """All of the file is what its bringer writes, the account's address as well; the signature is not the account's."""
+    async with open_office(tmp_path, per_minute=10) as office:
+        refusing = f"{office.lab.urls['amapiUrl']}/no-such-token-endpoint"
+        s = replace(office.services, limits=replace(office.services.limits, addresses=frozenset({refusing})))
+        assert s.quota is not None
+        other = await create_organization(s, "other")
+        caller = Caller(other, Principal("0" * 24, other, frozenset({"*"})))
+        forged = office.key_file("p", token_uri=refusing)
+        await call_verb(s, VERBS["enterprise.add"], caller, {"name": "enterprises/LCother", "credentials": forged})
+        assert await s.quota.take_now("p", URGENT)  # one of the four that are there
+        for _ in range(3):
+            with pytest.raises(InvalidInput, match="no enrollment token"):
+                await call_verb(s, VERBS["enrollmentToken.create"], caller, {})
+        assert await s.quota.take_now("p", URGENT), "nothing is left for a cancel of the project's owner"
+
+
+async def test_a_key_file_that_names_another_project_than_its_account_is_refused_at_the_door(tmp_path: Path) -> None:
+    async with open_office(tmp_path, per_minute=10) as office:
+        key = office.key_file("p", client_email="me@mine.iam.gserviceaccount.com")
+        for verb in ("enterprise.add", "enterprise.connect"):
+            with pytest.raises(InvalidInput, match="project_id: is not the project of client_email") as refusal:
+                await office.verb(verb, name="enterprises/LC1", credentials=key)
+            assert [field.path for field in refusal.value.fields] == ["credentials"]
+
+
+async def test_commands_and_look_ups_with_a_refused_key_take_nothing_either(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    quota, refused = Quota(desk.services.store.system, desk.clock, 60), Unreachable("the key is refused", 7.0)
+    taken: list[str] = []
+
+    async def take(project: str, *_: object) -> bool:
+        taken.append(project)
+        return True
+
+    async def authorise() -> Unreachable:
+        return refused
+
+    monkeypatch.setattr(quota, "take", take)
+    monkeypatch.setattr(desk.google, "authorise", authorise)
+    channel = MeteredChannel(desk.google, "e", quota, URGENT)
+    answers: list[Any] = [await channel.operation("o"), await channel.cancel("o"), await channel.device("d")]
+    answers += [await channel.device_page("e", ""), await channel.operations(desk.android)]
+    assert answers == [refused] * 5
+    assert [channel.refused(answer) for answer in answers] == [None] * 5  # so nobody else's look-ups wait for it
+    command = await desk.command({"type": "LOCK"})
+    assert await channel.prepare()
+    assert await channel.issue(desk.android, command, {}, 5) == NotTaken(refused.reason, refused.after_s)
+    assert (taken, desk.google.asked, desk.google.issued) == ([], [], [])
+    desk.services = replace(desk.services, quota=quota)
+    assert await desk.pay(times=1) == ["issue"]
+    assert await desk.pay(times=1) == []  # it is not due again at once
+    assert (await desk.now(command)).issue is Issue.IDLE
+    monkeypatch.undo()
+    desk.clock.advance(60)
+    await desk.pay("issue", times=1)
+    assert (await desk.now(command)).rung is Rung.ISSUED

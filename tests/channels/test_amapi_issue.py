@@ -12,7 +12,7 @@ from heliograph.channels import AmapiChannel, AmapiSettings
 from heliograph.domain.catalog import ANDROID_TYPES
 from heliograph.outbound import MAX_BODY_BYTES
 from heliograph.outbound.google import TokenSource
-from heliograph.ports.channel import IssueAnswer, NotTaken, Refused, Taken, Uncertain
+from heliograph.ports.channel import IssueAnswer, NotTaken, Refused, Taken, Uncertain, Unreachable
 from tests.channels.google import (
     DEVICE_NAME,
     OPERATION_NAME,
@@ -207,6 +207,21 @@ async def test_without_a_token_nothing_was_sent(google: Google, channel: AmapiCh
     assert await issue(channel) == NotTaken("the token endpoint gave no token (503)", 4.0)
     assert await issue(channel) == NotTaken("the token endpoint gave no token (400 invalid_grant)")
     assert google.asked == []
+
+
+async def test_a_key_that_is_refused_is_not_tried_with_every_request(
+    google: Google, channel: AmapiChannel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = 1000.0
+    monkeypatch.setattr("heliograph.channels.amapi._now", lambda: now)
+    google.token_answers = [json_answer({"error": "invalid_grant"}, 400)]
+    refusal = await channel.authorise()
+    assert refusal == Unreachable("the token endpoint gave no token (400 invalid_grant)")
+    assert [await channel.authorise() for _ in range(20)] == [refusal] * 20
+    assert len(google.wire.seen) == 1
+    now += 6
+    assert await channel.authorise() is None
+    assert google.tokens == 1
 
 
 async def test_no_new_token_after_a_refusal_is_no_acceptance(google: Google, channel: AmapiChannel) -> None:

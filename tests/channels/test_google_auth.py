@@ -14,12 +14,13 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from heliograph.channels import read_service_account
 from heliograph.domain.errors import InvalidInput
-from heliograph.outbound.google import GRANT, SCOPE, NoToken, TokenSource
+from heliograph.outbound.google import GRANT, SCOPE, NoToken, TokenSource, check_project, payer_of
 from tests.channels.google import Google, account, account_file, claims_of, pem
 from tests.support.secrets_in_logs import LogWatch
 from tests.support.wire import Action, Answer, Hang, Raw, closed_port, json_answer
 
 URI = "https://oauth2.googleapis.com/token"
+COMPUTE = "123-compute@developer.gserviceaccount.com"
 
 
 def ec_pem() -> str:
@@ -81,6 +82,50 @@ def test_all_faults_are_named_at_once() -> None:
 
 
 # ---------------------------------------------------------------- tokens
+
+
+@pytest.mark.parametrize(
+    ("address", "project", "payer"),
+    [
+        ("helio@my-project.iam.gserviceaccount.com", "my-project", "my-project"),
+        ("Helio@My-Project.iam.gserviceaccount.com", "my-project", "my-project"),
+        ("helio@name.example.com.iam.gserviceaccount.com", "example.com:name", "name.example.com"),
+        ("my-project@appspot.gserviceaccount.com", "my-project", "my-project"),
+        ("name.example.com@appspot.gserviceaccount.com", "example.com:name", "name.example.com"),
+        (COMPUTE, "my-project", COMPUTE),
+        ("helio@my-project.iam.gserviceaccount.com", None, "my-project"),
+    ],
+)
+def test_the_address_of_an_account_says_who_pays(address: str, project: str | None, payer: str) -> None:
+    found = account(URI, client_email=address, project_id=project)
+    assert payer_of(found) == payer
+    check_project(found)
+
+
+@pytest.mark.parametrize(
+    ("address", "project"),
+    [
+        ("helio@mine.iam.gserviceaccount.com", "yours"),
+        ("helio@yours.mine.iam.gserviceaccount.com", "yours"),
+        ("helio@mine.yours.com.iam.gserviceaccount.com", "mine"),
+        ("mine@appspot.gserviceaccount.com", "yours"),
+    ],
+)
+def test_a_file_that_names_another_project_than_its_account_is_refused(address: str, project: str) -> None:
+    with pytest.raises(InvalidInput, match="project_id: is not the project of client_email"):
+        check_project(account(URI, client_email=address, project_id=project))
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "x@yours@appspot.gserviceaccount.com",
+        "yours.iam.gserviceaccount.com@mine.example",
+        "helio@yours.iam.gserviceaccount.com.mine.example",
+    ],
+)
+def test_an_address_of_others_stands_for_itself(address: str) -> None:
+    assert payer_of(account(URI, client_email=address)) == address
 
 
 class Clock:

@@ -58,6 +58,9 @@ class Wire:
 
     # ------------------------------------------------------------ channel
 
+    async def authorise(self) -> None:
+        """Every key is good."""
+
     async def issue(
         self, device: Device, command: Command, params: Mapping[str, Any], deadline_s: float
     ) -> IssueAnswer:

@@ -29,7 +29,7 @@ async def check_enterprise(s: Services, enterprise: Enterprise, *, send_test: bo
         credentials = stored_credentials(s, enterprise, steps)
         async with administration(s, credentials, enterprise.api_url, steps) as admin:
             await reach(s, admin, steps)
-            resource = await paid(s, admin.project, partial(admin.enterprises.get, enterprise.name))
+            resource = await paid(s, admin, partial(admin.enterprises.get, enterprise.name))
             if isinstance(resource, Fault):
                 steps.fault("enterprise", resource)
             steps.ok("enterprise", f"{enterprise.name} can be read")

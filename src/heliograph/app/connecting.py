@@ -69,7 +69,7 @@ class _Connecting:
         async with administration(self._s, credentials, api_url, self._steps) as admin:
             await reach(self._s, admin, self._steps)
             if known is None and self._wish.name is None:
-                known = await self._of_project(admin.project)
+                known = await self._of_project(admin)
             name = known.name if known is not None else self._wish.name
             if name is None:
                 name = await self._made(admin, api_url)
@@ -92,20 +92,20 @@ class _Connecting:
             self._steps.fail("credentials", "none were given", "pass the key file with --credentials FILE")
         return stored_credentials(self._s, known, self._steps)
 
-    async def _of_project(self, project: str) -> Enterprise | None:
+    async def _of_project(self, admin: Administration) -> Enterprise | None:
         """The enterprise that this project was connected with before, so that the same call can be repeated."""
-        if self._wish.new_sign_up or await self._work.enrollment.sign_up(project) is not None:
+        if self._wish.new_sign_up or await self._work.enrollment.sign_up(admin.project) is not None:
             return None
         found = []
         for enterprise in await self._work.setup.enterprises():
             channel = await self._s.channels.channel(self._organization.id, enterprise.id)
-            if channel is not None and channel.project == project:
+            if channel is not None and channel.project == admin.payer:
                 found.append(enterprise)
         if len(found) > 1:
             names = ", ".join(e.name for e in found)
             self._steps.fail(
                 "enterprise",
-                f"several are connected with project {project}: {names}",
+                f"several are connected with project {admin.project}: {names}",
                 "name the one that is meant, or begin another with --new-sign-up",
             )
         return found[0] if found else None
@@ -123,7 +123,7 @@ class _Connecting:
         if pending is None or (token is None and self._is_stale(pending)):
             pending = await self._begun(admin, api_url)
         self._outcome.sign_up_url = pending.url
-        listed = await paid(self._s, admin.project, admin.enterprises.list)
+        listed = await paid(self._s, admin, admin.enterprises.list)
         if isinstance(listed, Fault):
             self._steps.fault("project", listed)
         if pending.listed is not None and (found := self._appeared(pending, listed)) is not None:
@@ -145,7 +145,7 @@ class _Connecting:
 
     async def _begun(self, admin: Administration, api_url: str | None) -> SignUp:
         callback = self._wish.callback_url or self._s.channels.usual_callback(api_url)
-        page = await paid(self._s, admin.project, partial(admin.enterprises.sign_up, callback))
+        page = await paid(self._s, admin, partial(admin.enterprises.sign_up, callback))
         if isinstance(page, Fault):
             self._steps.fault("sign-up", page)
         sign_up = SignUp(
@@ -170,7 +170,7 @@ class _Connecting:
         attempted = pending if pending.listed is not None else replace(pending, listed=tuple(listed))
         await self._work.enrollment.save_sign_up(attempted)
         make = partial(admin.enterprises.create, pending.name, token, self._wish.display_name)
-        made = await paid(self._s, admin.project, make)
+        made = await paid(self._s, admin, make)
         if isinstance(made, Fault):
             if made.kind is not FaultKind.UNREACHABLE:  # an answer: this attempt made nothing
                 await self._work.enrollment.save_sign_up(pending)
@@ -185,7 +185,7 @@ class _Connecting:
         return str(made["name"])
 
     async def _read(self, admin: Administration, name: str) -> Resource:
-        resource = await paid(self._s, admin.project, partial(admin.enterprises.get, name))
+        resource = await paid(self._s, admin, partial(admin.enterprises.get, name))
         if isinstance(resource, Fault):
             self._steps.fault("enterprise", resource)
         display_name = resource.get("enterpriseDisplayName")

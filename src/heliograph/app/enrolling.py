@@ -55,7 +55,7 @@ async def create_enrollment_token(
     try:
         credentials = stored_credentials(s, enterprise, steps)
         async with administration(s, credentials, enterprise.api_url, steps) as admin:
-            made = await paid(s, admin.project, partial(admin.enterprises.enroll, enterprise.name, _body(wish)))
+            made = await paid(s, admin, partial(admin.enterprises.enroll, enterprise.name, _body(wish)))
             if isinstance(made, Fault):
                 steps.fault("enterprise", made)
     except Stopped:

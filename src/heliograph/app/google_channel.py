@@ -46,6 +46,7 @@ class MeteredChannel:
         self._channel, self._quota, self._priority, self._patience_s = channel, quota, priority, patience_s
         self.project, self.enterprise_id = channel.project, enterprise_id
         self._paid = self.spent = 0
+        self._unproved: Unreachable | None = None
 
     @property
     def parties(self) -> tuple[Party, Party]:
@@ -60,29 +61,43 @@ class MeteredChannel:
         return project if answer.status == TOO_MANY else enterprise
 
     async def prepare(self) -> bool:
-        """Take the token of the next request now, before something is begun that must not wait."""
-        if not self._paid and await self._admitted():
+        """Take the token of the next request now, before something is begun that must not wait. False = there is none
+        for now. Where the key is refused there is nothing to take, and `issue` says so.
+        """
+        refusal = await self._toll()
+        if refusal is None:
             self._paid = 1
-        return bool(self._paid)
+        elif refusal is not NO_TOKEN:
+            self._unproved = refusal
+        return refusal is not NO_TOKEN
 
-    async def _admitted(self) -> bool:
+    async def _toll(self) -> Unreachable | None:
+        """A token, in exchange for a key that Google takes: another's would use up what is not its own."""
         if self._paid:
             self._paid -= 1
-            return True
-        is_admitted = self._quota is None or await self._quota.take(self.project, self._priority, self._patience_s)
-        self.spent += is_admitted
-        return is_admitted
+            return None
+        if self._quota is not None:
+            unproved = await self._channel.authorise()
+            if unproved is not None:
+                return unproved
+            if not await self._quota.take(self.project, self._priority, self._patience_s):
+                return NO_TOKEN
+        self.spent += 1
+        return None
 
     async def issue(
         self, device: Device, command: Command, params: Mapping[str, Any], deadline_s: float
     ) -> IssueAnswer:
         """See ports.channel."""
-        if not await self._admitted():
-            return NotTaken(OUT_OF_QUOTA)
+        unproved, self._unproved = self._unproved, None
+        refusal = unproved or await self._toll()
+        if refusal is not None:
+            return NotTaken(refusal.reason, refusal.after_s)
         return await self._channel.issue(device, command, params, deadline_s)
 
-    async def _toll(self) -> Unreachable | None:
-        return None if await self._admitted() else NO_TOKEN
+    async def authorise(self) -> Unreachable | None:
+        """See ports.channel."""
+        return await self._channel.authorise()
 
     async def operations(self, device: Device, toll: Toll | None = None) -> Operations | Gone | Unreachable:
         """See ports.channel. Each page takes a token."""
@@ -90,8 +105,9 @@ class MeteredChannel:
 
     async def device_page(self, enterprise: str, page_token: str) -> ListPage | Gone | Unreachable:
         """See ports.channel."""
-        if not await self._admitted():
-            return NO_TOKEN
+        refusal = await self._toll()
+        if refusal is not None:
+            return refusal
         return await self._channel.device_page(enterprise, page_token)
 
     async def devices(self, enterprise: str) -> AsyncIterator[list[Any] | Gone | Unreachable]:
@@ -112,15 +128,15 @@ class MeteredChannel:
 
     async def device(self, name: str) -> dict[str, Any] | Gone | Unreachable:
         """See ports.channel."""
-        return await self._channel.device(name) if await self._admitted() else NO_TOKEN
+        return await self._toll() or await self._channel.device(name)
 
     async def operation(self, name: str) -> dict[str, Any] | Gone | Unreachable:
         """See ports.channel."""
-        return await self._channel.operation(name) if await self._admitted() else NO_TOKEN
+        return await self._toll() or await self._channel.operation(name)
 
     async def cancel(self, name: str) -> CancelTaken | CancelRefused | Unreachable:
         """See ports.channel."""
-        return await self._channel.cancel(name) if await self._admitted() else NO_TOKEN
+        return await self._toll() or await self._channel.cancel(name)
 
 
 async def google(

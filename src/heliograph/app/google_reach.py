@@ -94,8 +94,12 @@ def _compare_clocks(ahead_s: float, steps: Steps) -> None:
         steps.ok("clock", "agrees with Google's")
 
 
-async def paid(s: Services, project: str, ask: Callable[[], Awaitable[T]]) -> T | Fault:
-    """One request to the Android Management API, within the project's quota."""
-    if s.quota is not None and not await s.quota.take(project, URGENT):
-        return Fault(FaultKind.QUOTA, OUT_OF_QUOTA)
+async def paid(s: Services, admin: Administration, ask: Callable[[], Awaitable[T]]) -> T | Fault:
+    """One request to the Android Management API, within the quota of the project that the key has proved."""
+    if s.quota is not None:
+        unproved = await admin.authorise()
+        if unproved is not None:
+            return unproved
+        if not await s.quota.take(admin.payer, URGENT):
+            return Fault(FaultKind.QUOTA, OUT_OF_QUOTA)
     return await ask()

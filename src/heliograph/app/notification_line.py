@@ -135,7 +135,7 @@ async def ensure_telling(
     if enterprise.get("pubsubTopic") == topic and not missing:
         steps.ok("notifications", f"{name} tells {', '.join(KINDS)}")
         return
-    changed = await paid(s, admin.project, partial(admin.enterprises.notify, name, topic, [*enabled, *missing]))
+    changed = await paid(s, admin, partial(admin.enterprises.notify, name, topic, [*enabled, *missing]))
     if isinstance(changed, Fault) and changed.kind in (FaultKind.REFUSED, FaultKind.FORBIDDEN):
         steps.fail(
             "notifications", changed.reason, "Google takes some minutes to know of a new grant: run it again then"

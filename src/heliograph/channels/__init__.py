@@ -16,7 +16,7 @@ from heliograph.channels.pubsub import MAX_PULL_BYTES, PubSubSubscription
 from heliograph.domain.devices import Enterprise
 from heliograph.domain.errors import InvalidInput
 from heliograph.outbound import Outbound
-from heliograph.outbound.google import KEPT_MEMBERS, TokenSource, read_service_account
+from heliograph.outbound.google import KEPT_MEMBERS, TokenSource, check_project, payer_of, read_service_account
 from heliograph.ports.channel import Notification, Unreachable
 from heliograph.ports.clock import SecretBox
 
@@ -108,9 +108,8 @@ class AmapiChannels:
             return unusable
         settings = replace(self._settings, base_url=enterprise.api_url or self._settings.base_url)
         tokens = TokenSource(account, timeout_s=settings.token_timeout_s)
-        return _Built(
-            credentials, enterprise.api_url, AmapiChannel(tokens, settings, str(account.get("project_id", ""))), tokens
-        )
+        channel = AmapiChannel(tokens, settings, payer_of(account))
+        return _Built(credentials, enterprise.api_url, channel, tokens)
 
     async def _drop(self, enterprise_id: str) -> None:
         built = self._built.pop(enterprise_id, None)
@@ -120,6 +119,7 @@ class AmapiChannels:
     def check_credentials(self, raw: bytes) -> bytes:
         """Validate a credentials file and answer what to store of it; raises `InvalidInput` saying what to do."""
         account = read_service_account(raw)
+        check_project(account)
         return msgspec.json.encode({name: account[name] for name in KEPT_MEMBERS if name in account})
 
     def administration(self, credentials: bytes, api_url: str | None) -> GoogleAdministration:

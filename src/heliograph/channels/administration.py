@@ -13,7 +13,7 @@ from urllib.parse import quote, urlsplit
 from heliograph.channels.amapi_answers import error_of
 from heliograph.domain.command_types import redact
 from heliograph.outbound import Exchange, NoReply, NotSent, Outbound, Reply
-from heliograph.outbound.google import NoToken, TokenSource
+from heliograph.outbound.google import NoToken, TokenSource, payer_of
 from heliograph.ports.administration import Fault, FaultKind, Resource
 
 # Google's own page for those who have no web server: it shows the enterprise token. From its quickstart.
@@ -192,6 +192,7 @@ class GoogleAdministration:
 
     def __init__(self, account: Mapping[str, Any], amapi_url: str, pubsub_url: str) -> None:
         self.project, self.account = str(account.get("project_id") or ""), str(account["client_email"])
+        self.payer = payer_of(account)
         self.token_address = urlsplit(str(account["token_uri"])).netloc
         self._tokens = TokenSource(account, timeout_s=_ANSWER_S)
         self.address, self.proxies = urlsplit(amapi_url).netloc, _proxies()

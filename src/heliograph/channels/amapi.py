@@ -41,6 +41,7 @@ T = TypeVar("T")
 BASE_URL = "https://androidmanagement.googleapis.com"
 PAGE_SIZE = 100
 MAX_PAGES = 100
+_PROVE_AGAIN_S = 5.0
 MAX_ANSWER_BYTES = 16 * 1024 * 1024  # a page of devices, each with all reports that its policy asks for
 
 
@@ -63,6 +64,17 @@ class AmapiChannel:
     def __init__(self, tokens: TokenSource, settings: AmapiSettings, project: str = "") -> None:
         self._tokens, self._settings, self.project = tokens, settings, project
         self._http = Outbound(settings.base_url.rstrip("/"), max_body_bytes=MAX_ANSWER_BYTES)
+        self._unproved: Unreachable | None = None
+        self._prove_at = 0.0
+
+    async def authorise(self) -> Unreachable | None:
+        """Have an access token. Where there is none, that holds for a moment: no quota slows down who asks for one."""
+        if self._unproved is not None and _now() < self._prove_at:
+            return self._unproved
+        token = await self._tokens.token(deadline_s=self._settings.read_timeout_s)
+        self._unproved = Unreachable(token.reason, token.after_s) if isinstance(token, NoToken) else None
+        self._prove_at = _now() + _PROVE_AGAIN_S
+        return self._unproved
 
     async def issue(
         self, device: Device, command: Command, params: Mapping[str, Any], deadline_s: float
@@ -204,15 +216,19 @@ class AmapiChannel:
         await self._http.close()
 
 
+def _now() -> float:
+    return asyncio.get_running_loop().time()
+
+
 class _Deadline:
     """The end of a call that takes several requests."""
 
     def __init__(self, seconds: float) -> None:
-        self._end = asyncio.get_running_loop().time() + seconds
+        self._end = _now() + seconds
 
     @property
     def left_s(self) -> float:
-        return self._end - asyncio.get_running_loop().time()
+        return self._end - _now()
 
     async def without(self, waiting: Awaitable[T]) -> T:
         """Wait for something that does not count."""
@@ -220,7 +236,7 @@ class _Deadline:
         try:
             return await waiting
         finally:
-            self._end = asyncio.get_running_loop().time() + left_s
+            self._end = _now() + left_s
 
 
 def _path(name: str | None, last: str) -> str | None:

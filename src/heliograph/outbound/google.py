@@ -38,6 +38,7 @@ _EARLY_S = 60.0  # a token is not used up to its end, so that none dies on the w
 _RENEW_AT = 0.8  # of its life: it is renewed while it is still good, so nobody has to wait
 _AGAIN_S = 30.0  # after such a renewal failed
 _UNSTATED_LIFE_S = 300.0
+_OF_PROJECT = re.compile(r"[^@]+@([a-z0-9.-]+)\.iam\.gserviceaccount\.com|([^@]+)@appspot\.gserviceaccount\.com")
 
 _NEW_FILE = (
     "download a new key (Google Cloud console, IAM & Admin, Service Accounts, Keys, Add key, JSON) "
@@ -67,6 +68,28 @@ def read_service_account(raw: bytes) -> dict[str, Any]:
         raise _unusable("is that of an OAuth client, not of a service account")
     _check_members(Fields(account))
     return account
+
+
+def payer_of(account: Mapping[str, Any]) -> str:
+    """Whose quota an account's requests count against: its project, by the account's address.
+
+    The address is what the token endpoint proves when it takes the key; `project_id` is only what the file says. An
+    address that names no project (Compute Engine's has its number) stands for itself. The project `example.com:name`
+    of a domain is `name.example.com` there.
+    """
+    address = str(account.get("client_email") or "").lower()
+    found = _OF_PROJECT.fullmatch(address)
+    return address if found is None else found[1] or found[2]
+
+
+def check_project(account: Mapping[str, Any]) -> None:
+    """Raises InvalidInput where a key file names another project than the account's address does."""
+    project, payer = account.get("project_id"), payer_of(account)
+    if project is None or "@" in payer:
+        return
+    domain, _, name = str(project).rpartition(":")
+    if (f"{name}.{domain}" if domain else name) != payer:
+        raise InvalidInput.of("project_id", f"is not the project of client_email: {_NEW_FILE}")
 
 
 def _unusable(what: str) -> InvalidInput:

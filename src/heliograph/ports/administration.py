@@ -92,7 +92,12 @@ class Administration(Protocol):
 
     @property
     def project(self) -> str:
-        """The project of the service account."""
+        """The project of the service account, as the key file says."""
+        ...
+
+    @property
+    def payer(self) -> str:
+        """Whose quota its requests count against, once `authorise` has proved it."""
         ...
 
     @property

@@ -151,7 +151,13 @@ class ManagementChannel(Protocol):
 
     @property
     def project(self) -> str:
-        """Whose quota its requests count against."""
+        """Whose quota its requests count against, once `authorise` has proved it."""
+        ...
+
+    async def authorise(self) -> Unreachable | None:
+        """See that the upstream takes the credentials; None = it does. Costs nothing of the quota, and as a rule no
+        request.
+        """
         ...
 
     async def issue(
