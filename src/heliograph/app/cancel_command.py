@@ -1,5 +1,6 @@
 """Cancel a command: proven at once where nobody was given it, else asked of the channel and awaited for a while."""
 
+from heliograph.app.effects.absence import was_refused
 from heliograph.app.effects.upstream import owe_cancel
 from heliograph.app.services import Services, until_committed
 from heliograph.app.waiting import command_of, wait_for_command
@@ -30,8 +31,8 @@ async def cancel_command(
             await _withdraw_effects(s, work, changes, after)
         elif after is not command:
             await _ask_channel(s, work, changes, after, source)
-        elif after.platform == "android":
-            owe_cancel(s, changes, after)  # once more: what Google refused, it may take now
+        elif was_refused(after):
+            owe_cancel(s, changes, after)  # Google may take it now
         if changes:
             await work.commit(changes)
         return after

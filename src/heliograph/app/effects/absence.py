@@ -79,10 +79,9 @@ class Absence:
         """A cancel that Google took may have won, and the device have been deleted by other means. One that is not
         answered yet may have been taken.
         """
-        found = command.findings or {}
-        if command.cancel_requested_at is None or (CANCEL_REFUSED in found and CANCEL_TAKEN not in found):
+        if command.cancel_requested_at is None or was_refused(command):
             return self._unless_late(command)
-        is_taken = CANCEL_TAKEN in found
+        is_taken = CANCEL_TAKEN in (command.findings or {})
         if not is_taken and not is_past(self.s, command):
             return None
         word, what = (TAKEN, "which Google had taken") if is_taken else ("unanswered", "to which Google never answered")
@@ -104,6 +103,12 @@ class Absence:
         if self.device.state == GONE_STATE and self.device.external_name == device_name(command):
             known.append(self.device.missed_at or self.device.updated_at)
         return min(at for at in known if at is not None)
+
+
+def was_refused(command: Command) -> bool:
+    """Whether Google has refused each request to cancel a command so far."""
+    found = command.findings or {}
+    return CANCEL_REFUSED in found and CANCEL_TAKEN not in found
 
 
 def _may_have_erased(other: Command, command: Command) -> bool:
