@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
+from itertools import count
 
 import pytest
 
 from heliograph.app.setup import add_account
-from heliograph.app.sweep import forget_addresses, sweep_forever
+from heliograph.app.sweep import forget_addresses, sweep_forever, sweep_once
 from heliograph.domain.devices import APPS, PushTarget
+from heliograph.domain.ladder import Command, Event, Rung
+from heliograph.ports.changes import ChangeSet
 from tests.app.conftest import Desk
 
 DAY_S = 24 * 3600
@@ -77,3 +80,43 @@ async def test_the_sweeper_looks_for_them_again_and_again(desk: Desk, monkeypatc
     finally:
         sweeper.cancel()
     assert await addresses(desk) == {"mdmAgent/builtin"}
+
+
+async def test_a_record_that_cannot_be_ended_holds_up_no_other(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    broken, sound = [await desk.command({"command": "LOCK", "duration": 60}) for _ in range(2)]
+    move = ChangeSet.move
+
+    def fails_for_one(self: ChangeSet, command: Command, event: Event, now: int) -> Command:
+        if command.id == broken.id:
+            raise ValueError("nobody has thought of this")
+        return move(self, command, event, now)
+
+    monkeypatch.setattr(ChangeSet, "move", fails_for_one)
+    desk.clock.advance(61)
+    await sweep_once(desk.services)
+    assert [(await desk.now(c)).rung for c in (broken, sound)] == [Rung.QUEUED, Rung.EXPIRED_UNDELIVERED]
+    monkeypatch.undo()
+    await sweep_once(desk.services)
+    assert (await desk.now(broken)).rung is Rung.EXPIRED_UNDELIVERED
+
+
+async def test_the_sweeper_outlives_a_look_that_fails(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    command = await desk.command({"command": "LOCK", "duration": 60})
+    find, looks, third = desk.services.store.system.expired_commands, count(1), asyncio.Event()
+
+    async def fails_at_first(now: int, limit: int) -> list[Command]:
+        look = next(looks)
+        if look == 1:
+            raise ValueError("a row that nobody can read")
+        if look == 3:  # the one before is over
+            third.set()
+        return await find(now, limit)
+
+    monkeypatch.setattr(desk.services.store.system, "expired_commands", fails_at_first)
+    services = replace(desk.services, limits=replace(desk.services.limits, sweep_pause_s=0.01))
+    desk.clock.advance(61)
+    sweeper, told = asyncio.create_task(sweep_forever(services)), asyncio.create_task(third.wait())
+    await asyncio.wait({sweeper, told}, timeout=30, return_when=asyncio.FIRST_COMPLETED)
+    sweeper.cancel()
+    told.cancel()
+    assert (await desk.now(command)).rung is Rung.EXPIRED_UNDELIVERED

@@ -254,3 +254,35 @@ async def test_of_a_command_that_did_not_succeed_nothing_is_called_executed(desk
     command = await claimed(desk)
     await say(desk, reports=[Report(command_id=command.id, rung="failed", at=AT)])
     assert await rungs(desk, command) == [PushRung.ACKNOWLEDGED]
+
+
+def cannot_wake(desk: Desk, patch: pytest.MonkeyPatch, kind: str) -> None:
+    """From now on the plug-in of a kind takes no wakes, as one that somebody else wrote may."""
+    plugin, find = desk.services.providers.plugin(kind), desk.services.providers.plugin
+    assert plugin is not None
+    other = replace(plugin, check=lambda message: "shows text only" if message.kind == "wake" else None)
+    patch.setattr(desk.services.providers, "plugin", lambda name: other if name == kind else find(name))
+
+
+async def test_a_wake_goes_by_a_way_that_takes_wakes(
+    desk: Desk, provider: Provider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await add_account(desk.services, desk.organization, "pushy", "main", {"apiKey": "abc"}, True)
+    both = [Target(provider="pushy", token="t"), Target(provider="builtin", token="")]
+    await register_agent(desk.services, desk.aosp, Register(app="mdmAgent", agent_version="1", targets=both))
+    cannot_wake(desk, monkeypatch, "builtin")
+    command = await desk.command({"command": "LOCK"})
+    assert [push.provider for push in await pushes(desk, command)] == ["pushy"]
+
+
+async def test_a_command_that_no_way_can_wake_for_waits_for_a_check_in_and_the_sweep_goes_on(
+    desk: Desk, kiosk: Device, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    woken = await desk.command({"command": "LOCK", "duration": YEARS_S})
+    cannot_wake(desk, monkeypatch, "pushy")
+    command = await desk.command({"command": "LOCK", "duration": YEARS_S})
+    assert await pushes(desk, command) == []
+    desk.clock.advance(366 * 24 * 3600)  # longer than Pushy keeps a push
+    await sweep_once(desk.services)
+    assert [push.rung for push in await pushes(desk, woken)] == [PushRung.EXPIRED]
+    assert set(await say(desk)) == {woken.id, command.id}

@@ -114,9 +114,13 @@ async def _open_routes(s: Services, work: UnitOfWork, push: Push) -> list[Chosen
     """The ways on which a push can go as it is: some take less than the one it was accepted for."""
     found = await work.devices.find_with_targets(None, push.device_id, push.app)
     routes = [] if found is None else await routes_to(s, work, *found)
-    plugins = {route.provider: s.providers.plugin(route.provider) for route in routes}
-    message = message_of(s, push)
-    return [route for route in routes if (plugin := plugins[route.provider]) and plugin.check(message) is None]
+    return able_to_take(s, routes, message_of(s, push))
+
+
+def able_to_take(s: Services, routes: Sequence[ChosenTarget], message: PushMessage) -> list[ChosenTarget]:
+    """Those of the ways that can take a message as it is."""
+    plugins = [s.providers.plugin(route.provider) for route in routes]
+    return [route for route, plugin in zip(routes, plugins, strict=True) if plugin and plugin.check(message) is None]
 
 
 def message_of(s: Services, push: Push) -> PushMessage:

@@ -7,8 +7,9 @@ import structlog
 
 from heliograph.app.services import SECOND, Services
 from heliograph.app.wakes import expire_push
+from heliograph.domain.deliveries import Push
 from heliograph.domain.errors import Conflict, StoreUnavailable
-from heliograph.domain.ladder import Expired
+from heliograph.domain.ladder import Command, Expired
 from heliograph.ports.changes import ChangeSet
 
 log = structlog.get_logger("heliograph.sweep")
@@ -21,27 +22,34 @@ _SOURCE = "sweeper"
 
 
 async def sweep_once(s: Services) -> int:
-    """Expire what is due, oldest first; answers how many records were looked at."""
+    """Expire what is due, oldest first; answers how many records were looked at. One that fails stops no other."""
     now = s.clock.now()
     commands = await s.store.system.expired_commands(now, _BATCH)
     pushes = await s.store.system.expired_pushes(now, _BATCH)
-    sets: list[ChangeSet] = []
-    for command in commands:
-        changes = ChangeSet(command.organization_id)
-        changes.move(command, Expired(source=_SOURCE), s.clock.now())  # not as of a look that may be old
-        changes.withdraw(f"issue:{command.id}")
-        sets.append(changes)
-    for push in pushes:
-        changes = ChangeSet(push.organization_id)
-        await expire_push(s, s.store.unit_of_work(push.organization_id), changes, push, _SOURCE)
-        sets.append(changes)
-    await asyncio.gather(*(_commit(s, changes) for changes in sets))
-    return len(sets)
+    endings = [*(_end_command(s, command) for command in commands), *(_end_push(s, push) for push in pushes)]
+    ids = [*(command.id for command in commands), *(push.id for push in pushes)]
+    faults = await asyncio.gather(*endings, return_exceptions=True)
+    for id_, fault in zip(ids, faults, strict=True):
+        if isinstance(fault, StoreUnavailable):
+            raise fault
+        if fault is not None:
+            log.error("sweep.record_failed", record=id_, error=repr(fault))
+    return len(endings)
 
 
-async def _commit(s: Services, changes: ChangeSet) -> None:
+async def _end_command(s: Services, command: Command) -> None:
+    changes = ChangeSet(command.organization_id)
+    changes.move(command, Expired(source=_SOURCE), s.clock.now())  # not as of a look that may be old
+    changes.withdraw(f"issue:{command.id}")
     with suppress(Conflict):  # somebody moved it meanwhile: the next sweep looks again
-        await s.store.unit_of_work(changes.organization_id).commit(changes)
+        await s.store.unit_of_work(command.organization_id).commit(changes)
+
+
+async def _end_push(s: Services, push: Push) -> None:
+    work, changes = s.store.unit_of_work(push.organization_id), ChangeSet(push.organization_id)
+    await expire_push(s, work, changes, push, _SOURCE)
+    with suppress(Conflict):
+        await work.commit(changes)
 
 
 async def forget_addresses(s: Services) -> None:
@@ -57,12 +65,14 @@ async def sweep_forever(s: Services) -> None:
     """Sweep until cancelled."""
     forgotten_at = -_FORGET_EVERY_US
     while True:
-        if s.clock.elapsed() - forgotten_at >= _FORGET_EVERY_US:
-            with suppress(StoreUnavailable):
+        busy = False
+        try:
+            if s.clock.elapsed() - forgotten_at >= _FORGET_EVERY_US:
                 await forget_addresses(s)
                 forgotten_at = s.clock.elapsed()
-        try:
             busy = await sweep_once(s) >= _BATCH
         except StoreUnavailable:
-            busy = False
+            pass
+        except Exception:  # what runs out of time later still has to end
+            log.exception("sweep.failed")
         await asyncio.sleep(0 if busy else s.limits.sweep_pause_s)

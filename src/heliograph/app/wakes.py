@@ -1,7 +1,7 @@
 """Making an agent look at what waits for it: for a new command, a cancel to answer, the end of a pause."""
 
 from heliograph.app.pushes import new_push, owe_push
-from heliograph.app.routes import OUR_LINE, routes_to
+from heliograph.app.routes import OUR_LINE, able_to_take, routes_to
 from heliograph.app.services import SECOND, Services
 from heliograph.domain.deliveries import Push, PushCollapsed, PushExpired, PushRung
 from heliograph.domain.devices import COMMAND_APP, Device
@@ -53,11 +53,12 @@ async def _owe_push(
     """The push that is owed; None where there is no way for one. It lives as long as the command."""
     targets = await work.devices.targets(device.id, COMMAND_APP)
     routes = await routes_to(s, work, device, targets)
-    target = next((route for route in routes if route.provider != but_not), None)
-    if target is None:
-        return None
     life_s = max(1, -((s.clock.now() - command.expires_at) // SECOND))  # rounded up: no gap at the end
     message = PushMessage(id=s.new_id(), kind="wake", life_s=life_s, command_id=command.id)
+    able = able_to_take(s, [route for route in routes if route.provider != but_not], message)
+    if not able:
+        return None
+    target = able[0]
     return owe_push(s, changes, new_push(s, device, COMMAND_APP, target, message), source)
 
 
