@@ -18,7 +18,7 @@ from heliograph.domain.ladder import Command, Failed, Issue, Issued, Reason, Run
 from heliograph.ports.changes import ChangeSet
 from heliograph.ports.channel import CancelRefused, CancelTaken, Uncertain
 from heliograph.store.commands import ERASES
-from tests.app.conftest import DEVICE_NAME, Desk
+from tests.app.conftest import DEVICE_NAME, Clock, Desk
 from tests.app.test_absence import DAY_S, KINDS, ask_to_cancel, look, open_command, state
 
 _DROPPED_S = 601
@@ -285,7 +285,7 @@ async def test_after_one_that_was_forgotten_nobody_can_tell_which_it_was_while_i
     desk.google.gone = True
     await look(desk, 1)
     await look(desk, 30)
-    why = "the device is gone, by this command or by another that was open"
+    why = "the device is gone, by this command or by another"
     assert await state(desk, second) == (Rung.FAILED, Reason("outcome_unknown", why))
 
 
@@ -316,6 +316,32 @@ async def test_one_that_goes_after_all_may_be_the_one_that_erased_it(desk: Desk)
     await look(desk, 3600)
     await look(desk, 30)
     assert await state(desk, second) == (Rung.SUCCEEDED, None)
+
+
+@pytest.mark.parametrize("is_forgotten", [False, True])
+async def test_a_clock_that_is_set_forward_does_not_tell_two_apart(desk: Desk, is_forgotten: bool) -> None:
+    """Google's shows that the second was made right after the first, which may have erased the device."""
+    desk.google.clock = Clock()
+    first = await desk.command({"type": "WIPE", "duration": "600s"})
+    await desk.pay("issue", times=1)
+    if is_forgotten:
+        await give_up(desk, await desk.now(first))
+    else:
+        await finish(desk, first)
+    desk.clock.jump(3600)
+    second = await open_command(desk, "WIPE")
+    desk.google.gone = True
+    await look(desk, 1)
+    await look(desk, 30)
+    why = "the device is gone, by this command or by another"
+    assert await state(desk, second) == (Rung.FAILED, Reason("outcome_unknown", why))
+
+
+async def give_up(desk: Desk, command: Command) -> None:
+    """Nobody can tell any more what becomes of a command."""
+    changes = ChangeSet(desk.organization.id)
+    changes.move(command, Failed(source="amapi", reason=Reason("outcome_unknown", "")), desk.clock.now())
+    await desk.work.commit(changes)
 
 
 async def test_an_attempt_under_the_former_name_holds_nothing_up(desk: Desk) -> None:

@@ -7,7 +7,7 @@ of operations and the device itself must be absent, and again after `absence_win
 
 from dataclasses import dataclass
 
-from heliograph.app.effects.erasure import DROPPED_WITHIN_US, MOST, device_name, gone_by, in_flight
+from heliograph.app.effects.erasure import DROPPED_WITHIN_US, MOST, device_name, gone_by, in_flight, made_at_google
 from heliograph.app.effects.upstream import ends_record, is_past
 from heliograph.app.google_devices import GONE_STATE
 from heliograph.app.services import SECOND, Services
@@ -62,16 +62,18 @@ class Absence:
     async def _end(self, command: Command) -> Event | None:
         """Commands of a device run one after the other, so behind the one that erased it none ran."""
         ended = await self.work.commands.ended_erasures(self.device.id, MOST)
-        others = [other for other in ended if _may_have_erased(other, command)]
-        for other in others:
-            # Also one that was over before this one was issued: Google takes commands until it has dropped the record,
-            # and a device that enrols again has another name.
-            if other.rung is Rung.SUCCEEDED:
-                return gone_by(other, _SOURCE, {_DEVICE: True})
-        was_open = any(other.is_unknown and _may_run_until(other) >= command.created_at for other in others)
+        others = [o for o in ended if o.id != command.id and device_name(o) in ("", device_name(command))]
+        done = [o for o in others if o.rung is Rung.SUCCEEDED]
+        # Also one that was over before this one was issued: Google takes commands until it has dropped the record, and
+        # a device that enrols again has another name.
+        by = next((o for o in done if not _by_our_clock(o, command)), None)
+        if by is not None:
+            return gone_by(by, _SOURCE, {_DEVICE: True})
+        was_open = any(o.is_unknown and _may_have_met(o, command) for o in others)
+        was_open = was_open or any(not _by_google_s_clock(o, command) for o in done)
         # Not two that this program has issued (`erasure`), but an attempt may have been given up.
         if was_open or await in_flight(self.work, command, device_name(command)) is not None:
-            unclear = Reason(OUTCOME_UNKNOWN, "the device is gone, by this command or by another that was open")
+            unclear = Reason(OUTCOME_UNKNOWN, "the device is gone, by this command or by another")
             return Failed(source=_SOURCE, reason=unclear, evidence={_DEVICE: True})
         return self._unless_cancelled(command)
 
@@ -111,18 +113,28 @@ def was_refused(command: Command) -> bool:
     return CANCEL_REFUSED in found and CANCEL_TAKEN not in found
 
 
-def _may_have_erased(other: Command, command: Command) -> bool:
-    """Whether another command of this record may have ended the device that `command` was issued to."""
-    if other.id == command.id or device_name(other) not in ("", device_name(command)):
+def _by_our_clock(done: Command, command: Command) -> bool:
+    """Whether the device was there for long after another had succeeded, so that it did not erase it."""
+    return (command.issue_at or command.created_at) - done.rung_at >= DROPPED_WITHIN_US
+
+
+def _by_google_s_clock(done: Command, command: Command) -> bool:
+    """The same by the clock of Google, which nobody here can set forward in between."""
+    began, made_at = made_at_google(done), made_at_google(command)
+    if began is None or made_at is None:
         return False
-    # The device was there for long after: that one did not erase it.
-    is_refuted = (command.issue_at or command.created_at) - other.rung_at >= DROPPED_WITHIN_US
-    return not (other.rung is Rung.SUCCEEDED and is_refuted)
+    took = done.rung_at - (done.issue_at or done.created_at)
+    return made_at - (began + took) >= DROPPED_WITHIN_US
 
 
-def _may_run_until(unknown: Command) -> int:
-    """Until when the device may carry out a command after all of which nobody could tell what became of it."""
-    return max(unknown.rung_at, unknown.expires_at)
+def _may_have_met(unknown: Command, command: Command) -> bool:
+    """Whether one of which nobody could tell what became of it may still have run once `command` was made: by our
+    clock, or by Google's, where that is known of them.
+    """
+    until = max(unknown.rung_at, unknown.expires_at)
+    began, made_at = made_at_google(unknown), made_at_google(command)
+    at_google = until if began is None else began + unknown.duration_us
+    return until >= command.created_at or (made_at is not None and at_google >= made_at)
 
 
 def back_again(command: Command) -> Event | None:

@@ -3,6 +3,8 @@
 Were two open when a device goes, nobody could tell which of them it was, nor whether a cancel of the other had won.
 """
 
+import re
+
 from heliograph.app.dispatch import backoff_s
 from heliograph.app.effects.upstream import Later, ends_record
 from heliograph.app.google_devices import GONE_STATE
@@ -24,6 +26,14 @@ DROPPED_WITHIN_US = 600 * SECOND  # after that Google would have dropped it: the
 def device_name(command: Command) -> str:
     """The name at Google of the device that a command was issued to; before it is, of the one that is meant."""
     return (command.receipt or "").partition("/operations/")[0] or command.device_name or ""
+
+
+def made_at_google(command: Command) -> int | None:
+    """When Google made a command's operation, by its clock (microseconds). Its name ends with that, in milliseconds
+    (research: amapi.md, fact 2); None for a name of another form.
+    """
+    last = (command.receipt or "").rpartition("/operations/")[2]
+    return int(last) * 1000 if re.fullmatch(r"[0-9]{13}", last) else None
 
 
 def gone_by(other: Command, source: str, evidence: dict[str, object]) -> Failed:
