@@ -92,6 +92,40 @@ async def test_a_failed_connect_frees_its_place(dsn: str) -> None:
     await connections.close()
 
 
+async def test_nobody_waits_behind_others_for_a_server_that_says_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine that is gone refuses nobody. Each connect takes its time, and those behind it must not add theirs."""
+    monkeypatch.setattr(postgres_connections, "_WAIT_S", 0.3)
+
+    async def mute(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read()
+        writer.close()
+
+    server = await asyncio.start_server(mute, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    connections = Connections(f"postgresql://nobody@127.0.0.1:{port}/x?sslmode=disable", 2, timeout=0.3)
+    began = asyncio.get_running_loop().time()
+    results = await asyncio.gather(*(process_id(connections) for _ in range(20)), return_exceptions=True)
+    assert {type(r) for r in results} == {TimeoutError}
+    assert asyncio.get_running_loop().time() - began < 1.5  # not ten times 0.3 s
+    await connections.close()
+    server.close()
+
+
+async def test_who_gives_up_waiting_takes_no_place_along(
+    connections: Connections, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held = [await connections.take() for _ in range(3)]
+    with monkeypatch.context() as impatient:
+        impatient.setattr(postgres_connections, "_WAIT_S", 0.05)
+        late = await asyncio.gather(*(process_id(connections) for _ in range(9)), return_exceptions=True)
+    assert {type(r) for r in late} == {TimeoutError}
+    for connection in held:
+        connections.give_back(connection, usable=True)
+    assert set(await asyncio.gather(*(process_id(connections) for _ in range(9)))) <= {
+        connection.get_server_pid() for connection in held
+    }
+
+
 async def test_closing_waits_for_users_and_refuses_the_rest(dsn: str) -> None:
     connections = Connections(dsn, 1)
     async with connections.acquire() as connection:

@@ -19,6 +19,9 @@ Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 
 _MAX_IDLE_S = 300.0  # what lay longer may have been dropped by something on the way, without a word
 _CLOSE_TIMEOUT_S = 10.0
+# For a connection, from whomever: where the database's machine is gone, each connect takes its whole time-out, and
+# whoever comes behind others would wait for all of theirs.
+_WAIT_S = 10.0
 
 
 class Connections:
@@ -56,12 +59,11 @@ class Connections:
             connection.terminate()
 
     async def take(self) -> Connection:
-        """A connection of one's own, until it is given back."""
+        """A connection of one's own, until it is given back. Raises TimeoutError when none can be had in time."""
         connection = self._ready()
-        while connection is None:
-            if self._closed:
-                raise asyncpg.InterfaceError("closed")
-            connection = await (self._connect() if self._places < self._limit else self._wait())
+        if connection is None:
+            async with asyncio.timeout(_WAIT_S):
+                connection = await self._made_or_freed()
         self._lent.add(connection)
         return connection
 
@@ -84,6 +86,14 @@ class Connections:
             connection.terminate()
             self._places -= 1
         return None
+
+    async def _made_or_freed(self) -> Connection:
+        connection: Connection | None = None
+        while connection is None:
+            if self._closed:
+                raise asyncpg.InterfaceError("closed")
+            connection = await (self._connect() if self._places < self._limit else self._wait())
+        return connection
 
     async def _connect(self) -> Connection:
         self._places += 1
