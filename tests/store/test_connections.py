@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import secrets
 from collections.abc import AsyncIterator
+from urllib.parse import urlsplit
 
 import asyncpg
 import pytest
 
 from heliograph.store import postgres_connections
 from heliograph.store.postgres_connections import Connections
+from tests.support.postgres import Postgres
 
 
 @pytest.fixture
@@ -90,6 +93,39 @@ async def test_a_failed_connect_frees_its_place(dsn: str) -> None:
         results = await asyncio.gather(*(process_id(connections) for _ in range(6)), return_exceptions=True)
         assert {type(r) for r in results} == {asyncpg.InvalidCatalogNameError}
     await connections.close()
+
+
+async def test_a_server_with_no_room_for_more_serves_all_by_those_there_are(postgres: Postgres, dsn: str) -> None:
+    """Others have taken what it admits. Whoever asks waits for one of ours rather than being turned away."""
+    name = f"few_{secrets.token_hex(4)}"
+    await postgres.execute(f"CREATE ROLE {name} LOGIN PASSWORD '{name}' CONNECTION LIMIT 2")
+    address = urlsplit(dsn)
+    few = address._replace(netloc=f"{name}:{name}@{address.netloc.rpartition('@')[2]}").geturl()
+    connections, other = Connections(few, 9), Connections(few, 9)
+
+    async def briefly() -> int:
+        async with connections.acquire() as connection:
+            return int(await connection.fetchval("SELECT pg_backend_pid() FROM pg_sleep(0.01)"))
+
+    try:
+        for _ in range(2):
+            held = await connections.take(), await connections.take()
+            users = [asyncio.create_task(briefly()) for _ in range(50)]
+            with pytest.raises(asyncpg.TooManyConnectionsError):  # these have none that could come free
+                await process_id(other)
+            for connection in held:
+                connections.give_back(connection, usable=True)
+            assert len(set(await asyncio.gather(*users))) <= 2
+        held = await connections.take(), await connections.take()
+        users = [asyncio.create_task(briefly()) for _ in range(50)]
+        await asyncio.sleep(0.1)
+        connections.give_back(held[0], usable=False)  # one breaks: the other serves them all, or a new one with it
+        await asyncio.sleep(0.1)
+        connections.give_back(held[1], usable=True)
+        await asyncio.gather(*users)
+    finally:
+        await asyncio.gather(connections.close(), other.close())
+        await postgres.execute(f"DROP ROLE {name}")
 
 
 async def test_nobody_waits_behind_others_for_a_server_that_says_nothing(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -35,6 +35,7 @@ class Connections:
         self._waiting: deque[asyncio.Future[Connection | None]] = deque()
         self._lent: set[Connection] = set()
         self._places = 0  # connections there are, and those that are being made
+        self._making = 0
         self._freed = asyncio.Event()
         self._closed = False
 
@@ -95,13 +96,21 @@ class Connections:
             connection = await (self._connect() if self._places < self._limit else self._wait())
         return connection
 
-    async def _connect(self) -> Connection:
+    async def _connect(self) -> Connection | None:
         self._places += 1
+        self._making += 1
         try:
-            return await asyncpg.connect(self._dsn, **self._settings)
-        except BaseException:
-            self._free_place()
-            raise
+            made: Connection = await asyncpg.connect(self._dsn, **self._settings)
+        except BaseException as error:
+            if not isinstance(error, asyncpg.TooManyConnectionsError) or self._places == self._making:
+                self._free_place()
+                raise
+            self._places -= 1  # and nobody is told: there is no room for them either
+        else:
+            return made
+        finally:
+            self._making -= 1
+        return self._ready() or await self._wait()
 
     async def _wait(self) -> Connection | None:
         """A connection that somebody gives back; None = look again, a place has become free."""
