@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import deque
+from collections.abc import Mapping
 from types import TracebackType
 from typing import Any, TypeAlias
 
@@ -25,11 +26,15 @@ _WAIT_S = 10.0
 
 
 class Connections:
-    """At most `limit` connections, made when needed. Connects with `asyncpg.connect(dsn, **settings)`."""
+    """At most `limit` connections, made when needed. Connects with `asyncpg.connect(dsn, **settings)`.
 
-    def __init__(self, dsn: str, limit: int, **settings: Any) -> None:
+    `session`: settings of PostgreSQL for each. They are SET: a pooler takes only few with the start of a connection.
+    """
+
+    def __init__(self, dsn: str, limit: int, session: Mapping[str, str] | None = None, **settings: Any) -> None:
         self._dsn = dsn
         self._limit = limit
+        self._session = "; ".join(f"SET {name} TO '{value}'" for name, value in (session or {}).items())
         self._settings = settings
         self._idle: list[tuple[Connection, float]] = []
         self._waiting: deque[asyncio.Future[Connection | None]] = deque()
@@ -100,7 +105,7 @@ class Connections:
         self._places += 1
         self._making += 1
         try:
-            made: Connection = await asyncpg.connect(self._dsn, **self._settings)
+            made = await self._made()
         except BaseException as error:
             if not isinstance(error, asyncpg.TooManyConnectionsError) or self._places == self._making:
                 self._free_place()
@@ -111,6 +116,16 @@ class Connections:
         finally:
             self._making -= 1
         return self._ready() or await self._wait()
+
+    async def _made(self) -> Connection:
+        connection: Connection = await asyncpg.connect(self._dsn, **self._settings)
+        try:
+            if self._session:
+                await connection.execute(self._session)
+        except BaseException:
+            connection.terminate()
+            raise
+        return connection
 
     async def _wait(self) -> Connection | None:
         """A connection that somebody gives back; None = look again, a place has become free."""
