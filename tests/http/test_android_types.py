@@ -75,12 +75,21 @@ def test_the_permission_comes_before_the_body_and_the_device(demo: Demo) -> None
     assert fields_of(key.post(nobody, {"type": "LOCK", "wipeParams": {}})) == ["wipeParams"]
 
 
+@pytest.mark.parametrize("held", [(CREATE,), ("*",), ("mdm.*",), ("mdm.android.command.*",)])
 @pytest.mark.parametrize("permission", [WIPE, INFO])
-def test_a_key_cannot_hand_on_what_it_does_not_hold(permission: str, demo: Demo) -> None:
-    key = demo.key("base.apiKey.create", CREATE)
-    answer = key.post("setup/key.create", {"permissions": [permission]})
-    assert answer.status_code in (400, 401)
-    assert data_of(key.post("setup/key.create", {"permissions": [CREATE]}))["permissions"] == [CREATE]
+def test_a_key_cannot_hand_on_what_it_does_not_hold(permission: str, held: tuple[str, ...], demo: Demo) -> None:
+    """Nor make itself a key that may erase devices: no prefix that it holds is more to its children than to itself."""
+    key = demo.key("base.apiKey.create", *held)
+    assert error_of(key.post("setup/key.create", {"permissions": [permission]})) == (401, 4001)
+    assert error_of(key.post("setup/key.create", {"permissions": [CREATE, permission]})) == (401, 4001)
+    for wanted in (CREATE, *held):
+        assert data_of(key.post("setup/key.create", {"permissions": [wanted]}))["permissions"] == [wanted]
+
+
+def test_a_key_hands_on_what_it_holds_by_name(demo: Demo) -> None:
+    key = demo.key("*", WIPE)
+    assert data_of(key.post("setup/key.create", {"permissions": ["mdm.android.*", WIPE]}))["permissions"][1:] == [WIPE]
+    assert error_of(key.post("setup/key.create", {"permissions": [INFO]})) == (401, 4001)
 
 
 LOST = {"startLostModeParams": {"lostEmailAddress": "a@example.org"}}

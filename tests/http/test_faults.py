@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, cast
 
 import httpx2
@@ -45,6 +45,7 @@ class Store:
         self.revoked_at: int | None = None
         self.down = False
         self.pings = 0
+        self.while_pinged: Callable[[], Awaitable[object]] = lambda: asyncio.sleep(0)
 
     async def principal(self, key_hash: bytes) -> tuple[Principal, ApiKey] | None:
         if self.down:
@@ -66,6 +67,7 @@ class Store:
 
     async def ping(self) -> None:
         self.pings += 1
+        await self.while_pinged()
         if self.down:
             raise StoreUnavailable
 
@@ -201,6 +203,20 @@ async def test_however_many_ask_whether_it_is_ready_the_store_is_asked_once_a_se
     world.clock.seconds += 0.1
     await world.get("/readyz")
     assert world.store.pings == 2
+
+
+async def test_who_waits_for_a_look_that_takes_long_is_told_what_it_found(world: World) -> None:
+    """Else each would wait for a time-out of its own, one after the other."""
+
+    async def in_vain() -> None:
+        await asyncio.sleep(0.01)  # the others ask meanwhile
+        world.clock.seconds += 10
+        raise StoreUnavailable
+
+    world.store.while_pinged = in_vain
+    answers = await asyncio.gather(*(world.get("/readyz") for _ in range(5)))
+    assert [answer.status_code for answer in answers] == [503] * 5
+    assert world.store.pings == 1
 
 
 async def test_a_key_that_is_revoked_while_it_is_looked_up_is_not_remembered(world: World) -> None:

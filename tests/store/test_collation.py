@@ -10,7 +10,7 @@ import pytest
 
 from heliograph.domain.errors import StoreUnavailable
 from heliograph.ports.system import NONE_SHUT
-from heliograph.store import Hub, PostgresStore, migrate
+from heliograph.store import Hub, PostgresStore, migrate, postgres_statistics
 from tests.store.test_flood import Owed, check, put
 from tests.store.world import NOW, SECOND, new_world, run_sql
 from tests.support.postgres import Postgres
@@ -58,13 +58,36 @@ async def stores(postgres: Postgres) -> AsyncIterator[dict[str, PostgresStore]]:
             await postgres.execute(f"DROP DATABASE IF EXISTS {database} WITH (FORCE)")
 
 
+BY_OTHER_RULES = """
+SELECT c.relname, a.attname FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid
+JOIN pg_namespace n ON n.oid = c.relnamespace
+WHERE c.relkind = 'r' AND n.nspname = current_schema()
+AND NOT a.attisdropped AND a.attcollation NOT IN (0, to_regcollation('"C"'))"""
+
+
 async def test_all_text_is_compared_byte_by_byte(postgres_store: PostgresStore) -> None:
     """Also the columns of migrations to come: two columns with different rules cannot be looked up by each other."""
-    by_other_rules = await postgres_store.fetch("""
-        SELECT c.relname, a.attname FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid
-        WHERE c.relkind = 'r' AND c.relnamespace = to_regnamespace(current_schema())
-        AND NOT a.attisdropped AND a.attcollation NOT IN (0, to_regcollation('"C"'))""")
-    assert [tuple(row) for row in by_other_rules] == []
+    assert [tuple(row) for row in await postgres_store.fetch(BY_OTHER_RULES)] == []
+
+
+@pytest.mark.parametrize("schema", ["Heliograph", "of-the fleet"])
+async def test_in_a_schema_whose_name_needs_quotes(schema: str, postgres: Postgres) -> None:
+    """A role's own schema has its name, whatever that is. The statistics of its tables are looked at, too."""
+    database = f"schema_{secrets.token_hex(4)}"
+    await postgres.execute(f"CREATE DATABASE {database}")
+    await postgres.execute(f'ALTER DATABASE {database} SET search_path = "{schema}"')
+    connection = await asyncpg.connect(postgres.dsn(database))
+    await connection.execute(f'CREATE SCHEMA "{schema}"')
+    await connection.close()
+    store = await PostgresStore.open(postgres.dsn(database), Hub())
+    try:
+        await migrate(store)
+        assert [tuple(row) for row in await store.fetch(BY_OTHER_RULES)] == []
+        await run_sql(store, "CREATE TABLE grown AS SELECT g FROM generate_series(1, 5000) AS g")
+        assert "grown" in [row[0] for row in await store.fetch(postgres_statistics._OUTGROWN)]
+    finally:
+        await store.close()
+        await postgres.execute(f"DROP DATABASE {database} WITH (FORCE)")
 
 
 async def test_claims_and_the_newest_id(stores: dict[str, PostgresStore]) -> None:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import secrets
 from collections.abc import AsyncIterator
+from urllib.parse import urlsplit
 
 import asyncpg
 import pytest
 
 from heliograph.store import postgres_connections
 from heliograph.store.postgres_connections import Connections
+from tests.support.postgres import Postgres
 
 
 @pytest.fixture
@@ -90,6 +93,73 @@ async def test_a_failed_connect_frees_its_place(dsn: str) -> None:
         results = await asyncio.gather(*(process_id(connections) for _ in range(6)), return_exceptions=True)
         assert {type(r) for r in results} == {asyncpg.InvalidCatalogNameError}
     await connections.close()
+
+
+async def test_a_server_with_no_room_for_more_serves_all_by_those_there_are(postgres: Postgres, dsn: str) -> None:
+    """Others have taken what it admits. Whoever asks waits for one of ours rather than being turned away."""
+    name = f"few_{secrets.token_hex(4)}"
+    await postgres.execute(f"CREATE ROLE {name} LOGIN PASSWORD '{name}' CONNECTION LIMIT 2")
+    address = urlsplit(dsn)
+    few = address._replace(netloc=f"{name}:{name}@{address.netloc.rpartition('@')[2]}").geturl()
+    connections, other = Connections(few, 9), Connections(few, 9)
+
+    async def briefly() -> int:
+        async with connections.acquire() as connection:
+            return int(await connection.fetchval("SELECT pg_backend_pid() FROM pg_sleep(0.01)"))
+
+    try:
+        for _ in range(2):
+            held = await connections.take(), await connections.take()
+            users = [asyncio.create_task(briefly()) for _ in range(50)]
+            with pytest.raises(asyncpg.TooManyConnectionsError):  # these have none that could come free
+                await process_id(other)
+            for connection in held:
+                connections.give_back(connection, usable=True)
+            assert len(set(await asyncio.gather(*users))) <= 2
+        held = await connections.take(), await connections.take()
+        users = [asyncio.create_task(briefly()) for _ in range(50)]
+        await asyncio.sleep(0.1)
+        connections.give_back(held[0], usable=False)  # one breaks: the other serves them all, or a new one with it
+        await asyncio.sleep(0.1)
+        connections.give_back(held[1], usable=True)
+        await asyncio.gather(*users)
+    finally:
+        await asyncio.gather(connections.close(), other.close())
+        await postgres.execute(f"DROP ROLE {name}")
+
+
+async def test_nobody_waits_behind_others_for_a_server_that_says_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine that is gone refuses nobody. Each connect takes its time, and those behind it must not add theirs."""
+    monkeypatch.setattr(postgres_connections, "_WAIT_S", 0.3)
+
+    async def mute(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read()
+        writer.close()
+
+    server = await asyncio.start_server(mute, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    connections = Connections(f"postgresql://nobody@127.0.0.1:{port}/x?sslmode=disable", 2, timeout=0.3)
+    began = asyncio.get_running_loop().time()
+    results = await asyncio.gather(*(process_id(connections) for _ in range(20)), return_exceptions=True)
+    assert {type(r) for r in results} == {TimeoutError}
+    assert asyncio.get_running_loop().time() - began < 1.5  # not ten times 0.3 s
+    await connections.close()
+    server.close()
+
+
+async def test_who_gives_up_waiting_takes_no_place_along(
+    connections: Connections, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held = [await connections.take() for _ in range(3)]
+    with monkeypatch.context() as impatient:
+        impatient.setattr(postgres_connections, "_WAIT_S", 0.05)
+        late = await asyncio.gather(*(process_id(connections) for _ in range(9)), return_exceptions=True)
+    assert {type(r) for r in late} == {TimeoutError}
+    for connection in held:
+        connections.give_back(connection, usable=True)
+    assert set(await asyncio.gather(*(process_id(connections) for _ in range(9)))) <= {
+        connection.get_server_pid() for connection in held
+    }
 
 
 async def test_closing_waits_for_users_and_refuses_the_rest(dsn: str) -> None:

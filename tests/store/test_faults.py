@@ -10,11 +10,12 @@ import stat
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from heliograph.domain.errors import StoreUnavailable
-from heliograph.store import AnyStore, DataDirectoryInUse, Hub, PostgresStore, SqliteStore, migrate
+from heliograph.domain.errors import OutcomeUnknown, StoreUnavailable
+from heliograph.store import AnyStore, DataDirectoryInUse, Hub, PostgresStore, SqliteStore, migrate, sqlite_writer
 from tests.store.world import NOW, World, new_world
 
 ROOT = Path(__file__).parents[2]
@@ -147,6 +148,40 @@ async def test_a_full_database_fails_whole_batches_and_recovers(tmp_path: Path) 
     store._writer._max_pages = None
     await store._writer.submit(lambda connection: connection.execute("PRAGMA max_page_count=1000000").fetchall())
     await world.add(world.command(params={"filling": "x" * 200_000}))
+    await store.close()
+
+
+class CannotCommit(sqlite3.Connection):
+    """A disk that takes what is written, and fails when it is to say that it has it."""
+
+    fault: str | None = None
+
+    def execute(self, sql: str, *parameters: Any) -> sqlite3.Cursor:
+        if sql == "COMMIT" and self.fault is not None:
+            error = sqlite3.OperationalError("disk I/O error")
+            error.sqlite_errorname, error.sqlite_errorcode = self.fault, getattr(sqlite3, self.fault)
+            raise error
+        return super().execute(sql, *parameters)
+
+
+@pytest.mark.parametrize(("fault", "told"), [("SQLITE_IOERR_FSYNC", OutcomeUnknown), ("SQLITE_FULL", StoreUnavailable)])
+async def test_a_disk_that_fails_at_the_end_of_a_commit(
+    fault: str, told: type[StoreUnavailable], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What lies in the log whole, and is not known to be on disk, is there for whoever opens it after a crash."""
+
+    def connect(path: Path, *_: float) -> sqlite3.Connection:
+        return sqlite3.connect(path, isolation_level=None, check_same_thread=False, factory=CannotCommit)
+
+    monkeypatch.setattr(sqlite_writer, "connect", connect)
+    store = await SqliteStore.open(tmp_path, Hub())
+    await migrate(store)
+    world = await new_world(store)
+    monkeypatch.setattr(CannotCommit, "fault", fault)
+    results = await asyncio.gather(*(world.add(world.command()) for _ in range(3)), return_exceptions=True)
+    assert {type(r) for r in results} == {told}
+    monkeypatch.setattr(CannotCommit, "fault", None)
+    await world.added_command()
     await store.close()
 
 

@@ -332,5 +332,6 @@ async def test_values_that_no_column_takes(world: World) -> None:
         await world.work.commands.find("a\ud800")
     with pytest.raises(InvalidInput):
         await world.store.system.expired_commands(2**70, 1)
+    named = replace(world.organization, name="a\ud800")
     with pytest.raises(InvalidInput):
-        await world.work.setup.save_organization(replace(world.organization, name="a\ud800"))
+        await world.work.setup.save_organization(named, read_at=named.updated_at)

@@ -25,10 +25,12 @@ async def test_organizations(store: AnyStore, world: World) -> None:
     await directory.add_organization(sly)
     assert await directory.organization(mine.id) == mine
     changed = replace(mine, name="New", features={"aospCommands": False}, updated_at=NOW + 9)
-    await world.work.setup.save_organization(changed)
+    await world.work.setup.save_organization(changed, read_at=mine.updated_at)
+    with pytest.raises(Conflict):
+        await world.work.setup.save_organization(replace(changed, name="Newer"), read_at=mine.updated_at)
     assert await directory.organizations() == [changed, sly]
     with pytest.raises(ValueError, match="another"):
-        await world.work.setup.save_organization(sly)
+        await world.work.setup.save_organization(sly, read_at=sly.updated_at)
 
 
 async def test_api_keys(store: AnyStore, world: World) -> None:

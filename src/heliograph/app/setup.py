@@ -58,10 +58,15 @@ async def set_feature(s: Services, organization: Organization, feature: str, is_
     """Switch a feature of the plan on or off."""
     if feature not in FEATURES:
         raise InvalidInput.of("feature", f"must be one of {', '.join(FEATURES)}")
-    features = {**organization.features, feature: is_on}
-    after = replace(organization, features=features, updated_at=s.clock.now())
-    await s.store.unit_of_work(organization.id).setup.save_organization(after)
-    return after
+
+    async def attempt() -> Organization:
+        current = await find_organization(s, organization.id)  # what the caller is known by may be older
+        features = {**current.features, feature: is_on}
+        after = replace(current, features=features, updated_at=max(s.clock.now(), current.updated_at + 1))
+        await s.store.unit_of_work(current.id).setup.save_organization(after, read_at=current.updated_at)
+        return after
+
+    return await until_committed(attempt)
 
 
 async def create_key(

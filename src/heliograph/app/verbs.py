@@ -310,7 +310,7 @@ def may_grant(held: frozenset[str], wanted: list[Any]) -> bool:
 
 
 def _covered(held: frozenset[str], wanted: str) -> bool:
-    """Whether a prefix that is asked for lies within one that is held."""
-    if wanted == "*" or wanted.startswith("operator."):
+    """Whether a prefix that is asked for lies within one that is held. Of a name, `allows` has the last word."""
+    if not wanted.endswith(".*") or wanted.startswith("operator."):
         return False
     return "*" in held or any(h.endswith(".*") and wanted.startswith(h[:-1]) for h in held)

@@ -25,9 +25,9 @@ class Health:
         Everybody may ask, and each look writes, so what was found stands for a second.
         """
         async with self._looking:
-            now = self.services.clock.now()
-            if self._known_at is None or now - self._known_at >= SECOND:
-                self._known, self._known_at = await self._look(), now
+            if self._known_at is None or self.services.clock.now() - self._known_at >= SECOND:
+                self._known = await self._look()
+                self._known_at = self.services.clock.now()  # a look may take long: they who wait share it
             return self._known
 
     async def _look(self) -> dict[str, str]:

@@ -259,8 +259,8 @@ class SetupRepository(Protocol):
         """Revoke a key, with all keys that come from it; False where there is none."""
         ...
 
-    async def save_organization(self, organization: Organization) -> None:
-        """Overwrite name and features."""
+    async def save_organization(self, organization: Organization, *, read_at: int) -> None:
+        """Overwrite name and features. Conflict when `updated_at` is not that of the record that was read any more."""
         ...
 
 

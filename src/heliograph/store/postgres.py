@@ -31,7 +31,6 @@ POSTGRES = Dialect(
 # planner into reading it whole, nor a penalty for doing so into compiling the plan, nor a wrong guess into starting
 # workers.
 _SETTINGS = {
-    "application_name": "heliograph",
     "enable_hashjoin": "off",
     "enable_mergejoin": "off",
     "enable_seqscan": "off",
@@ -65,9 +64,10 @@ class PostgresStore(SqlStore):
         pool = Connections(
             dsn,
             connections,
+            _SETTINGS,
             command_timeout=_STATEMENT_TIMEOUT_S,
             timeout=_CONNECT_TIMEOUT_S,
-            server_settings=_SETTINGS,
+            server_settings={"application_name": "heliograph"},
         )
         store = cls(dsn, pool, wakeups)
         store._tasks.append(asyncio.create_task(keep_statistics(store.fetch), name="heliograph-statistics"))

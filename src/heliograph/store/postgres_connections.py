@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import deque
+from collections.abc import Mapping
 from types import TracebackType
 from typing import Any, TypeAlias
 
@@ -19,19 +20,27 @@ Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 
 _MAX_IDLE_S = 300.0  # what lay longer may have been dropped by something on the way, without a word
 _CLOSE_TIMEOUT_S = 10.0
+# For a connection, from whomever: where the database's machine is gone, each connect takes its whole time-out, and
+# whoever comes behind others would wait for all of theirs.
+_WAIT_S = 10.0
 
 
 class Connections:
-    """At most `limit` connections, made when needed. Connects with `asyncpg.connect(dsn, **settings)`."""
+    """At most `limit` connections, made when needed. Connects with `asyncpg.connect(dsn, **settings)`.
 
-    def __init__(self, dsn: str, limit: int, **settings: Any) -> None:
+    `session`: settings of PostgreSQL for each. They are SET: a pooler takes only few with the start of a connection.
+    """
+
+    def __init__(self, dsn: str, limit: int, session: Mapping[str, str] | None = None, **settings: Any) -> None:
         self._dsn = dsn
         self._limit = limit
+        self._session = "; ".join(f"SET {name} TO '{value}'" for name, value in (session or {}).items())
         self._settings = settings
         self._idle: list[tuple[Connection, float]] = []
         self._waiting: deque[asyncio.Future[Connection | None]] = deque()
         self._lent: set[Connection] = set()
         self._places = 0  # connections there are, and those that are being made
+        self._making = 0
         self._freed = asyncio.Event()
         self._closed = False
 
@@ -56,12 +65,11 @@ class Connections:
             connection.terminate()
 
     async def take(self) -> Connection:
-        """A connection of one's own, until it is given back."""
+        """A connection of one's own, until it is given back. Raises TimeoutError when none can be had in time."""
         connection = self._ready()
-        while connection is None:
-            if self._closed:
-                raise asyncpg.InterfaceError("closed")
-            connection = await (self._connect() if self._places < self._limit else self._wait())
+        if connection is None:
+            async with asyncio.timeout(_WAIT_S):
+                connection = await self._made_or_freed()
         self._lent.add(connection)
         return connection
 
@@ -85,13 +93,39 @@ class Connections:
             self._places -= 1
         return None
 
-    async def _connect(self) -> Connection:
+    async def _made_or_freed(self) -> Connection:
+        connection: Connection | None = None
+        while connection is None:
+            if self._closed:
+                raise asyncpg.InterfaceError("closed")
+            connection = await (self._connect() if self._places < self._limit else self._wait())
+        return connection
+
+    async def _connect(self) -> Connection | None:
         self._places += 1
+        self._making += 1
         try:
-            return await asyncpg.connect(self._dsn, **self._settings)
+            made = await self._made()
+        except BaseException as error:
+            if not isinstance(error, asyncpg.TooManyConnectionsError) or self._places == self._making:
+                self._free_place()
+                raise
+            self._places -= 1  # and nobody is told: there is no room for them either
+        else:
+            return made
+        finally:
+            self._making -= 1
+        return self._ready() or await self._wait()
+
+    async def _made(self) -> Connection:
+        connection: Connection = await asyncpg.connect(self._dsn, **self._settings)
+        try:
+            if self._session:
+                await connection.execute(self._session)
         except BaseException:
-            self._free_place()
+            connection.terminate()
             raise
+        return connection
 
     async def _wait(self) -> Connection | None:
         """A connection that somebody gives back; None = look again, a place has become free."""

@@ -29,7 +29,7 @@ _OUTGROWN = f"""
 SELECT name, may FROM (
     SELECT quote_ident(relname) AS name, {_MAY} AS may,
         pg_relation_size(oid) / current_setting('block_size')::bigint > 2 * relpages + 4 AS outgrown
-    FROM pg_class WHERE relkind = 'r' AND relnamespace = to_regnamespace(current_schema())) AS tables
+    FROM pg_class WHERE relkind = 'r' AND relnamespace = to_regnamespace(quote_ident(current_schema()))) AS tables
 WHERE outgrown OR NOT may ORDER BY name
 """
 # CASE, because AND would count first.

@@ -74,7 +74,7 @@ UPDATE api_keys SET revoked_at = CASE WHEN revoked_at IS NULL THEN $3 ELSE revok
 WHERE organization_id = $1 AND id IN (SELECT id FROM family) RETURNING id
 """
 _UPDATE_ORGANIZATION = """
-UPDATE organizations SET name = $2, features = $3, updated_at = $4 WHERE id = $1 RETURNING id
+UPDATE organizations SET name = $2, features = $3, updated_at = $4 WHERE id = $1 AND updated_at = $5 RETURNING id
 """
 
 
@@ -239,12 +239,13 @@ class Setup:
         [rows] = await self._database.write(statement(revoke, self._organization_id, key_id, now))
         return bool(rows)
 
-    async def save_organization(self, organization: Organization) -> None:
-        """Overwrite name and features."""
+    async def save_organization(self, organization: Organization, *, read_at: int) -> None:
+        """Overwrite name and features. Conflict when `updated_at` is not that of the record that was read any more."""
         if organization.id != self._organization_id:
             raise ValueError("another organization")
         _, _, name, features, _, updated_at = ORGANIZATIONS.row(organization)
-        await self._database.write(statement(_UPDATE_ORGANIZATION, organization.id, name, features, updated_at))
+        changed = (organization.id, name, features, updated_at)
+        await self._database.write(statement(_UPDATE_ORGANIZATION, *changed, read_at, must=True))
 
     async def _one(self, table: Table[T], record_id: str) -> T | None:
         rows = await self._database.fetch(

@@ -14,7 +14,7 @@ from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import Any
 
-from heliograph.domain.errors import Conflict, HeliographError, StoreUnavailable
+from heliograph.domain.errors import Conflict, HeliographError, OutcomeUnknown, StoreUnavailable
 from heliograph.store.database import cannot_be_stored, not_migrated
 
 log = logging.getLogger(__name__)
@@ -100,17 +100,21 @@ class SqliteWriter:
         return batch, True
 
     def _transact(self, batch: list[_Order]) -> None:
+        told: type[StoreUnavailable] = StoreUnavailable
         try:
             connection = self._open()
             connection.execute("BEGIN IMMEDIATE")
             for order in batch:
                 _run(connection, order)
+            told = OutcomeUnknown
             connection.execute("COMMIT")
-        except Exception as error:  # noqa: BLE001 - the thread must live on; nothing of the batch was kept
+        except Exception as error:  # noqa: BLE001 - the thread must live on
             log.warning("writing to the database failed: %s", describe(error))
             self._drop_connection()
+            if not _may_be_kept(error):
+                told = StoreUnavailable
             for order in batch:
-                order.error = StoreUnavailable()
+                order.error = told()
 
     def _open(self) -> sqlite3.Connection:
         if self._connection is None:
@@ -124,6 +128,11 @@ class SqliteWriter:
         if self._connection is not None:
             self._connection.close()
             self._connection = None
+
+
+def _may_be_kept(error: Exception) -> bool:
+    """Whether a COMMIT that failed so may be found done: it lies in the log whole, and after a crash that is read."""
+    return (getattr(error, "sqlite_errorcode", 0) & 0xFF) == sqlite3.SQLITE_IOERR
 
 
 def _run(connection: sqlite3.Connection, order: _Order) -> None:
