@@ -151,6 +151,8 @@ def forgotten(s: Services, command: Command) -> Event | None:
     is_over = is_past(s, command)
     is_stuck = not is_over and ends_record(command) and (command.findings or {}).get(CANCEL_REFUSED) == _NOT_FOUND
     since = missed_since(command, OPERATION)
+    if since is None:
+        s.absences.forget(command.id, OPERATION)  # another process may have seen it since this one has missed it
     lasts = since is not None and s.clock.now() - since >= s.limits.forgotten_after_s * SECOND
     if is_stuck or is_over:
         seen_us = s.absences.seen(command.id, OPERATION, s.clock.elapsed())
