@@ -155,9 +155,12 @@ async def test_an_uncertain_command_that_stays_absent_is_cancelled_when_asked(de
     await desk.pay()
     await cancel_command(desk.services, desk.work, command.id, desk.android.id, "key:x", "over")
     await look_for(desk, 5)
-    assert (await desk.now(command)).rung is Rung.QUEUED
+    waiting = await desk.now(command)
+    assert waiting.rung is Rung.QUEUED
     await look_for(desk, absence_s(desk))
-    assert (await desk.now(command)).rung is Rung.CANCELLED
+    ended = await desk.now(command)
+    assert ended.rung is Rung.CANCELLED
+    assert ended.cancel_requested_at == waiting.cancel_requested_at  # not when it was proven
     assert len(desk.google.issued) == 1
 
 

@@ -353,13 +353,11 @@ def _refused(command: Command, event: IssueRefused, now: int) -> Step:
 
 
 def _request_cancel(command: Command, event: CancelRequested, now: int) -> Step:
-    if command.is_over:
+    asked_at = command.cancel_requested_at
+    if command.is_over or (asked_at is not None and not command.never_reached_anyone):
         return Step(command, None)
-    if command.never_reached_anyone:
-        return _entered(command, event, now, rung=Rung.CANCELLED, rung_at=now, cancel_requested_at=now, secret=None)
-    if command.cancel_requested_at is not None:
-        return Step(command, None)
-    return _entered(command, event, now, cancel_requested_at=now)
+    proven = {"rung": Rung.CANCELLED, "rung_at": now, "secret": None} if command.never_reached_anyone else {}
+    return _entered(command, event, now, cancel_requested_at=now if asked_at is None else asked_at, **proven)
 
 
 def _stale(command: Command, event: Event, now: int) -> Step:
