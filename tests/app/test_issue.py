@@ -232,6 +232,26 @@ async def test_what_comes_through_after_all_is_cancelled_at_google(desk: Desk) -
     assert late["name"] in [entry.evidence.get("stray") for entry in await desk.history(command)]
 
 
+async def test_it_is_cancelled_however_long_google_cannot_be_reached(desk: Desk) -> None:
+    desk.google.answers = [Uncertain("cut")]
+    desk.google.cancel_answer = Unreachable("down")
+    command = await desk.command({"type": "WIPE", "duration": "864000s"})
+    await desk.pay()
+    await cancel_command(desk.services, desk.work, command.id, desk.android.id, "key:x", "over")
+    await look_for(desk, absence_s(desk))
+    late = desk.google.accept("WIPE")
+    await look_for(desk, 12)
+    for _ in range(120):
+        desk.clock.advance(40)
+        await desk.pay(times=3)
+    desk.google.cancels.clear()
+    desk.google.cancel_answer = CancelTaken()
+    desk.clock.advance(40)
+    await desk.pay()
+    assert desk.google.cancels == [late["name"]]
+    assert await desk.services.store.system.dead_letters(10) == []
+
+
 async def test_a_late_answer_of_a_command_that_was_issued_again_leaves_no_second_operation(desk: Desk) -> None:
     held = asyncio.Event()
 

@@ -24,7 +24,6 @@ log = structlog.get_logger("heliograph.strays")
 _SOURCE = "amapi"
 _WATCH_S = 180
 _PAUSE_S = 5.0
-_MAX_CANCELS = 100
 _MAX_LIVE = 1_000
 # Google's clock to the second, and the time that its answer took to come.
 _SLACK_US = 3 * SECOND
@@ -94,17 +93,17 @@ async def _record(s: Services, work: UnitOfWork, command_id: str, names: list[st
 
 
 async def cancel_stray(s: Services, item: OutboxItem) -> None:
-    """Ask Google to cancel an operation that no record accounts for."""
+    """Ask Google to cancel an operation that no record accounts for, until it answers: a device that was off for weeks
+    would still run it.
+    """
     work = s.store.unit_of_work(item.organization_id)
     channel = await google(s, item.organization_id, item.pool or "", item.priority)
     answer: CancelTaken | CancelRefused | Unreachable = Unreachable("no usable credentials")
     if channel is not None:
         answer = await channel.cancel(item.subject_id)
     changes = ChangeSet(item.organization_id)
-    if isinstance(answer, Unreachable) and item.attempts < _MAX_CANCELS:
+    if isinstance(answer, Unreachable):
         changes.put_off(item, s.later(backoff_s(s, item.attempts, answer.after_s)))
-    elif isinstance(answer, Unreachable):
-        changes.bury(item, answer.reason)
     else:
         changes.settle(item)
     await work.commit(changes)
