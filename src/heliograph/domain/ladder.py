@@ -99,13 +99,6 @@ class IssueStarted(Event):
     device_name: str | None = None
 
 
-class IssueRefused(Event):
-    """The upstream answered in a way that proves it did not accept; another attempt will follow.
-
-    All of them share one entry, with the last `evidence["reason"]`.
-    """
-
-
 @record(kw_only=True)
 class Noted(Event):
     """Worth keeping, moves nothing (for example the upstream's answer to a cancel). Of `findings` (see Command) those
@@ -113,6 +106,13 @@ class Noted(Event):
     """
 
     findings: dict[str, Any] | None = None
+
+
+class IssueRefused(Noted):
+    """The upstream answered in a way that proves it did not accept; another attempt will follow.
+
+    All of them share one entry, with the last `evidence["reason"]`.
+    """
 
 
 class Strayed(Event):
@@ -347,7 +347,8 @@ def _refused(command: Command, event: IssueRefused, now: int) -> Step:
     reason = str(event.evidence.get("reason", ""))
     attempts = one_more(command.attempts, seq=command.entries, reason=reason, uncertain=False, now=now)
     entries = max(command.entries, attempts.seq + 1)
-    after = replace(command, issue=Issue.IDLE, attempts=attempts, entries=entries, updated_at=now)
+    learnt = {"issue": Issue.IDLE, "attempts": attempts, "entries": entries} | _found(command, event)
+    after = changed(command, **learnt, updated_at=now)
     evidence = event.evidence | attempts.evidence
     return Step(after, Entry(command.id, attempts.seq, after.rung.value, attempts.first_at, event.source, evidence))
 
