@@ -111,6 +111,11 @@ def was_refused(command: Command) -> bool:
     return CANCEL_REFUSED in found and CANCEL_TAKEN not in found
 
 
+def _is_unknown_to_cancel(command: Command) -> bool:
+    """Whether Google did not know the operation when its cancel was asked for, and has taken no other request."""
+    return was_refused(command) and (command.findings or {}).get(CANCEL_REFUSED) == _NOT_FOUND
+
+
 def _may_have_erased(other: Command, command: Command) -> bool:
     """Whether another command of this record may have ended the device that `command` was issued to."""
     if other.id == command.id or device_name(other) not in ("", device_name(command)):
@@ -149,7 +154,7 @@ def forgotten(s: Services, command: Command) -> Event | None:
     was asked for, and Google did not know it then either. Google has been seen to say so of what is there.
     """
     is_over = is_past(s, command)
-    is_stuck = not is_over and ends_record(command) and (command.findings or {}).get(CANCEL_REFUSED) == _NOT_FOUND
+    is_stuck = not is_over and ends_record(command) and _is_unknown_to_cancel(command)
     since = missed_since(command, OPERATION)
     if since is None:
         s.absences.forget(command.id, OPERATION)  # another process may have seen it since this one has missed it
