@@ -55,9 +55,8 @@ async def get(call: Call) -> PushNotification:
     if push is None or push.command_id is not None:
         raise NotFound
     push = await wait_for_push(call.services, call.work, push, call.query.wait_s)
-    entries = (await call.work.history.of([push.id])).get(push.id, [])
-    # The push may have moved between the two reads: its history is shown as far as it had come.
-    return push_notification(push, [entry for entry in entries if entry.seq < push.entries])
+    entries = await call.work.history.of([push.id])
+    return push_notification(push, entries.get(push.id, []))
 
 
 OPERATIONS = (
