@@ -54,14 +54,15 @@ class Ledger:
         return stale
 
     def _doubt(self) -> None:
-        """A line is lost: it may be the one that says that a command began, or that it was cancelled.
+        """A line is lost: it may be the one that says that a command began, ended, or was cancelled.
 
-        So each command that seems to wait counts as begun, until the effector has said what it knows of it; one that
-        was put off, too, for a journal of a new name is not given it again.
+        So each command that seems to wait or to run counts as begun, until the effector has said what it knows of it,
+        and is not run however sure that is: it may have been put off, and cancelled then. One that was put off, too,
+        for a journal of a new name is not given it again.
         """
         for record in self.commands.values():
             put_off = record.stage == "deferred" and not self.expired(record)
-            if put_off or record.stage == "received":
+            if put_off or record.stage in LIVE:
                 record.stage, record.doubtful = "started", True
 
     def snapshot(self) -> list[Record]:

@@ -173,3 +173,46 @@ async def test_a_command_that_was_put_off_ends_since_it_never_comes_again(
         await server.until(lambda: command.over)
     assert code(command) == outcome
     assert device.executed == ["c1"]
+
+
+async def put_off_and_lost(
+    server: FakeServer, device: Device, running: Running, journal: Path, *stages: str
+) -> Command:
+    """A command that the device put off, its beginning the last that the journal still has of it."""
+    device.results["c1"] = Result(ok=False, deferred=True, retry_after=600.0)
+    device.knows["c1"] = False
+    command = await server.command("c1")
+    async with running():
+        await server.until(lambda: command.path == ["acknowledged", "deferred"])
+        if "cancelled" in stages:
+            await server.cancel("c1")
+            await server.until(lambda: command.answers[:1] == ["confirmed"])
+    command.claimed = True
+    for stage in stages:
+        while f'"id":"c1","stage":"{stage}"'.encode() in journal.read_bytes():
+            spoil(journal, f'"id":"c1","stage":"{stage}"')
+    device.results.clear()
+    return command
+
+
+async def test_what_was_put_off_and_cancelled_does_not_run_when_both_are_lost(
+    server: FakeServer, device: Device, running: Running, journal: Path
+) -> None:
+    """It seems to have begun, and the device knows for certain that nothing happened: that is how it was put off."""
+    command = await put_off_and_lost(server, device, running, journal, "deferred", "cancelled")
+    command.answers.clear()  # so that the server takes what is said now
+    command.cancel_asked = False
+    await live_on(server, running, "marker")
+    await live_on(server, running, "another")
+    assert code(command) == "JOURNAL_DAMAGED"
+    assert device.executed == ["c1", "marker", "another"]
+
+
+async def test_what_seems_to_have_begun_ends_once_lines_are_lost(
+    server: FakeServer, device: Device, running: Running, journal: Path
+) -> None:
+    command = await put_off_and_lost(server, device, running, journal, "deferred")
+    async with running():
+        await server.until(lambda: command.over)
+    assert code(command) == "JOURNAL_DAMAGED"
+    assert device.executed == ["c1"]

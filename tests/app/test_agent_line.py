@@ -121,6 +121,30 @@ async def test_a_cancel_that_crossed_a_deferral_counts_after_it(desk: Desk) -> N
     assert found.rung is Rung.CANCELLED
 
 
+@pytest.mark.parametrize("late", ["acknowledged", "running", "deferred"])
+async def test_what_is_heard_late_or_twice_does_not_keep_what_was_put_off_from_the_device(
+    desk: Desk, late: str
+) -> None:
+    """A process that stood still reads what the agent has told another one since."""
+    command_id = await claimed(desk)
+    for rung in ("acknowledged", "running", "deferred", late):
+        await check_in(desk.services, desk.aosp, "mdmAgent", report(command_id, rung))
+    desk.clock.advance(60)
+    orders = await check_in(desk.services, desk.aosp, "mdmAgent", CheckIn(seq=3, claim=1))
+    assert [command.id for command in orders.commands] == [command_id]
+
+
+async def test_what_was_put_off_and_has_begun_again_rejects_a_cancel_once(desk: Desk) -> None:
+    command_id = await claimed(desk)
+    await check_in(desk.services, desk.aosp, "mdmAgent", report(command_id, "deferred"))
+    await cancel_command(desk.services, desk.work, command_id, desk.aosp.id, "key:x", "over")
+    rejected = CheckIn(seq=2, cancel_answers=[CancelAnswer(command_id=command_id, outcome="rejected", at=AT)])
+    assert (await check_in(desk.services, desk.aosp, "mdmAgent", rejected)).cancels == []
+    found = await desk.work.commands.find(command_id)
+    assert found is not None
+    assert found.rung is Rung.RUNNING
+
+
 async def test_a_cancel_that_nobody_asked_for_cancels_nothing(desk: Desk) -> None:
     command_id = await claimed(desk)
     confirmed = CheckIn(seq=2, cancel_answers=[CancelAnswer(command_id=command_id, outcome="confirmed", at=AT)])

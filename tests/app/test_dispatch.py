@@ -6,12 +6,16 @@ import asyncio
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 
 import pytest
 
 from heliograph.app import dispatch
 from heliograph.app.dispatch import Dispatcher
+from heliograph.app.effects import EFFECTS
 from heliograph.app.services import Services
+from heliograph.app.waiting import wait_for, wait_for_command
+from heliograph.domain.ladder import Rung
 from heliograph.ports.changes import BACKGROUND, URGENT, ChangeSet, OutboxItem
 from heliograph.ports.system import NONE_SHUT
 from tests.app.conftest import Desk
@@ -142,4 +146,47 @@ async def test_what_is_under_way_here_is_not_begun_again_when_its_lease_seems_ov
     await payments.until({"once"})
     running.cancel()
     await asyncio.gather(running, return_exceptions=True)
-    assert sorted(payments.paid) == ["another", "once"]
+    assert payments.most["hangs"] == 1
+    assert set(payments.paid) == {"another", "once"}
+
+
+async def test_what_is_owed_anew_while_it_is_under_way_comes_right_behind_it(desk: Desk) -> None:
+    """And not when the claim of the second one has run out."""
+    payments = Payments()
+    await owe(desk, "hangs", ["look"])
+    running = asyncio.create_task(Dispatcher(desk.services, {"test": payments.pay}).run())
+    await payments.reach("hangs", 1, 0)
+    await owe(desk, "hangs", ["look"])
+    await owe(desk, "works", ["behind it"])
+    await payments.until({"behind it"})
+    assert payments.most["hangs"] == 1
+    payments.releases["hangs"].set()
+    async with asyncio.timeout(5), payments.changed:
+        await payments.changed.wait_for(lambda: payments.paid.count("look") == 2)
+    assert payments.most["hangs"] == 1
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+
+
+async def test_a_result_is_not_late_because_another_was_looked_for_meanwhile(desk: Desk) -> None:
+    looks, answer = asyncio.Event(), asyncio.Event()
+
+    async def slow() -> None:
+        desk.google.while_listing = None
+        looks.set()
+        await answer.wait()
+
+    desk.google.while_listing = slow
+    await desk.command({"type": "LOCK"})
+    running = asyncio.create_task(Dispatcher(desk.services, EFFECTS).run())
+    async with asyncio.timeout(10):
+        await looks.wait()
+        second = await desk.command({"type": "REBOOT", "duration": "600s"})
+        topic = f"command:{second.id}"
+        second = await wait_for(desk.services, topic, partial(desk.now, second), lambda c: c.rung is Rung.ISSUED, 10)
+        desk.google.finish(second.receipt or "")
+        await asyncio.sleep(0.5)  # its own look is due
+        answer.set()
+        assert (await wait_for_command(desk.services, desk.work, second, 5)).rung is Rung.SUCCEEDED
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)

@@ -275,6 +275,22 @@ async def test_one_of_which_google_does_not_say_all_that_holds_up_the_next(
     assert await state(desk, second) == (Rung.QUEUED, None)
 
 
+async def test_one_whose_cancel_google_has_taken_after_all_is_waited_for(desk: Desk) -> None:
+    """It was there when the second request came, and may yet be cancelled."""
+    first, _ = await both(desk)
+    await ask_to_cancel(desk, first, CancelRefused(404, "Requested entity was not found."))
+    await ask_to_cancel(desk, first, CancelTaken())
+    known = dict(desk.google.operations_now)
+    desk.google.operations_now.clear()
+    for _ in range(3):
+        await look(desk, 30)
+    assert await state(desk, first) == (Rung.ISSUED, None)
+    desk.google.operations_now = known
+    desk.google.finish(str((await desk.now(first)).receipt), error={"code": 1})
+    await look(desk, 30)
+    assert await state(desk, first) == (Rung.CANCELLED, None)
+
+
 async def test_after_one_that_was_forgotten_nobody_can_tell_which_it_was_while_its_time_lasts(desk: Desk) -> None:
     first = await open_command(desk, "WIPE")
     desk.google.operations_now.clear()

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
+from heliograph.app.services import Absences
 from heliograph.domain.ladder import Command, Rung
 from heliograph.ports.channel import Unreachable
 from tests.app.conftest import Desk
@@ -110,4 +113,18 @@ async def test_a_device_that_is_there_after_all_is_said_once(desk: Desk) -> None
         await look(desk, 10)
     marks = [dict(entry.evidence) for entry in await desk.history(command)][-3:-1]
     assert marks == [{"deviceGone": True, "message": "device"}, {"deviceGone": False, "operationGone": True}]
+    assert (await desk.now(command)).rung is Rung.FAILED
+
+
+async def test_what_another_process_has_seen_meanwhile_was_not_absent_all_the_time(desk: Desk) -> None:
+    command = await desk.command({"type": "LOCK", "duration": "60s"})
+    await desk.pay("issue", times=1)
+    kept, here = dict(desk.google.operations_now), desk.services
+    there = replace(here, absences=Absences())
+    desk.clock.advance(90)
+    for services, known in ((here, {}), (there, kept), (here, {})):
+        desk.services, desk.google.operations_now = services, dict(known)
+        await look(desk, 40)
+    assert (await desk.now(command)).rung is Rung.ISSUED
+    await look(desk, 40)
     assert (await desk.now(command)).rung is Rung.FAILED

@@ -155,9 +155,12 @@ async def test_an_uncertain_command_that_stays_absent_is_cancelled_when_asked(de
     await desk.pay()
     await cancel_command(desk.services, desk.work, command.id, desk.android.id, "key:x", "over")
     await look_for(desk, 5)
-    assert (await desk.now(command)).rung is Rung.QUEUED
+    waiting = await desk.now(command)
+    assert waiting.rung is Rung.QUEUED
     await look_for(desk, absence_s(desk))
-    assert (await desk.now(command)).rung is Rung.CANCELLED
+    ended = await desk.now(command)
+    assert ended.rung is Rung.CANCELLED
+    assert ended.cancel_requested_at == waiting.cancel_requested_at  # not when it was proven
     assert len(desk.google.issued) == 1
 
 
@@ -227,6 +230,95 @@ async def test_what_comes_through_after_all_is_cancelled_at_google(desk: Desk) -
     await look_for(desk, 12)
     assert desk.google.cancels == [late["name"]]
     assert late["name"] in [entry.evidence.get("stray") for entry in await desk.history(command)]
+
+
+async def test_it_is_watched_for_after_the_decision_however_old_the_attempt_was(desk: Desk) -> None:
+    desk.google.answers = [Uncertain("cut")]
+    desk.google.cancel_answer = CancelTaken()
+    command = await desk.command({"type": "LOCK"})
+    await desk.pay()
+    await cancel_command(desk.services, desk.work, command.id, desk.android.id, "key:x", "over")
+    desk.google.unreachable = True
+    for _ in range(10):
+        desk.clock.advance(40)
+        await desk.pay(times=3)
+    desk.google.unreachable = False
+    await look_for(desk, 45 + absence_s(desk))
+    assert (await desk.now(command)).rung is Rung.CANCELLED
+    late = desk.google.accept("LOCK")
+    await look_for(desk, 12)
+    assert desk.google.cancels == [late["name"]]
+
+
+@pytest.mark.parametrize("is_reachable", [False, True])
+async def test_nor_does_it_end_unseen_because_nobody_could_look(desk: Desk, is_reachable: bool) -> None:
+    """Google could not be reached, or no process of ours was running."""
+    desk.google.answers = [Uncertain("cut")]
+    desk.google.cancel_answer = CancelTaken()
+    command = await desk.command({"type": "LOCK", "duration": "864000s"})
+    await desk.pay()
+    await cancel_command(desk.services, desk.work, command.id, desk.android.id, "key:x", "over")
+    await look_for(desk, absence_s(desk))
+    late = desk.google.accept("LOCK")
+    desk.google.unreachable = not is_reachable
+    for _ in range(1 if is_reachable else 10):
+        desk.clock.advance(600)
+        await desk.pay(times=3)
+    desk.google.unreachable = False
+    desk.clock.advance(40)
+    await desk.pay()
+    assert desk.google.cancels == [late["name"]]
+    desk.clock.advance(60)
+    assert await desk.pay() == []  # and it ends
+
+
+async def test_one_that_google_showed_late_is_seen_although_the_command_was_issued_again(desk: Desk) -> None:
+    desk.google.answers = [Uncertain("cut")]
+    desk.google.cancel_answer = CancelTaken()
+    command = await desk.command({"type": "REBOOT", "duration": "600s"})
+    await desk.pay()
+    hidden = desk.google.accept("REBOOT")
+    del desk.google.operations_now[hidden["name"]]
+    await look_for(desk, absence_s(desk), until=2)
+    desk.google.operations_now[hidden["name"]] = hidden
+    await look_for(desk, 12)
+    assert desk.google.cancels == [hidden["name"]]
+    assert (await desk.now(command)).receipt != hidden["name"]
+
+
+async def test_a_watch_ends_with_what_could_still_run(desk: Desk) -> None:
+    desk.google.answers = [Uncertain("cut")]
+    command = await desk.command({"type": "LOCK", "duration": "600s"})
+    await desk.pay()
+    await cancel_command(desk.services, desk.work, command.id, desk.android.id, "key:x", "over")
+    await look_for(desk, absence_s(desk))
+    desk.google.unreachable = True
+    desk.clock.advance(600)
+    assert await desk.pay(times=3) == ["watch"]
+    desk.clock.advance(200)
+    assert await desk.pay() == ["watch"]
+    desk.clock.advance(3600)
+    assert await desk.pay() == []
+
+
+async def test_it_is_cancelled_however_long_google_cannot_be_reached(desk: Desk) -> None:
+    desk.google.answers = [Uncertain("cut")]
+    desk.google.cancel_answer = Unreachable("down")
+    command = await desk.command({"type": "WIPE", "duration": "864000s"})
+    await desk.pay()
+    await cancel_command(desk.services, desk.work, command.id, desk.android.id, "key:x", "over")
+    await look_for(desk, absence_s(desk))
+    late = desk.google.accept("WIPE")
+    await look_for(desk, 12)
+    for _ in range(120):
+        desk.clock.advance(40)
+        await desk.pay(times=3)
+    desk.google.cancels.clear()
+    desk.google.cancel_answer = CancelTaken()
+    desk.clock.advance(40)
+    await desk.pay()
+    assert desk.google.cancels == [late["name"]]
+    assert await desk.services.store.system.dead_letters(10) == []
 
 
 async def test_a_late_answer_of_a_command_that_was_issued_again_leaves_no_second_operation(desk: Desk) -> None:

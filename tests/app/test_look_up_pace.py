@@ -7,7 +7,9 @@ from typing import Any
 import pytest
 
 from heliograph.app.effects.upstream import next_look_up_s
+from heliograph.domain.devices import Device
 from heliograph.domain.ladder import Command, Rung
+from heliograph.ports.channel import Toll, Unreachable
 from tests.app.conftest import Desk
 
 DAY_S = 86_400
@@ -66,6 +68,27 @@ async def test_a_device_whose_list_lacks_what_is_open_costs_no_more_than_the_bud
     assert len(asked) <= minutes * desk.services.limits.look_ups_per_minute
     assert asked.count("list") >= minutes
     assert receipts == set(asked) - {"list"}
+
+
+async def test_a_list_that_fails_at_its_last_page_costs_no_more_than_the_budget(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await many(desk, 1)
+    pages: list[int] = []
+
+    async def a_long_list(device: Device, toll: Toll) -> Unreachable:
+        for page in range(100):
+            assert await toll() is None
+            pages.append(page)
+        return Unreachable("the list of operations does not end")
+
+    monkeypatch.setattr(desk.google, "operations", a_long_list)
+    minutes = 10
+    for _ in range(minutes * 60):
+        desk.clock.advance(1)
+        await desk.pay()
+    budget = minutes * desk.services.limits.look_ups_per_minute
+    assert budget / 2 <= len(pages) <= budget + 100
 
 
 async def test_what_may_have_erased_the_device_is_asked_for_every_time(desk: Desk) -> None:

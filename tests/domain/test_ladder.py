@@ -15,7 +15,7 @@ EVENTS: list[Event] = [
     ladder.Issued(source="t", receipt="r", operation={"name": "r"}),
     ladder.Claimed(source="t"),
     ladder.Acknowledged(source="t"),
-    ladder.Started(source="t"),
+    ladder.Started(source="t", rejects_cancel=True),
     ladder.Deferred(source="t"),
     ladder.Succeeded(source="t"),
     ladder.Failed(source="t", reason=Reason("BROKEN"), executed=True),

@@ -261,7 +261,8 @@ class _Conversation:
         if answer.outcome == "confirmed" and is_own and command.cancel_requested_at is not None:
             event: ladder.Event = ladder.Cancelled(source=_SOURCE, evidence=evidence)
         elif answer.outcome == "rejected" and is_own:
-            event = ladder.Started(source=_SOURCE, evidence=evidence)  # it has begun, so it is not asked again
+            # It has begun, so it is not asked again.
+            event = ladder.Started(source=_SOURCE, evidence=evidence, rejects_cancel=True)
         else:
             event = ladder.Noted(source=_SOURCE, evidence=evidence)
         live[command.id] = self.changes.move(command, event, self.s.clock.now())

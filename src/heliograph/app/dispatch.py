@@ -45,6 +45,7 @@ class Dispatcher:
         self._effects = effects
         self._running: dict[asyncio.Task[None], OutboxItem] = {}
         self._ids: set[str] = set()  # of these
+        self._again: dict[str, OutboxItem] = {}  # claimed once more while they are under way, by id
         self._quick: dict[asyncio.Task[None], asyncio.TimerHandle] = {}  # until they have run for long
         self._places = Places(services.limits)
         self._freed = asyncio.Event()  # a place: an effect has ended, or has run for long
@@ -60,6 +61,7 @@ class Dispatcher:
                     await self._sleep(waiter, await self._round())
         finally:
             renewer.cancel()
+            self._again.clear()
             if self._running:
                 await asyncio.wait(self._running, timeout=self._s.limits.lease_s / 2)
 
@@ -121,7 +123,9 @@ class Dispatcher:
 
     def _start(self, item: OutboxItem) -> None:
         if item.id in self._ids:
-            return  # our own claim ran out (this machine slept, or its clock was set) while we are still at it
+            # Owed anew while we are still at it; or our claim ran out: this machine slept, or its clock was set.
+            self._again[item.id] = item
+            return
         task = asyncio.create_task(self._pay(item))
         self._running[task] = item
         self._ids.add(item.id)
@@ -141,6 +145,8 @@ class Dispatcher:
         item = self._running.pop(task)
         self._ids.discard(item.id)
         self._places.end(item.pool, waited=timer is None)
+        if (again := self._again.pop(item.id, None)) is not None:
+            self._start(again)
         self._freed.set()
 
     async def _pay(self, item: OutboxItem) -> None:
@@ -171,7 +177,7 @@ class Dispatcher:
     async def _renew_leases(self) -> None:
         while True:
             await asyncio.sleep(self._s.limits.lease_s / 3)
-            items = list(self._running.values())
+            items = [*self._running.values(), *self._again.values()]
             if not items:
                 continue
             try:

@@ -99,13 +99,6 @@ class IssueStarted(Event):
     device_name: str | None = None
 
 
-class IssueRefused(Event):
-    """The upstream answered in a way that proves it did not accept; another attempt will follow.
-
-    All of them share one entry, with the last `evidence["reason"]`.
-    """
-
-
 @record(kw_only=True)
 class Noted(Event):
     """Worth keeping, moves nothing (for example the upstream's answer to a cancel). Of `findings` (see Command) those
@@ -113,6 +106,13 @@ class Noted(Event):
     """
 
     findings: dict[str, Any] | None = None
+
+
+class IssueRefused(Noted):
+    """The upstream answered in a way that proves it did not accept; another attempt will follow.
+
+    All of them share one entry, with the last `evidence["reason"]`.
+    """
 
 
 class Strayed(Event):
@@ -139,8 +139,11 @@ class Acknowledged(Event):
     """The agent has it in its journal."""
 
 
+@record(kw_only=True)
 class Started(Event):
-    """The agent began to run it."""
+    """The agent began to run it. `rejects_cancel` = that is its answer when it is asked to let go of it."""
+
+    rejects_cancel: bool = False
 
 
 @record(kw_only=True)
@@ -263,7 +266,7 @@ def apply(command: Command, event: Event, *, now: int) -> Step:
     learnt: dict[str, Any] = {
         "rung": target,
         "rung_at": now,
-        "reason": event.reason if isinstance(event, Failed | Undeliverable) else _expiry(event),
+        "reason": event.reason if isinstance(event, Failed | Undeliverable) else None,
         "secret": None if target in TERMINAL else command.secret,
     }
     return _entered(command, event, now, **(learnt | _learnt(command, event, now)))
@@ -278,7 +281,9 @@ def _may_move(command: Command, event: Event) -> bool:
     if isinstance(event, Superseded):
         return command.never_reached_anyone
     if isinstance(event, Claimed | Acknowledged | Started | Deferred):
-        return command.platform != "android"  # Google's to run, never our agent's
+        # What was put off begins with another claim: a report that says so before it is one of the time before.
+        is_late = isinstance(event, Started) and command.rung is Rung.DEFERRED and not event.rejects_cancel
+        return command.platform != "android" and not is_late  # Google's to run, never our agent's
     if isinstance(event, Expired):
         return command.issue is not Issue.OPEN  # it may have been accepted: the upstream knows, we do not
     return True
@@ -295,14 +300,15 @@ def _of_nothing_given(command: Command, event: Event) -> bool:
 def _learnt(command: Command, event: Event, now: int) -> dict[str, Any]:
     """What an event tells besides the rung."""
     learnt: dict[str, Any] = {}
-    operation = getattr(event, "operation", None)
-    if operation is not None:
+    if (operation := getattr(event, "operation", None)) is not None:
         learnt["operation"] = operation
     if isinstance(event, Issued):
         if event.receipt is not None:
             learnt |= {"receipt": event.receipt, "issue": Issue.BOUND, "issue_at": now, "secret": None}
         if event.push_id is not None:
             learnt["push_id"] = event.push_id
+    elif isinstance(event, Expired):
+        learnt["reason"] = Reason("EXPIRED", "not carried out within its duration")
     elif isinstance(event, Claimed):
         learnt["claimed_by"] = event.journal
     elif isinstance(event, Deferred):
@@ -315,10 +321,6 @@ def _found(command: Command, event: Noted) -> dict[str, Any]:
         return {}
     found = (command.findings or {}) | event.findings
     return {"findings": {name: value for name, value in found.items() if value is not None} or None}
-
-
-def _expiry(event: Event) -> Reason | None:
-    return Reason("EXPIRED", "not carried out within its duration") if isinstance(event, Expired) else None
 
 
 def _entered(command: Command, event: Event, now: int, **learnt: Any) -> Step:
@@ -347,19 +349,18 @@ def _refused(command: Command, event: IssueRefused, now: int) -> Step:
     reason = str(event.evidence.get("reason", ""))
     attempts = one_more(command.attempts, seq=command.entries, reason=reason, uncertain=False, now=now)
     entries = max(command.entries, attempts.seq + 1)
-    after = replace(command, issue=Issue.IDLE, attempts=attempts, entries=entries, updated_at=now)
+    learnt = {"issue": Issue.IDLE, "attempts": attempts, "entries": entries} | _found(command, event)
+    after = changed(command, **learnt, updated_at=now)
     evidence = event.evidence | attempts.evidence
     return Step(after, Entry(command.id, attempts.seq, after.rung.value, attempts.first_at, event.source, evidence))
 
 
 def _request_cancel(command: Command, event: CancelRequested, now: int) -> Step:
-    if command.is_over:
+    asked_at = command.cancel_requested_at
+    if command.is_over or (asked_at is not None and not command.never_reached_anyone):
         return Step(command, None)
-    if command.never_reached_anyone:
-        return _entered(command, event, now, rung=Rung.CANCELLED, rung_at=now, cancel_requested_at=now, secret=None)
-    if command.cancel_requested_at is not None:
-        return Step(command, None)
-    return _entered(command, event, now, cancel_requested_at=now)
+    proven = {"rung": Rung.CANCELLED, "rung_at": now, "secret": None} if command.never_reached_anyone else {}
+    return _entered(command, event, now, cancel_requested_at=now if asked_at is None else asked_at, **proven)
 
 
 def _stale(command: Command, event: Event, now: int) -> Step:
@@ -396,5 +397,4 @@ def _same_result(command: Command, event: Event) -> bool:
     if command.is_unknown and isinstance(event, Failed):
         return event.reason.code == OUTCOME_UNKNOWN  # that it failed for sure is news
     repeated = {Rung.SUCCEEDED: Succeeded, Rung.FAILED: Failed, Rung.CANCELLED: Cancelled}
-    expected = repeated.get(command.rung)
-    return expected is not None and isinstance(event, expected)
+    return isinstance(event, repeated.get(command.rung, ()))

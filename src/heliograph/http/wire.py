@@ -206,16 +206,15 @@ class PageOf(msgspec.Struct, Generic[T], kw_only=True, frozen=True, rename="came
     next_page: int | None
 
 
-def progress_of(record: Command | Push, entries: Sequence[Entry], cancel_requested_at: int | None = None) -> Progress:
-    """The extension object of a record. Of a history that is too long to be shown, the middle is left out.
-
-    The record may have moved before its history was read: that is shown as far as the record had come.
-    """
+def progress_of(record: Command | Push, entries: Sequence[Entry]) -> Progress:
+    """The extension object of a record. Of a history that is too long to be shown, the middle is left out."""
+    # The record may have moved since it was read: its history is shown as far as it had come then.
     entries = [entry for entry in entries if entry.seq < record.entries]
     if len(entries) > 2 * SHOWN_ENTRIES:
         entries = [*entries[:SHOWN_ENTRIES], *entries[-SHOWN_ENTRIES:]]
     history = [HistoryEntry(rung=e.rung, at=time_text(e.at), source=e.source, evidence=e.evidence) for e in entries]
-    asked = None if cancel_requested_at is None else time_text(cancel_requested_at)
+    asked_at = record.cancel_requested_at if isinstance(record, Command) else None
+    asked = None if asked_at is None else time_text(asked_at)
     return Progress(rung=record.rung, at=time_text(record.rung_at), history=history, cancel_requested_at=asked)
 
 
@@ -236,7 +235,7 @@ def _config(command: Command) -> dict[str, Any]:
 
 def emm_command(command: Command, entries: Sequence[Entry], turn: Turn | None = None) -> EmmCommand:
     """An Android command on the wire; `turn` = where it stands in the queue, if that was asked for."""
-    progress = progress_of(command, entries, command.cancel_requested_at)
+    progress = progress_of(command, entries)
     if turn is not None:
         view = QueueView(position=turn.position, expected_seconds=turn.expected_s)
         progress = msgspec.structs.replace(progress, queue=view)
@@ -270,7 +269,7 @@ def aos_command(command: Command, entries: Sequence[Entry]) -> AosCommand:
         duration=int(seconds) if seconds.is_integer() else seconds,
         expires_at=time_text(command.expires_at),
         error_message=f"{command.reason.code}: {command.reason.message}".rstrip(": ") if command.reason else None,
-        progress=progress_of(command, entries, command.cancel_requested_at),
+        progress=progress_of(command, entries),
         updated_at=time_text(command.updated_at),
         created_at=time_text(command.created_at),
     )

@@ -113,6 +113,11 @@ def was_refused(command: Command) -> bool:
     return CANCEL_REFUSED in found and CANCEL_TAKEN not in found
 
 
+def _is_unknown_to_cancel(command: Command) -> bool:
+    """Whether Google did not know the operation when its cancel was asked for, and has taken no other request."""
+    return was_refused(command) and (command.findings or {}).get(CANCEL_REFUSED) == _NOT_FOUND
+
+
 def _by_our_clock(done: Command, command: Command) -> bool:
     """Whether the device was there for long after another had succeeded, so that it did not erase it."""
     return (command.issue_at or command.created_at) - done.rung_at >= DROPPED_WITHIN_US
@@ -161,8 +166,10 @@ def forgotten(s: Services, command: Command) -> Event | None:
     was asked for, and Google did not know it then either. Google has been seen to say so of what is there.
     """
     is_over = is_past(s, command)
-    is_stuck = not is_over and ends_record(command) and (command.findings or {}).get(CANCEL_REFUSED) == _NOT_FOUND
+    is_stuck = not is_over and ends_record(command) and _is_unknown_to_cancel(command)
     since = missed_since(command, OPERATION)
+    if since is None:
+        s.absences.forget(command.id, OPERATION)  # another process may have seen it since this one has missed it
     lasts = since is not None and s.clock.now() - since >= s.limits.forgotten_after_s * SECOND
     if is_stuck or is_over:
         seen_us = s.absences.seen(command.id, OPERATION, s.clock.elapsed())

@@ -51,7 +51,8 @@ async def look_up_device(s: Services, item: OutboxItem) -> None:
         answer = await channel.operations(device)
         take_note(s, channel, answer, asked_at)
     if isinstance(answer, Unreachable) or channel is None or device is None:
-        await _put_off(s, work, item, await _after_fault_s(s, item, answer))
+        cost = 0 if channel is None else channel.spent
+        await _put_off(s, work, item, await _after_fault_s(s, item, answer, cost))
         return
     found = {op["name"]: op for op in answer.items} if isinstance(answer, Operations) else {}
     absence = Absence(s, work, channel, device, isinstance(answer, Gone))
@@ -78,12 +79,14 @@ def _in_turn(unlisted: list[Command], turn: int) -> set[str]:
     return {*erasing, *(others[first:] + others[:first])[:_MAX_SINGLE]}
 
 
-async def _after_fault_s(s: Services, item: OutboxItem, answer: Operations | Gone | Unreachable) -> float:
-    """The pause after a look that failed. One that Google was asked for has had its share of the budget."""
+async def _after_fault_s(s: Services, item: OutboxItem, answer: Operations | Gone | Unreachable, cost: int) -> float:
+    """The pause after a look that failed. One that Google was asked for has had its share of the budget, for each of
+    its requests.
+    """
     pause_s = backoff_s(s, item.attempts, answer.after_s if isinstance(answer, Unreachable) else None)
     if answer is _NOT_ASKED or answer is NO_TOKEN:
         return pause_s
-    return max(pause_s, budget_s(s, await s.store.system.owed("look_up", item.priority)))
+    return max(pause_s, budget_s(s, await s.store.system.owed("look_up", item.priority) * max(1, cost)))
 
 
 async def _put_off(s: Services, work: UnitOfWork, item: OutboxItem, seconds: float) -> None:

@@ -16,15 +16,15 @@ from heliograph.app.google_channel import google
 from heliograph.app.services import SECOND, Services, until_committed
 from heliograph.domain.ladder import Command, Issue, Strayed
 from heliograph.ports.changes import BACKGROUND, URGENT, ChangeSet, OutboxItem
-from heliograph.ports.channel import CancelRefused, CancelTaken, Operations, Unreachable
+from heliograph.ports.channel import CancelRefused, CancelTaken, Gone, Operations, Unreachable
 from heliograph.ports.store import UnitOfWork
 
 log = structlog.get_logger("heliograph.strays")
 
+ABSENT_SINCE = "absentSince"  # a finding: when the first attempt began that was taken for absent
 _SOURCE = "amapi"
 _WATCH_S = 180
 _PAUSE_S = 5.0
-_MAX_CANCELS = 100
 _MAX_LIVE = 1_000
 # Google's clock to the second, and the time that its answer took to come.
 _SLACK_US = 3 * SECOND
@@ -51,25 +51,37 @@ def owe_stray_cancel(s: Services, changes: ChangeSet, name: str, enterprise_id: 
 
 
 async def watch_for_strays(s: Services, item: OutboxItem) -> None:
-    """Look for operations of an attempt that was taken for absent, for some minutes."""
+    """Look for operations of an attempt that was taken for absent: for some minutes, and once more after them."""
     work = s.store.unit_of_work(item.organization_id)
     command = await work.commands.find(item.subject_id)
     changes = ChangeSet(item.organization_id)
-    if command is None or s.clock.now() - (command.issue_at or 0) > _WATCH_S * SECOND:
-        changes.settle(item)
+    now = s.clock.now()
+    if command is None or now > max(_watched_until(command), command.expires_at + _WATCH_S * SECOND):
+        changes.settle(item)  # no device would run it any more
         await work.commit(changes)
         return
     device = await work.devices.find("android", command.device_id)
     channel = await google(s, command.organization_id, command.enterprise_id, item.priority)
-    answer = None
+    answer: Operations | Gone | Unreachable = Unreachable("no usable credentials")
     if device is not None and channel is not None:
         answer = await channel.operations(replace(device, external_name=command.device_name or device.external_name))
-    if isinstance(answer, Operations) and not await _is_being_issued(work, command):
-        found = await unbound(s, work, command, answer)
+    is_told = not isinstance(answer, Unreachable) and not await _is_being_issued(work, command)
+    if is_told and isinstance(answer, Operations):
+        found = await unbound(s, work, command, answer, (command.findings or {}).get(ABSENT_SINCE))
         if found:
             await until_committed(partial(_record, s, work, command.id, [str(op["name"]) for op in found]))
-    changes.put_off(item, s.later(_PAUSE_S))
+    if is_told and now > _watched_until(command):
+        changes.settle(item)
+    else:
+        pause_s = 0.0 if is_told else backoff_s(s, item.attempts)
+        changes.put_off(item, s.later(max(_PAUSE_S, pause_s)))
     await work.commit(changes)
+
+
+def _watched_until(command: Command) -> int:
+    """Until when the device is watched, at the least: some minutes after the last attempt was taken for refused."""
+    decided_at = command.attempts.last_at if command.attempts else command.issue_at
+    return (decided_at or 0) + _WATCH_S * SECOND
 
 
 async def _is_being_issued(work: UnitOfWork, command: Command) -> bool:
@@ -94,33 +106,36 @@ async def _record(s: Services, work: UnitOfWork, command_id: str, names: list[st
 
 
 async def cancel_stray(s: Services, item: OutboxItem) -> None:
-    """Ask Google to cancel an operation that no record accounts for."""
+    """Ask Google to cancel an operation that no record accounts for, until it answers: a device that was off for weeks
+    would still run it.
+    """
     work = s.store.unit_of_work(item.organization_id)
     channel = await google(s, item.organization_id, item.pool or "", item.priority)
     answer: CancelTaken | CancelRefused | Unreachable = Unreachable("no usable credentials")
     if channel is not None:
         answer = await channel.cancel(item.subject_id)
     changes = ChangeSet(item.organization_id)
-    if isinstance(answer, Unreachable) and item.attempts < _MAX_CANCELS:
+    if isinstance(answer, Unreachable):
         changes.put_off(item, s.later(backoff_s(s, item.attempts, answer.after_s)))
-    elif isinstance(answer, Unreachable):
-        changes.bury(item, answer.reason)
     else:
         changes.settle(item)
     await work.commit(changes)
 
 
-async def unbound(s: Services, work: UnitOfWork, command: Command, listed: Operations) -> list[dict[str, Any]]:
-    """The operations of a command's type that were made since its attempt began and belong to no command."""
-    since = _began(s, command, listed)
+async def unbound(
+    s: Services, work: UnitOfWork, command: Command, listed: Operations, began: int | None = None
+) -> list[dict[str, Any]]:
+    """The operations of a command's type that were made since an attempt began (None: its last one) and belong to no
+    command.
+    """
+    since = _began(s, began or command.issue_at or command.created_at, listed)
     fitting = [op for op in listed.items if _is_candidate(op, command.type, since)]
     bound = await work.commands.bound_receipts([op["name"] for op in fitting])
     return [op for op in fitting if op["name"] not in bound]
 
 
-def _began(s: Services, command: Command, listed: Operations) -> int:
-    """When the attempt began by Google's clock; earlier by what that cannot be told."""
-    began = command.issue_at or command.created_at
+def _began(s: Services, began: int, listed: Operations) -> int:
+    """When an attempt began by Google's clock; earlier by what that cannot be told."""
     if listed.at is None:
         return began - _UNKNOWN_SKEW_US
     return began + (listed.at - s.clock.now()) - _SLACK_US

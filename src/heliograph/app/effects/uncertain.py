@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from heliograph.app.dispatch import backoff_s
-from heliograph.app.effects.strays import owe_stray_cancel, owe_watch, unbound
+from heliograph.app.effects.strays import ABSENT_SINCE, owe_stray_cancel, owe_watch, unbound
 from heliograph.app.effects.upstream import owe_cancel, owe_look_up, result_of
 from heliograph.app.services import SECOND, Services, until_committed
 from heliograph.domain.devices import Device
@@ -167,7 +167,9 @@ class _Search:
     def _refuse(self, changes: ChangeSet, command: Command) -> None:
         self.s.absences.forget(command.id)
         evidence = {"reason": "absent from the list of operations, look by look"}
-        after = changes.move(command, IssueRefused(source=_SOURCE, evidence=evidence), self.s.clock.now())
+        findings = {ABSENT_SINCE: command.issue_at} | (command.findings or {})
+        refused = IssueRefused(source=_SOURCE, evidence=evidence, findings=findings)
+        after = changes.move(command, refused, self.s.clock.now())
         owe_watch(self.s, changes, command)
         retry_or_cancel(self.s, changes, self.item, after, 0.0)
 
