@@ -236,14 +236,19 @@ class Names:
 
 
 @asynccontextmanager
-async def listening(context: ssl.SSLContext | None = None) -> AsyncIterator[tuple[int, Callable[[], int]]]:
-    """A port of 127.0.0.1, and how often somebody has connected to it."""
+async def listening(
+    context: ssl.SSLContext | None = None, endless: bytes = b""
+) -> AsyncIterator[tuple[int, Callable[[], int]]]:
+    """A port of 127.0.0.1, and how often somebody has connected to it. `endless`: an answer that has no end."""
     connections = []
 
     async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         connections.append(1)
         with suppress(asyncio.IncompleteReadError, asyncio.LimitOverrunError, OSError):
             await reader.readline()
+            if endless:
+                writer.write(endless)
+                await reader.read()  # until the client lets go
             writer.write(b"HTTP/1.1 201 Created\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
             await writer.drain()
         writer.close()
@@ -384,6 +389,43 @@ async def test_a_cut_after_sending_is_uncertain() -> None:
         outbound = Outbound("", transport=Guard([wire.url]).transport())
         answer = await outbound.exchange("POST", f"{wire.url}/", content=b"x", deadline_s=30)
         assert answer == NoReply("RemoteProtocolError")
+        await outbound.close()
+
+
+CHUNKS = b"HTTP/1.1 201 Created\r\nTransfer-Encoding: chunked\r\n\r\n" + b"1\r\nx\r\n" * 20_000
+
+
+@pytest.mark.parametrize(
+    ("flood", "answer"),
+    [
+        (b"HTTP/1.1 103 Early Hints\r\n\r\n" * 5000, NoReply("ReadError")),
+        (CHUNKS, Reply(201, whole=False)),
+        (b"HTTP/1.1 201 Created\r\n" + b"a: b\r\n" * 10_000, NoReply("ReadError")),
+        (b"HTTP/1.1 201 Created\r\nContent-Length: 50000\r\n\r\n" + b"x" * 50_000, Reply(201, whole=False)),
+    ],
+)
+async def test_an_answer_that_does_not_end_is_not_read_until_the_deadline(flood: bytes, answer: object) -> None:
+    """In many small parts it would keep this process from all else."""
+    async with Wire().serving() as wire, asyncio.timeout(10):
+        wire.otherwise = Raw(flood, keep=True)
+        outbound = Outbound("", transport=Guard([wire.url]).transport())
+        assert await outbound.exchange("POST", f"{wire.url}/", content=b"x", deadline_s=30) == answer
+        wire.otherwise = Answer(201, b"x" * 20_000, keep=True)
+        for _ in range(3):  # of one connection each answer may be as long
+            assert await outbound.exchange("POST", f"{wire.url}/", deadline_s=30) == Reply(201, b"x" * 20_000)
+        await outbound.close()
+
+
+@pytest.mark.usefixtures("public_loopback")
+async def test_under_tls_an_answer_has_its_bound_too() -> None:
+    authority = trustme.CA()
+    ours, theirs = ssl.create_default_context(), ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    authority.configure_trust(ours)
+    authority.issue_cert("push.example").configure_cert(theirs)
+    async with listening(theirs, CHUNKS) as (port, _), asyncio.timeout(10):
+        outbound = Outbound("", transport=Guard(resolve=Names(["127.0.0.1"])).transport(ours))
+        answer = await outbound.exchange("POST", f"https://push.example:{port}/x", deadline_s=30)
+        assert answer == Reply(201, whole=False)
         await outbound.close()
 
 

@@ -1,4 +1,5 @@
-"""Where requests may go that somebody else named the address of: a device's push endpoint, a webhook.
+"""Where requests may go that somebody else named the address of: a device's push endpoint, a webhook; and how much is
+read of what is answered there.
 
 The rules hold for what is connected to, not for how it is written: the name is resolved here, once for each
 connection, each address that comes out is judged, and the connection is made to one that passed. A name that means
@@ -6,6 +7,7 @@ something else a moment later, or a number in another spelling, changes nothing.
 used, since it would resolve the name once more; redirects are never followed (`heliograph.outbound`).
 """
 
+import asyncio
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import contextmanager
@@ -31,6 +33,8 @@ _ATTEMPT_S = 4.0  # for one of several addresses
 _MOST_ATTEMPTS = 4
 _CONNECTIONS = 100
 _IDLE_S = 30.0
+_MOST_ANSWERED = 32 * 1024  # bytes of an answer, with all that is around its body
+_PIECE = 4096  # bytes of it at a time
 
 # What `is_global` lets through, or did in older releases of Python.
 # https://www.iana.org/assignments/iana-ipv4-special-registry
@@ -145,6 +149,45 @@ class Guard:
         return GuardedTransport(self, context or tls())
 
 
+class _Stream(httpcore2.AsyncNetworkStream):
+    """A connection on which answers are short. Each part of one takes the event loop's time, however small it is: a
+    service that never ends its chunks, or what it says before the answer, would have all of it.
+    """
+
+    def __init__(self, stream: httpcore2.AsyncNetworkStream) -> None:
+        self._stream = stream
+        self._left = _MOST_ANSWERED
+
+    async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
+        """The next piece of an answer; ReadError where it is too long."""
+        if self._left <= 0:
+            raise httpcore2.ReadError("the answer is too long")
+        if self._left < _MOST_ANSWERED:
+            await asyncio.sleep(0)  # what has come already is read without waiting
+        piece = await self._stream.read(min(max_bytes, _PIECE), timeout)
+        self._left -= len(piece)
+        return piece
+
+    async def write(self, buffer: bytes, timeout: float | None = None) -> None:
+        """A part of a request, after which another answer begins."""
+        self._left = _MOST_ANSWERED
+        await self._stream.write(buffer, timeout)
+
+    async def aclose(self) -> None:
+        """Close it."""
+        await self._stream.aclose()
+
+    async def start_tls(
+        self, ssl_context: SSLContext, server_hostname: str | None = None, timeout: float | None = None
+    ) -> httpcore2.AsyncNetworkStream:
+        """The same under TLS."""
+        return _Stream(await self._stream.start_tls(ssl_context, server_hostname, timeout))
+
+    def get_extra_info(self, info: str) -> Any:
+        """What is known of the connection."""
+        return self._stream.get_extra_info(info)
+
+
 class _Network(httpcore2.AsyncNetworkBackend):
     """Connects to addresses that the guard has let through, and to nothing else."""
 
@@ -169,7 +212,7 @@ class _Network(httpcore2.AsyncNetworkBackend):
         for address in addresses:
             within = timeout if len(addresses) == 1 else min(timeout or _ATTEMPT_S, _ATTEMPT_S)
             try:
-                return await self._sockets.connect_tcp(address, port, within, local_address, socket_options)
+                return _Stream(await self._sockets.connect_tcp(address, port, within, local_address, socket_options))
             except (httpcore2.ConnectError, httpcore2.ConnectTimeout) as error:
                 last = error
         raise last

@@ -259,6 +259,25 @@ async def test_a_word_on_the_time_before_the_registration_ends_no_device(
     assert push.rung is PushRung.REJECTED
 
 
+@pytest.mark.parametrize("token", ["t1", "t2"])
+async def test_what_was_refused_at_an_address_that_was_registered_anew_meanwhile_goes_there(
+    token: str, desk: Desk, provider: Provider, account: ProviderAccount
+) -> None:
+    async def registers() -> None:
+        provider.meanwhile = Provider.meanwhile
+        desk.clock.advance(0.1)
+        await register(desk, token)
+
+    provider.outcomes, provider.meanwhile = [GONE], registers
+    command = await desk.command({"command": "LOCK"})
+    await desk.pay()
+    assert ((await pushy_target(desk)).token, (await pushy_target(desk)).dead_at) == (token, None)
+    desk.clock.advance(1)
+    await desk.pay()
+    [push] = await desk.work.pushes.of_command(command.id)
+    assert (push.rung, push.unanswered, len(provider.sent)) == (PushRung.ACCEPTED, 0, 2)
+
+
 async def test_an_account_out_of_order_is_told_to_its_organization_until_it_works(
     desk: Desk, provider: Provider, account: ProviderAccount
 ) -> None:

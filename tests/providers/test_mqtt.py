@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import threading
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -430,25 +431,56 @@ async def test_silence_after_a_publish_is_uncertain_and_ends_the_connection(wire
     await app.close()
 
 
-async def test_brokers_that_do_not_answer_leave_threads_to_others(wire: Wire) -> None:
-    """A connection in the making holds one of the few that also look up names."""
-    wire.handler = lambda _: Hang()
-    shared = tools()
-    config = mqtt.PLUGIN.read_config(Fields(contract(wire.url).config))
-    apps = [mqtt.PLUGIN.build(config, shared) for _ in range(6)]
-    probes = [asyncio.create_task(app.probe()) for app in apps]
-    async with asyncio.timeout(30):
-        while len(wire.seen) < link.MOST_ATTEMPTS:  # noqa: ASYNC110 - a list offers no event
-            await asyncio.sleep(0.01)
-    await asyncio.sleep(0.3)  # more would come now
-    assert len(wire.seen) == link.MOST_ATTEMPTS
-    for probe in probes:
-        probe.cancel()
-    await asyncio.gather(*probes, return_exceptions=True)
-    for app in apps:
-        keeper = app._link._keeper  # type: ignore[attr-defined]
-        keeper.cancel()
-        await asyncio.gather(keeper, return_exceptions=True)
+async def after(app: Mqtt, seconds: float) -> Outcome:
+    """What comes of a push at once, where the broker answers."""
+    async with asyncio.timeout(seconds):
+        return await send(app)
+
+
+async def test_brokers_that_do_not_answer_keep_no_others_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Some take the connection and say nothing; to others there is none, which holds a thread."""
+    connect, may_go_on = link.Connection._client_connect, threading.Event()
+    held: list[str] = []
+
+    def held_up(connection: link.Connection) -> None:
+        if connection._client._username == b"unreachable":
+            held.append("")
+            may_go_on.wait(30)
+        connect(connection)
+
+    monkeypatch.setattr(link.Connection, "_client_connect", held_up)
+    async with Wire().serving() as silent, Wire().serving() as well:
+        as_broker(silent)
+        as_broker(well)
+        answering(well, 0)
+        silent.handler = lambda _: Hang()
+        shared = tools()
+
+        def account(wire: Wire, organization_id: str, username: str = "x") -> Mqtt:
+            config = mqtt.PLUGIN.read_config(Fields({**contract(wire.url).config, "username": username}))
+            built = mqtt.PLUGIN.build(config, replace(shared, organization_id=organization_id))
+            assert isinstance(built, Mqtt)
+            return built
+
+        sick = [account(silent, "acme") for _ in range(30)]
+        sick += [account(well, "acme", "unreachable") for _ in range(30)]
+        waiting = [asyncio.create_task(send(app)) for app in sick]
+        async with asyncio.timeout(30):
+            while len(held) < 8 or len(silent.seen) < 1:  # noqa: ASYNC110 - a list offers no event
+                await asyncio.sleep(0.01)
+        other = account(well, "other")
+        assert isinstance(await after(other, 3), Accepted)
+        assert await asyncio.wait_for(asyncio.to_thread(lambda: "at once"), 3)  # the loop's own threads are free
+        assert len(held) == link.THREADS // 8
+        may_go_on.set()
+        for task in waiting:
+            task.cancel()
+        await asyncio.gather(*waiting, return_exceptions=True)
+        keepers = [app._link._keeper for app in sick if app._link._keeper is not None]
+        for keeper in keepers:
+            keeper.cancel()
+        await asyncio.gather(*keepers, return_exceptions=True)
+        await other.close()
 
 
 async def test_a_cut_after_a_publish_is_uncertain(wire: Wire, app: Mqtt) -> None:

@@ -262,7 +262,7 @@ def test_tokens_for_ever_new_services_take_no_more_room(clock: Clock, monkeypatc
 
 # ---------------------------------------------------------------- what answers mean
 
-GONE = Rejected("the push service knows no such subscription", token_gone=True)
+UNKNOWN = "the push service knows no such subscription"
 LATER = "the push service cannot take it now"
 KEY = "the push service does not accept the account's VAPID key"
 
@@ -270,8 +270,11 @@ KEY = "the push service does not accept the account's VAPID key"
 @pytest.mark.parametrize(
     ("answer", "expected"),
     [
-        (Answer(404, b""), Rejected(GONE.reason, token_gone=True, evidence={"status": 404})),
-        (Answer(410, b'{"errno":106}'), Rejected(GONE.reason, token_gone=True, evidence={"status": 410, "errno": 106})),
+        (Answer(404, b""), Rejected(UNKNOWN, token_gone=True, evidence={"status": 404}, one_device=True)),
+        (
+            Answer(410, b'{"errno":106}'),
+            Rejected(UNKNOWN, token_gone=True, evidence={"status": 410, "errno": 106}, one_device=True),
+        ),
         (Answer(413, b""), Rejected("the push is too large for this push service", evidence={"status": 413})),
         (Answer(400, b""), Rejected("the push service will not take this push", evidence={"status": 400})),
         (

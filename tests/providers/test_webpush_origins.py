@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import replace
 
 import pytest
 
@@ -37,8 +38,9 @@ async def app(wires: tuple[Wire, Wire]) -> AsyncIterator[WebPush]:
     await app.close()
 
 
-async def send(app: WebPush, wire: Wire) -> Outcome:
-    return await app.send(WAKE, target("webpush", subscription(f"{wire.url}/x")))
+async def send(app: WebPush, wire: Wire, device_id: str = "phone") -> Outcome:
+    address = replace(target("webpush", subscription(f"{wire.url}/x")), device_id=device_id)
+    return await app.send(WAKE, address)
 
 
 async def test_that_one_service_takes_the_key_says_nothing_of_what_another_refuses(
@@ -55,6 +57,33 @@ async def test_that_one_service_takes_the_key_says_nothing_of_what_another_refus
     said = await send(app, other)  # so this subscription was made for another key
     assert isinstance(said, Rejected)
     assert said.token_gone
+
+
+@pytest.mark.parametrize("status", [403, 410])
+async def test_one_that_refuses_several_devices_and_takes_nothing_gives_up_no_more_addresses(
+    status: int, app: WebPush, wires: tuple[Wire, Wire]
+) -> None:
+    one, other = wires
+    assert isinstance(await send(app, one), Accepted)
+    one.otherwise = Answer(status, b"")
+    said = [await send(app, one, device) for device in ("a", "a", "b", "c", "d")]
+    assert [isinstance(outcome, Rejected) for outcome in said] == [True, True, True, False, False]
+    assert isinstance(said[3], RetryLater)
+    assert not said[3].uncertain
+    assert isinstance(said[4], Misconfigured if status == 403 else RetryLater)
+    assert isinstance(await send(app, other), Accepted)
+    one.answers.append(Answer(201, b""))
+    assert isinstance(await send(app, one), Accepted)
+    assert isinstance(await send(app, one, "d"), Rejected)  # it speaks for this device again
+
+
+async def test_several_devices_with_an_endpoint_that_nothing_may_go_to_give_up_no_more_addresses() -> None:
+    """The account may lack the origin of a service of its own."""
+    app = WebPush(Vapid(VAPID, SUBJECT, Clock()), Guard(), Clock())
+    address = target("webpush", subscription("https://127.0.0.1/x"))
+    said = [await app.send(WAKE, replace(address, device_id=device)) for device in ("a", "b", "c")]
+    assert [type(outcome) for outcome in said] == [Rejected, Rejected, RetryLater]
+    await app.close()
 
 
 def test_ever_new_services_take_no_more_room(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,7 +5,8 @@ account other settings than its apps have. Then its addresses are not given up, 
 out whether the service takes them again, and the organization is told.
 
 Where each device chooses its service, one that refuses the account speaks for its device alone. When several do, the
-organization is told; the others' pushes wait only if nothing has been taken.
+organization is told; the others' pushes wait only if nothing has been taken. What such a service says of addresses
+counts for nothing here: its provider knows which of them say so of many (`providers/webpush/services.py`).
 """
 
 from collections import OrderedDict, deque
@@ -123,6 +124,8 @@ class AccountHealth:
                 account.refused.append(None)
                 account.doubts.pop(device_id, None)
                 return self._works(account, now) if began >= account.paused_at else Lesson()
+            case Rejected(token_gone=True, one_device=True):
+                return Lesson(quarantine=True)
             case Rejected(token_gone=True):
                 return self._refused(account, device_id, outcome.reason, now)
             case Misconfigured(one_device=True):

@@ -47,13 +47,14 @@ class Rejected:
     """The provider will never take this push.
 
     `token_gone`: because of the address; it is dead, unless it was registered after `gone_since` (microseconds, where
-    the provider says since when).
+    the provider says since when). `one_device`: so says the service that this device has chosen, of its address alone.
     """
 
     reason: str
     token_gone: bool = False
     gone_since: int | None = None
     evidence: dict[str, Any] = field(default_factory=dict)
+    one_device: bool = False
 
 
 @record

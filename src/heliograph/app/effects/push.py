@@ -61,6 +61,8 @@ async def deliver_push(s: Services, item: OutboxItem) -> None:
     lesson = s.health.learn(push.account_id, push.device_id, outcome, began, s.clock.now())
     if lesson.try_again and isinstance(outcome, Rejected):  # the account is to blame: the push is not lost by it
         outcome = Misconfigured(outcome.reason, outcome.evidence)
+    elif isinstance(outcome, Rejected) and outcome.token_gone and await _is_replaced(work, push, target):
+        outcome = RetryLater(f"{outcome.reason}; it has another address by now", evidence=outcome.evidence)
     try:
         await _Sent(s, work, item, outcome, is_only_way).record(push, command)
     except Exception:
@@ -71,6 +73,12 @@ async def deliver_push(s: Services, item: OutboxItem) -> None:
 
 def _speaks_of_settings(outcome: Outcome) -> bool:
     return isinstance(outcome, Misconfigured) or (isinstance(outcome, Rejected) and outcome.token_gone)
+
+
+async def _is_replaced(work: UnitOfWork, push: Push, sent_to: PushTarget) -> bool:
+    """Whether the app has registered with this provider since its address was read, to which the push was sent."""
+    targets = await work.devices.targets(push.device_id, push.app)
+    return any(t.provider == push.provider and t.registered_at > sent_to.registered_at for t in targets)
 
 
 async def _judged_as_of(s: Services, work: UnitOfWork, account_id: str, began: int, made_at: int | None) -> int:
@@ -109,7 +117,8 @@ async def _heed(
     now = s.clock.now()
     try:
         if lesson.quarantine and isinstance(outcome, Rejected):
-            await work.devices.quarantine(target, outcome.reason, outcome.gone_since or now, now, account_id)
+            since = outcome.gone_since or target.registered_at  # what was registered meanwhile, it says nothing of
+            await work.devices.quarantine(target, outcome.reason, since, now, account_id)
         if lesson.revive:
             await work.devices.revive(target.provider, now - _OF_LATE_S * SECOND, account_id)
         walks = [account_id] if lesson.reroute else []

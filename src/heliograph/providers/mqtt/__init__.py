@@ -87,11 +87,19 @@ NOT_TAKEN: Mapping[int, Verdict] = {
 
 
 class Mqtt(OneWay):
-    """One account at one broker. Implements `ports.push.PushProvider`."""
+    """One account of an organization at one broker. Implements `ports.push.PushProvider`."""
 
-    def __init__(self, broker: Broker, attempts: Attempts, prefix: str = PREFIX, *, timeout_s: float = 10.0) -> None:
+    def __init__(
+        self,
+        broker: Broker,
+        attempts: Attempts,
+        prefix: str = PREFIX,
+        *,
+        organization_id: str = "",
+        timeout_s: float = 10.0,
+    ) -> None:
         self._prefix, self._timeout_s = prefix, timeout_s
-        self._link = Link(broker, attempts)
+        self._link = Link(broker, attempts, organization_id)
 
     async def send(self, message: PushMessage, target: PushTarget) -> Outcome:
         """Publish one push; the broker drops it when its life is over. Our own id names it."""
@@ -246,7 +254,8 @@ def _build(config: Mapping[str, Any], tools: Tools) -> Mqtt:
         password=config.get("password"),
         client_id=config.get("clientId") or "heliograph",
     )
-    return Mqtt(broker, tools.shared(Attempts, Attempts), config.get("topicPrefix") or PREFIX)
+    attempts, prefix = tools.shared(Attempts, Attempts), config.get("topicPrefix") or PREFIX
+    return Mqtt(broker, attempts, prefix, organization_id=tools.organization_id)
 
 
 def _check(message: PushMessage) -> str | None:

@@ -1,7 +1,8 @@
 """The connection to a broker: one for each account, kept by a task of its own for as long as the account is used.
 
 aiomqtt 2.5 hides what a push depends on: with which reason a message was acknowledged (a refused one looks like a
-taken one), and what the broker grants at the start. paho, below it, tells both; `Connection` listens there.
+taken one), and what the broker grants at the start. paho, below it, tells both; `Connection` listens there. And
+aiomqtt connects in a thread of the loop's pool, which is small: brokers that do not answer would hold up all others'.
 """
 
 import asyncio
@@ -9,8 +10,12 @@ import logging
 import random
 import secrets
 import ssl
-from contextlib import AsyncExitStack
+from collections import Counter, deque
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
+from math import ceil
 from typing import Any
 
 import aiomqtt
@@ -21,7 +26,8 @@ from paho.mqtt.reasoncodes import ReasonCode
 KEEPALIVE_S = 20
 ANSWER_S = 5.0  # each for the TCP connection, each step of a TLS handshake, and CONNACK
 MOST_IN_FLIGHT = 200  # fewer where the broker says so (Receive Maximum, 20 at mosquitto)
-MOST_ATTEMPTS = 3
+THREADS = 64  # in which connections are made
+_LEFT = 8  # an organization gets an 8th of those that the others left, as of look-ups (heliograph.look_ups)
 BACKOFF_BASE_S, BACKOFF_CAP_S = 0.1, 30.0
 # What a broker, or whatever answers in its place, can cause while a connection is made or held.
 _FAULTS = (aiomqtt.MqttError, OSError, ValueError, RuntimeError, LookupError, TypeError, AttributeError)
@@ -31,15 +37,58 @@ _wire_log = logging.getLogger("heliograph.providers.mqtt.wire")
 _wire_log.setLevel(logging.CRITICAL)
 
 
-class Attempts(asyncio.Semaphore):
-    """How many connections the accounts of a process make at a time.
+class Attempts:
+    """The threads in which the accounts of a process connect, and whose turn it is. Belongs to one event loop.
 
-    Each one in the making holds a thread of the loop's pool, which is small and also looks up the names of all others'
-    services: brokers that do not answer must not take them all.
+    A thread counts until it is free: nobody can end what a broker that does not answer keeps waiting there.
     """
 
     def __init__(self) -> None:
-        super().__init__(MOST_ATTEMPTS)
+        self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="mqtt")
+        self._busy: Counter[str] = Counter()  # threads, by organization
+        self._waiting: dict[str, deque[asyncio.Future[None]]] = {}
+
+    async def run(self, organization_id: str, connect: Callable[[], None]) -> None:
+        """Carry it out when the organization has a thread for it. Raises what it raises."""
+        loop = asyncio.get_running_loop()
+        turn = loop.create_future()
+        self._waiting.setdefault(organization_id, deque()).append(turn)
+        self._begin(organization_id)
+        try:
+            await turn
+        except asyncio.CancelledError:
+            if turn.done() and not turn.cancelled():
+                self._end(organization_id)
+            raise
+        under_way = self._threads.submit(connect)
+
+        def ended(_: object) -> None:
+            with suppress(RuntimeError):  # the loop has ended before
+                loop.call_soon_threadsafe(self._end, organization_id)
+
+        under_way.add_done_callback(ended)
+        try:
+            await asyncio.wrap_future(under_way)
+        finally:
+            del under_way  # what it raises would hold it in a circle, and a socket with it
+
+    def _begin(self, organization_id: str) -> None:
+        """Give turns to those who wait for an organization's, as far as its share goes."""
+        waiting = self._waiting[organization_id]
+        while waiting and self._busy[organization_id] < ceil((THREADS - self._busy.total()) / _LEFT):
+            turn = waiting.popleft()
+            if not turn.done():
+                self._busy[organization_id] += 1
+                turn.set_result(None)
+        if not waiting:
+            del self._waiting[organization_id]
+
+    def _end(self, organization_id: str) -> None:
+        self._busy[organization_id] -= 1
+        if not self._busy[organization_id]:
+            del self._busy[organization_id]
+        for other in sorted(self._waiting, key=self._busy.__getitem__):
+            self._begin(other)
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +138,12 @@ class Connection(aiomqtt.Client):
         self._client.on_connect = self._met
         self._client.on_publish = self._answered
         self._client.on_disconnect = self._lost
+
+    async def meet(self, attempts: Attempts, organization_id: str) -> None:
+        """Connect, as aiomqtt's `__aenter__` does; `__aexit__` must follow."""
+        await self._lock.acquire()
+        await attempts.run(organization_id, self._client_connect)
+        await self._wait_for(self._connected, timeout=None)
 
     async def send(
         self, topic: str, payload: bytes, properties: Properties
@@ -175,8 +230,8 @@ def _retrieve(future: "asyncio.Future[None]") -> None:
 class Link:
     """Has a connection whenever the broker lets it; comes back after back-off with jitter."""
 
-    def __init__(self, broker: Broker, attempts: Attempts) -> None:
-        self._broker, self._attempts = broker, attempts
+    def __init__(self, broker: Broker, attempts: Attempts, organization_id: str) -> None:
+        self._broker, self._attempts, self._organization_id = broker, attempts, organization_id
         self._live: Connection | None = None
         self._fault: Fault | None = None
         self._changed = asyncio.Condition()
@@ -244,8 +299,8 @@ class Link:
         connection, worked = Connection(self._broker), False
         try:
             async with AsyncExitStack() as stack:
-                async with self._attempts:
-                    await stack.enter_async_context(connection)
+                await connection.meet(self._attempts, self._organization_id)
+                stack.push_async_exit(connection)
                 worked = True
                 try:
                     await self._tell(connection, None)

@@ -61,7 +61,7 @@ class WebPush(OneWay):
         """POST to the endpoint."""
         subscription = read_subscription(target.token)
         if isinstance(subscription, str):
-            return Rejected(f"the address {subscription}", token_gone=True)
+            return Rejected(f"the address {subscription}", token_gone=True, one_device=True)
         text, life_s = msgspec.json.encode(offer_of(message)), min(max(1, message.life_s), MAX_LIFE_S)
         if len(text) > MAX_TEXT_BYTES:
             return Rejected("the push is too large")
@@ -78,14 +78,15 @@ class WebPush(OneWay):
         service = self._services.of(subscription.endpoint)
         reply = await self._exchange(service, "POST", subscription.endpoint, headers, body)
         if isinstance(reply, NotSent) and reply.forbidden:
-            return Rejected(f"nothing may be sent to this endpoint: {reply.reason}", token_gone=True)
+            refused = f"nothing may be sent to this endpoint: {reply.reason}"
+            return service.spared(Rejected(refused, token_gone=True, one_device=True), target.device_id)
         if not isinstance(reply, Reply):
             return RetryLater(reply.reason, uncertain=not isinstance(reply, NotSent))
         verdict = verdict_on(reply)
         if verdict is Verdict.TAKEN:
-            service.takes_key = True
+            service.takes()
             return self._accepted(reply, subscription.endpoint, message.id, life_s)
-        return refusal(verdict, reply, service.takes_key)
+        return service.spared(refusal(verdict, reply, service.takes_key), target.device_id)
 
     def _accepted(self, reply: Reply, endpoint: str, push_id: str, life_s: int) -> Accepted:
         said = reply.headers.get("ttl", "").strip()

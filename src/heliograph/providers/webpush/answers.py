@@ -115,9 +115,9 @@ def refusal(verdict: Verdict, reply: Reply, key_works: bool) -> Outcome:
     evidence = _evidence(reply)
     match verdict:
         case Verdict.GONE:
-            return Rejected(verdict, token_gone=True, evidence=evidence)
+            return Rejected(verdict, token_gone=True, evidence=evidence, one_device=True)
         case Verdict.KEY if key_works:  # at this very service: the subscription was made for another one
-            return Rejected(f"{verdict} for this subscription", token_gone=True, evidence=evidence)
+            return Rejected(f"{verdict} for this subscription", token_gone=True, evidence=evidence, one_device=True)
         case Verdict.KEY:  # it may be wrong, and so may the service, which the device has chosen
             return Misconfigured(verdict, evidence, one_device=True)
         case Verdict.TOO_LARGE | Verdict.REJECTED:
