@@ -10,6 +10,7 @@ from heliograph.domain.devices import ApiKey, Enterprise, Organization, Principa
 from heliograph.domain.enrollment import EnrollmentToken, SignUp
 from heliograph.domain.errors import Conflict, NotFound
 from heliograph.store import AnyStore
+from heliograph.store.database import Rows
 from tests.store.world import NOW, World, new_id, new_world
 
 
@@ -270,6 +271,30 @@ async def test_the_first_fingerprint_stays(store: AnyStore) -> None:
     assert await store.fingerprint("second") == "first"
     await store.replace_fingerprint("second")
     assert await store.fingerprint("first") == "second"
+
+
+async def test_what_changes_while_it_is_sealed_anew_is_not_lost(
+    store: AnyStore, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A server still runs. Under the new fingerprint nothing could open what it has sealed with the old key."""
+    await store.fingerprint("old")
+    fetch = store.fetch
+
+    async def fetch_then_change(sql: str, *args: object) -> Rows:
+        rows = await fetch(sql, *args)
+        if "FROM provider_accounts" in sql:
+            monkeypatch.setattr(store, "fetch", fetch)
+            await world.work.setup.save_account(replace(world.account, config=b"by the server"))
+        return rows
+
+    monkeypatch.setattr(store, "fetch", fetch_then_change)
+    with pytest.raises(Conflict, match="Stop every server"):
+        await store.reseal(lambda _: b"sealed anew", "new")
+    assert await store.known_fingerprint() == "old"
+    assert await store.reseal(lambda _: b"sealed anew", "new") == 1
+    found = await world.work.setup.account(world.account.id)
+    assert found is not None
+    assert (found.config, await store.known_fingerprint()) == (b"sealed anew", "new")
 
 
 async def test_ping_writes(store: AnyStore, world: World) -> None:

@@ -94,7 +94,8 @@ async def create_key(
     )
     stored = s.store.unit_of_work(organization.id).setup
     await stored.add_key(key, hash_secret(secret))
-    if any(known.id == made_by and known.revoked_at is not None for known in await stored.keys()):
+    known = None if made_by is None else await stored.key(made_by)
+    if known is not None and known.revoked_at is not None:
         await stored.revoke_key(key.id, now)  # its maker was revoked at the same moment
         raise Unauthenticated
     return key, secret

@@ -247,6 +247,10 @@ class SetupRepository(Protocol):
         """Note why pushes do not go through an account, or that they do (None); whether that is news."""
         ...
 
+    async def key(self, key_id: str) -> ApiKey | None:
+        """One API key, also a revoked one."""
+        ...
+
     async def keys(self) -> list[ApiKey]:
         """All API keys, oldest first."""
         ...

@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any
 
+from heliograph.domain.errors import Conflict
 from heliograph.domain.ids import id_seconds
 from heliograph.ports.changes import ChangeSet
 from heliograph.ports.clock import Wakeups
@@ -81,19 +82,22 @@ class SqlStore(ABC):
         """Seal every secret again, in one transaction with the new key's fingerprint; answers how many.
 
         `again` gives the new form of a sealed secret, None for one that cannot be opened, which stays. Nothing else may
-        write secrets meanwhile.
+        write secrets meanwhile: Conflict, and nothing is sealed anew, where one of them has changed.
         """
         statements = [statement("UPDATE secret_key SET fingerprint = $1 WHERE id = 1", mine)]
         for table, column in SEALED:
             found = await self.fetch(f"SELECT organization_id, id, {column} FROM {table} WHERE {column} IS NOT NULL")
             renew = f"""
-                UPDATE {table} SET {column} = $3 WHERE organization_id = $1 AND id = $2 AND {column} = $4
+                UPDATE {table} SET {column} = $3 WHERE organization_id = $1 AND id = $2 AND {column} = $4 RETURNING id
             """
             for organization_id, id_, sealed in found:
                 fresh = again(bytes(sealed))
                 if fresh is not None:
-                    statements.append(statement(renew, organization_id, id_, fresh, bytes(sealed)))
-        await self.write(*statements)
+                    statements.append(statement(renew, organization_id, id_, fresh, bytes(sealed), must=True))
+        try:
+            await self.write(*statements)
+        except Conflict:
+            raise Conflict("A secret was changed meanwhile. Stop every server on this database first") from None
         return len(statements) - 1
 
     async def clamp_outbox(self, now: int, cap_us: int) -> None:

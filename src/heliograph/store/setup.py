@@ -223,6 +223,10 @@ class Setup:
             self._known_accounts.changed()
         return bool(noted)
 
+    async def key(self, key_id: str) -> ApiKey | None:
+        """One API key."""
+        return await self._one(API_KEYS, key_id)
+
     async def keys(self) -> list[ApiKey]:
         """All API keys, oldest first."""
         return await self._all(API_KEYS)
