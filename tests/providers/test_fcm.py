@@ -10,6 +10,7 @@ from typing import Any
 import jwt
 import msgspec
 import pytest
+from cryptography.hazmat.primitives.asymmetric.rsa import generate_private_key
 
 from heliograph.domain.errors import InvalidInput
 from heliograph.domain.fields import Fields
@@ -158,6 +159,21 @@ async def app(wire: Http2Wire, google: Wire, tools: Tools) -> AsyncIterator[Fcm]
 
 async def send(app: Fcm, message: PushMessage = WAKE) -> Outcome:
     return await app.send(message, target("fcm", TOKEN))
+
+
+async def test_who_only_names_anothers_ids_shares_no_connection_with_that_one(
+    google: Wire, wire: Http2Wire, tools: Tools
+) -> None:
+    """Its owner may close it, as each change of the account does."""
+    assert isinstance(tools.transports, Connections)
+    other = json.dumps(service_account(private_key=pem_of(generate_private_key(65537, 2048))))
+    ours, theirs = (built(tools, wire.url, tokenUrl=google.url, **said) for said in ({}, {"serviceAccount": other}))
+    for app in (ours, theirs):
+        assert isinstance(await send(app), Accepted)
+    assert len(tools.transports) == 2
+    await theirs.close()
+    assert len(tools.transports) == 1
+    await ours.close()
 
 
 # ---------------------------------------------------------------- send

@@ -284,6 +284,7 @@ KEY = "the push service does not accept the account's VAPID key"
         (Answer(429, b"", {"Retry-After": "7"}), RetryLater(LATER, 7.0, evidence={"status": 429})),
         (Answer(503, b"", {"Retry-After": "120"}), RetryLater(LATER, 120.0, evidence={"status": 503})),
         (Answer(507, b""), RetryLater(LATER, evidence={"status": 507})),
+        (Answer(408, b"<html>"), RetryLater("the push service failed", uncertain=True, evidence={"status": 408})),
         (Answer(500, b""), RetryLater("the push service failed", uncertain=True, evidence={"status": 500})),
         (Answer(502, b"<html>"), RetryLater("the push service failed", uncertain=True, evidence={"status": 502})),
         (

@@ -532,6 +532,7 @@ def why(status: int, **members: str) -> dict[str, Any]:
         (answer(500), RetryLater(Verdict.UNCLEAR, uncertain=True, evidence=why(500))),
         (answer(502), RetryLater(Verdict.UNCLEAR, uncertain=True, evidence=why(502))),
         (Answer(503, b"", {"Retry-After": "9"}), RetryLater(Verdict.LATER, 9.0, evidence=why(503))),
+        (Answer(408, b"<html>"), RetryLater(Verdict.UNCLEAR, uncertain=True, evidence=why(408))),
         (Raw(b""), RetryLater("RemoteProtocolError", uncertain=True)),
         (Raw(b"HTTP/1.1 200 OK\r\nContent-Le"), RetryLater("RemoteProtocolError", uncertain=True)),
     ],

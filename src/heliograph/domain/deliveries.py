@@ -290,8 +290,8 @@ def _learnt(push: Push, event: PushEvent, now: int) -> dict[str, Any]:
         failed = push.attempts.count if push.attempts else 0
         left = Leg(push.provider, push.account_id, push.reference, event.refused, failed)
         return {
-            # One that it goes again is no leg any more.
-            "legs": (*(leg for leg in push.legs or () if leg.provider != event.provider), left),
+            # One that it goes again is no leg any more, unless it has been taken there: late, through another account.
+            "legs": (*(leg for leg in push.legs or () if leg.provider != event.provider or leg.reference), left),
             "provider": event.provider,
             "account_id": event.account_id,
             "reference": None,

@@ -6,6 +6,7 @@ answers   what FCM says to it
 """
 
 from collections.abc import Mapping
+from hashlib import sha256
 from typing import Any
 
 from heliograph.outbound.google import TokenSource
@@ -21,7 +22,9 @@ SCOPE = "https://www.googleapis.com/auth/firebase.messaging"
 
 def _build(config: Mapping[str, Any], tools: Tools) -> Fcm:
     account = config["serviceAccount"]
-    way = endpoint(config, BASE_URL, credential=f"{account['client_email']} {config['projectId']}")
+    # By the key itself too: whoever only names another's ids shares no connection with that one.
+    key = sha256(account["private_key"].encode()).hexdigest()
+    way = endpoint(config, BASE_URL, credential=f"{account['client_email']} {config['projectId']} {key}")
     tokens = TokenSource(
         account, scope=SCOPE, address=config.get("tokenUrl"), clock=lambda: tools.clock.elapsed() / 1_000_000
     )

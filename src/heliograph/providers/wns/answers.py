@@ -45,7 +45,9 @@ ANSWERS: tuple[tuple[range, str, str, Verdict], ...] = (
     (range(410, 411), r".*", r"", Verdict.GONE),
     (range(406, 407), r".*", r"", Verdict.LIMIT),
     (range(429, 430), r".*", r"", Verdict.LIMIT),
-    (range(407, 409), r".*", r"", Verdict.LATER),  # said by something on the way
+    # Said by something on the way: at its gate, or giving up, maybe after it had passed the push on.
+    (range(407, 408), r".*", r"", Verdict.LATER),
+    (range(408, 409), r".*", r"", Verdict.UNCLEAR),
     (range(421, 422), r".*", r"", Verdict.LATER),
     (range(425, 426), r".*", r"", Verdict.LATER),
     (range(503, 504), r".*", r"", Verdict.LATER),
