@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from contextlib import closing
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -30,3 +32,17 @@ def test_a_key_whose_time_is_over_is_not_called_valid(cli: Cli) -> None:
     with closing(sqlite3.connect("data/heliograph.db")) as database, database:
         database.execute("UPDATE api_keys SET expires_at = 1 WHERE id = ?", (key["id"],))
     assert ("valid" in line_of(cli, key), "expired" in line_of(cli, key)) == (False, True)
+
+
+@pytest.mark.parametrize(("platform", "there_is_one"), [("aosp", True), ("toaster", False)])
+def test_secrets_are_spoken_of_where_there_are_any(cli: Cli, platform: str, there_is_one: bool) -> None:
+    Path("fleet.json").write_text(json.dumps([{"platform": platform}]))
+    assert ("Give the agent its secret" in cli("device", "import", "fleet.json", *HERE).err) is there_is_one
+
+
+def test_settings_are_shown_as_they_are_given(cli: Cli) -> None:
+    Path("vapid").write_text("yfWPiYE-n46HLnH0KqZOF1fJJU3MYrct3AELtAQ-oRw")
+    origins = "http://push.example:8080,http://push.example:8081"
+    settings = ["vapidPrivateKey=@vapid", "subject=mailto:ops@example.com", f"allowedOrigins={origins}"]
+    made = cli.ok("provider", "add", "webpush", *(part for s in settings for part in ("--set", s)), *HERE)
+    assert f"allowedOrigins  {origins}\n" in cli("provider", "get", made["id"], *HERE).out

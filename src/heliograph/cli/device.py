@@ -164,7 +164,7 @@ def _show_imported(answer: dict[str, Any]) -> None:
         for i in answer["items"]
     ]
     table(("NO.", "NAME", "ID", "AGENT SECRET"), rows, "There is no device in there.")
-    if rows:
+    if any("agentSecret" in item for item in answer["items"]):
         note(_SECRET_NOTE)
 
 

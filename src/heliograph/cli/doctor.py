@@ -39,9 +39,10 @@ def doctor(
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Test every step: files, database, secret key, clock, Google, push accounts. Exit code 1 when one fails.
+    """Test every step: files, database, secret key, clock, Google. Exit code 1 when one fails.
 
-    Runs beside the server or without it, on the server's machine. Nothing is changed.
+    Of push accounts it says what is known; `heliograph provider test` asks their providers. Runs beside the server or
+    without it, on the server's machine. Nothing is changed.
     """
     del as_json
     target = OnDatabase(*place_of_database(data_dir, database, org))
@@ -160,7 +161,7 @@ class _Examination:
                 soon = ago(account["expiresAt"])
                 self._note("push account", "warning", f"{what}: its credentials end {soon}", renew)
             else:
-                self._note("push account", "ok", what)
+                self._note("push account", "ok", f"{what}: no fault is known")
 
     async def _google(self, ask: Ask, organization: str) -> None:
         body: Found = {} if self._enterprise is None else {"enterprise": self._enterprise}
