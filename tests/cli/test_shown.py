@@ -46,3 +46,15 @@ def test_settings_are_shown_as_they_are_given(cli: Cli) -> None:
     settings = ["vapidPrivateKey=@vapid", "subject=mailto:ops@example.com", f"allowedOrigins={origins}"]
     made = cli.ok("provider", "add", "webpush", *(part for s in settings for part in ("--set", s)), *HERE)
     assert f"allowedOrigins  {origins}\n" in cli("provider", "get", made["id"], *HERE).out
+
+
+def test_the_doctor_advises_on_what_is_wrong_with_the_database(cli: Cli) -> None:
+    with closing(sqlite3.connect("data/heliograph.db")) as database, database:
+        database.execute("INSERT INTO schema_migrations VALUES (99, 'later', '', 0)")
+    newer = cli("doctor", *HERE)
+    assert (newer.code, "Start the newer version" in newer.out, "is it up" in newer.out) == (1, True, False)
+    for path in Path("data").glob("heliograph.db*"):
+        path.unlink()
+    Path("data/heliograph.db").write_text("no database")
+    broken = cli("doctor", *HERE)
+    assert (broken.code, "--data-dir" in broken.out, "is it up" in broken.out) == (1, True, False)
