@@ -244,7 +244,7 @@ class TestPushAccounts:
     def test_one_in_order_and_one_that_is_disabled(self, cli: Cli, acme: dict[str, Any]) -> None:
         made = cli.ok("provider", "add", "pushy", "--config", '{"apiKey":"abc123"}', "--name", "ours", *HERE)
         shown = {s["detail"] for s in cli.ok("doctor", *HERE)["checks"] if s["step"] == "push account"}
-        assert shown == {"pushy ours of acme"}
+        assert shown == {"pushy ours of acme: no fault is known"}
         assert cli.ok("provider", "disable", made["id"], *HERE)["disabled"]
         shown = {s["detail"] for s in cli.ok("doctor", *HERE)["checks"] if s["step"] == "push account"}
         assert shown == {"pushy ours of acme is disabled"}

@@ -281,4 +281,7 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:  # which the command has heard as well, and has ended with
+        sys.exit(130)

@@ -68,3 +68,15 @@ def wait_until(condition: Callable[[], bool], seconds: float = 60) -> None:
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.05)
+
+
+def test_ctrl_c_ends_it_without_a_complaint() -> None:
+    command = [*PROGRAM, "sh", "-c", "echo on; exec sleep 60"]
+    with subprocess.Popen(
+        command, cwd=ROOT, env=WITHOUT_SERVER, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True
+    ) as running:
+        assert running.stdout is not None
+        assert running.stdout.readline() == b"on\n"
+        os.killpg(running.pid, signal.SIGINT)
+        _, complaints = running.communicate(timeout=60)
+    assert (running.returncode, complaints) == (130, b"")

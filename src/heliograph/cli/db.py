@@ -100,6 +100,21 @@ async def _opened(settings: "Settings") -> AsyncIterator["AnyStore"]:
         await store.close()
 
 
+@asynccontextmanager
+async def _alone(settings: "Settings") -> AsyncIterator["AnyStore"]:
+    """The same, up to date, where no server works on it: one would go on with the key that it has. Raises Failure."""
+    from heliograph.store import migrate as bring_up_to_date
+
+    async with _opened(settings) as store:
+        if servers := await store.served_by():
+            raise Failure(
+                ExitCode.CONFLICT,
+                f"a server works on this database: stop each one first. Connected: {'; '.join(servers)}",
+            )
+        await bring_up_to_date(store)
+        yield store
+
+
 async def migration_status(settings: "Settings") -> "list[MigrationStatus]":
     """What was applied and what is to be; may be asked while the server runs."""
     from heliograph.store import status as status_of
@@ -140,7 +155,6 @@ class _Onlooker:
 
 
 async def _forget(settings: "Settings") -> dict[str, Any]:
-    from heliograph.store import migrate as bring_up_to_date
     from heliograph.system import KEY_FILE, fingerprint_of, load_secret_key, make_secret_key
 
     text = settings.secret_key.get_secret_value() if settings.secret_key else None
@@ -149,8 +163,7 @@ async def _forget(settings: "Settings") -> dict[str, Any]:
         given = load_secret_key(text, path)
     except (ValueError, OSError) as error:
         raise Failure(ExitCode.USAGE, str(error)) from None
-    async with _opened(settings) as store:
-        await bring_up_to_date(store)
+    async with _alone(settings) as store:
         mine = fingerprint_of(make_secret_key(path) if given is None else given).hex()
         if await store.fingerprint(mine) == mine:
             raise Failure(ExitCode.REFUSED, "the secret key is the one that belongs to this database: nothing is lost")
@@ -175,10 +188,8 @@ async def _erase(store: "AnyStore") -> list[dict[str, Any]]:
 
 async def _rotate(settings: "Settings") -> dict[str, Any]:
     from heliograph.cli.rotate_key import rotate
-    from heliograph.store import migrate as bring_up_to_date
 
-    async with _opened(settings) as store:
-        await bring_up_to_date(store)
+    async with _alone(settings) as store:
         return await rotate(settings, store)
 
 

@@ -1,5 +1,6 @@
 """`heliograph device`: devices."""
 
+import asyncio
 from dataclasses import asdict, dataclass
 from typing import Annotated, Any, Literal
 
@@ -58,38 +59,45 @@ def import_devices(
     """Add many devices. Members and columns are named as in: platform, name, serialNumber, imei, externalName …
 
     The answer holds the secret of each device's agent; it is shown now and never again. Exit code 1 when a line was
-    refused; the others are there then. A serial number or name at Google that is known already is refused, so a list
-    can be imported again.
+    refused; the others are there then. Ctrl-C ends it, and tells what was added until then. A serial number or name at
+    Google that is known already is refused, so a list can be imported again.
     """
     from heliograph.cli.importing import read_devices
 
     devices = read_devices(read_source(file, "FILE"))
-    items = run_verbs(where, lambda verbs: _import(verbs, devices))
+    items, code = run_verbs(where, lambda verbs: _import(verbs, devices))
     emit({"items": items}, _show_imported)
     refused = sum("error" in item for item in items)
     if refused:
-        raise Failure(ExitCode.REFUSED, f"{refused} of {len(devices)} devices were not added")
+        raise Failure(code, f"{refused} of {len(devices)} devices were not added")
 
 
-async def _import(verbs: Verbs, devices: list[Json]) -> list[Json]:
-    """In batches, so that it can be followed. One that fails as a whole ends it, without losing what went before."""
+async def _import(verbs: Verbs, devices: list[Json]) -> tuple[list[Json], ExitCode]:
+    """In batches, so that it can be followed. What ends it loses nothing of what went before: no secret is shown twice.
+
+    With what became of each device goes the exit code for those that were not added.
+    """
     from heliograph.cli.importing import counted
 
     items: list[Json] = []
-    with counted("Importing devices", len(devices)) as advance:
-        for begin in range(0, len(devices), _BATCH):
-            batch = devices[begin : begin + _BATCH]
-            try:
-                answer = await verbs.call("device.import", {"devices": batch})
-            except (Failure, HeliographError) as error:
-                if not items:
-                    raise
-                items += [{"error": f"broke off, look whether it is there: {error}"} for _ in batch]
-                items += [{"error": "not tried"} for _ in devices[begin + _BATCH :]]
-                break
-            items += answer["items"]
-            advance(len(batch))
-    return [{**item, "index": index} for index, item in enumerate(items)]
+    code = ExitCode.REFUSED
+    try:
+        with counted("Importing devices", len(devices)) as advance:
+            for begin in range(0, len(devices), _BATCH):
+                batch = devices[begin : begin + _BATCH]
+                items += (await verbs.call("device.import", {"devices": batch}))["items"]
+                advance(len(batch))
+    except (Failure, HeliographError, KeyboardInterrupt, asyncio.CancelledError) as error:
+        if not items:
+            raise
+        why: object = error
+        if isinstance(error, KeyboardInterrupt | asyncio.CancelledError):
+            code, why = ExitCode.INTERRUPTED, "interrupted"
+        begun = devices[len(items) :][:_BATCH]
+        untried = devices[len(items) + len(begun) :]
+        items += [{"error": f"broke off, look whether it is there: {why}"} for _ in begun]
+        items += [{"error": "not tried"} for _ in untried]
+    return [{**item, "index": index} for index, item in enumerate(items)], code
 
 
 @app.command("list")
@@ -156,7 +164,7 @@ def _show_imported(answer: dict[str, Any]) -> None:
         for i in answer["items"]
     ]
     table(("NO.", "NAME", "ID", "AGENT SECRET"), rows, "There is no device in there.")
-    if rows:
+    if any("agentSecret" in item for item in answer["items"]):
         note(_SECRET_NOTE)
 
 

@@ -9,7 +9,7 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from heliograph.cli.exits import ExitCode, Failure
+from heliograph.cli.exits import ExitCode, Failure, of_error
 from heliograph.cli.local import Ask, is_served, open_database
 from heliograph.cli.options import Database, DataDir, Json, Org, spread
 from heliograph.cli.output import ago, busy, emit, moment, say
@@ -39,9 +39,10 @@ def doctor(
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Test every step: files, database, secret key, clock, Google, push accounts. Exit code 1 when one fails.
+    """Test every step: files, database, secret key, clock, Google. Exit code 1 when one fails.
 
-    Runs beside the server or without it, on the server's machine. Nothing is changed.
+    Of push accounts it says what is known; `heliograph provider test` asks their providers. Runs beside the server or
+    without it, on the server's machine. Nothing is changed.
     """
     del as_json
     target = OnDatabase(*place_of_database(data_dir, database, org))
@@ -52,6 +53,16 @@ def doctor(
     emit({"healthy": not failed, "checks": examined.items}, lambda _: examined.show())
     if failed:
         raise Failure(ExitCode.REFUSED, f"{len(failed)} failed: {', '.join(dict.fromkeys(failed))}")
+
+
+def _advice(error: Failure | HeliographError, *, on_sqlite: bool) -> str:
+    """What to do about a database that does not tell its migrations."""
+    failure = error if isinstance(error, Failure) else of_error(error)
+    if failure.exit_code is not ExitCode.UNREACHABLE:
+        return "the reason says what to do"
+    if on_sqlite:
+        return "is this the server's directory (--data-dir)? How to put a backup back: the operators' page (Backup)"
+    return "is it up, and is this its address (HELIOGRAPH_DATABASE)?"
 
 
 class _Examination:
@@ -110,7 +121,7 @@ class _Examination:
         try:
             lines = await migration_status(settings)
         except (Failure, HeliographError) as error:
-            self._fail("database", str(error), "is it up, and is this its address (HELIOGRAPH_DATABASE)?")
+            self._fail("database", str(error), _advice(error, on_sqlite=settings.database is None))
         pending = sum(line.applied_at is None for line in lines)
         if pending:
             self._fail(
@@ -160,7 +171,7 @@ class _Examination:
                 soon = ago(account["expiresAt"])
                 self._note("push account", "warning", f"{what}: its credentials end {soon}", renew)
             else:
-                self._note("push account", "ok", what)
+                self._note("push account", "ok", f"{what}: no fault is known")
 
     async def _google(self, ask: Ask, organization: str) -> None:
         body: Found = {} if self._enterprise is None else {"enterprise": self._enterprise}

@@ -1,12 +1,13 @@
 """`heliograph key`: API keys."""
 
+from datetime import UTC, datetime
 from typing import Annotated, Any
 
 import typer
 
 from heliograph.cli.operator import Json, Verbs, call_verb, run_verbs
 from heliograph.cli.options import Setup, noun, seconds, spread
-from heliograph.cli.output import ago, emit, note, pairs, table
+from heliograph.cli.output import ago, emit, moment, note, pairs, table
 from heliograph.domain.errors import NotFound
 
 app = noun("API keys.")
@@ -75,12 +76,18 @@ def revoke(
     emit(run_verbs(where, work), lambda answer: pairs({"revoked": answer["id"]}))
 
 
+def _state(key: Json) -> str:
+    ends = moment(key["expiresAt"])
+    if key["revokedAt"] is not None:
+        return "revoked"
+    return "expired" if ends is not None and ends <= datetime.now(UTC) else "valid"
+
+
 def _row(key: dict[str, Any]) -> tuple[Any, ...]:
-    state = "revoked" if key["revokedAt"] is not None else "valid"
     return (
         key["name"],
         key["prefix"] + "…",
-        state,
+        _state(key),
         ago(key["createdAt"]),
         ago(key["expiresAt"]),
         key["id"],

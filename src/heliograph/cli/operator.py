@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from heliograph.cli.exits import ExitCode, Failure, usage
 from heliograph.cli.options import Setup
+from heliograph.cli.signals import heard_at_once
 from heliograph.cli.target import Http, OnDatabase, demo_plan, for_setup
 from heliograph.domain.errors import NotFound
 
@@ -78,7 +79,7 @@ async def _open(target: Http | OnDatabase, may_found: bool) -> AsyncIterator[Ver
     if isinstance(target, Http):
         from heliograph.cli.client import open_api
 
-        with open_api(target) as api:
+        with heard_at_once(), open_api(target) as api:
             yield _OverHttp(api)
         return
     from heliograph.cli.local import open_database
@@ -88,6 +89,8 @@ async def _open(target: Http | OnDatabase, may_found: bool) -> AsyncIterator[Ver
 
 
 class _OverHttp:
+    """Its calls block: nothing else runs meanwhile."""
+
     def __init__(self, api: "Api") -> None:
         self._api = api
 

@@ -182,6 +182,11 @@ def _why_not(detail: str) -> str:
     )
 
 
+def _plain(value: Any) -> Any:
+    """A setting as `--set` takes it."""
+    return ",".join(map(str, value)) if isinstance(value, list) else value
+
+
 def _show(account: dict[str, Any]) -> None:
     pairs(
         {
@@ -193,7 +198,7 @@ def _show(account: dict[str, Any]) -> None:
             "since": account["faultAt"],
             "credentials end": account["expiresAt"],
             "settings": ", ".join(account.get("settings", [])) or None,
-            **account.get("addresses", {}),
+            **{name: _plain(value) for name, value in account.get("addresses", {}).items()},
         }
     )
 

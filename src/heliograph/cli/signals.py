@@ -31,6 +31,23 @@ def quiet_until_loaded() -> Iterator[None]:
     signal.signal(signal.SIGINT, before)
 
 
+@contextmanager
+def heard_at_once() -> Iterator[None]:
+    """Ctrl-C raises KeyboardInterrupt in the body, where asyncio would cancel the task.
+
+    A task that blocks instead of awaiting hears of a cancellation only once it has done all that it blocks for.
+    """
+    before = signal.getsignal(signal.SIGINT)
+    if before in (signal.SIG_IGN, signal.default_int_handler):
+        yield
+        return
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
 async def until_signalled(main: Coroutine[Any, Any, None]) -> None:
     """Run `main` until it ends, or until SIGINT or SIGTERM asks it to, which is a normal end.
 

@@ -126,8 +126,8 @@ class Fields:
         except OverflowError:
             as_float = math.inf
         if not math.isfinite(as_float) or not minimum <= as_float <= maximum:
-            upper = "" if maximum == math.inf else f" and at most {maximum:g}"
-            self.wrong(name, f"must be a finite number of at least {minimum:g}{upper}")
+            upper = "" if maximum == math.inf else f" and at most {maximum:.15g}"
+            self.wrong(name, f"must be a finite number of at least {minimum:.15g}{upper}")
             return None
         return as_float
 

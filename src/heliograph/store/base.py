@@ -100,6 +100,10 @@ class SqlStore(ABC):
             raise Conflict("A secret was changed meanwhile. Stop every server on this database first") from None
         return len(statements) - 1
 
+    async def served_by(self) -> list[str]:
+        """The servers that work on this database now, as its operator finds them. On SQLite nobody else can."""
+        return []
+
     async def clamp_outbox(self, now: int, cap_us: int) -> None:
         """Bring forward what a wall clock that jumped back would leave due, or leased, in a far future."""
         latest = now + cap_us

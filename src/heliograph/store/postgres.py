@@ -12,6 +12,7 @@ from heliograph.store.database import Dialect, LookUp, Rows, Statement
 from heliograph.store.migrator import Applied, Migration, pending
 from heliograph.store.postgres_connections import Connection, Connections
 from heliograph.store.postgres_errors import DATABASE_ERRORS, translate
+from heliograph.store.postgres_hub import SERVING
 from heliograph.store.postgres_reach import reach
 from heliograph.store.postgres_reader import PostgresReader
 from heliograph.store.postgres_statistics import keep_statistics
@@ -41,7 +42,12 @@ _SETTINGS = {
     "plan_cache_mode": "force_generic_plan",
     "timezone": "UTC",
 }
-_LOCKS = {"migrate": 0x68656C_01, "claim": 0x68656C_02, "quota": 0x68656C_03}
+_LOCKS = {"migrate": 0x68656C_01, "claim": 0x68656C_02, "quota": 0x68656C_03}  # and SERVING
+_SERVING = """
+    SELECT a.pid, a.client_addr FROM pg_locks AS l JOIN pg_stat_activity AS a ON a.pid = l.pid
+    WHERE l.locktype = 'advisory' AND l.classid = 0 AND l.objid = $1 AND l.granted
+        AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
+"""
 _STATEMENT_TIMEOUT_S = 30.0
 _CONNECT_TIMEOUT_S = 10.0
 
@@ -112,6 +118,11 @@ class PostgresStore(SqlStore):
     async def commit(self, prepared: Prepared) -> None:
         """See database.Database."""
         await self._writer.submit(prepared)
+
+    async def served_by(self) -> list[str]:
+        """See SqlStore."""
+        found = await self.fetch(_SERVING, SERVING)
+        return [f"process {pid} of PostgreSQL, from {address or 'the same machine'}" for pid, address in found]
 
     async def applied_migrations(self) -> list[Applied]:
         """See migrator.Migratable."""

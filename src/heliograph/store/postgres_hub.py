@@ -19,6 +19,8 @@ from heliograph.store.wakeups import Hub
 log = logging.getLogger(__name__)
 
 CHANNEL = "heliograph"
+SERVING = 0x68656C_04
+"""Number of the advisory lock that every process with the secret key shares while it listens; nobody waits for it."""
 _MAX_PAYLOAD = 7_500  # PostgreSQL takes less than 8,000 bytes
 _MAX_PENDING = 50_000  # topics kept while the database is away; hints beyond that are dropped
 _RETRY_S = 1.0
@@ -121,6 +123,7 @@ class PostgresHub(Hub):
     async def _listen(self, connection: Connection) -> None:
         closed = asyncio.Event()
         connection.add_termination_listener(lambda _: closed.set())
+        await connection.execute("SELECT pg_advisory_lock_shared($1)", SERVING)
         await connection.add_listener(CHANNEL, self._hear)
         self._listening.set()
         self.notify_all()

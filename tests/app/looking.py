@@ -1,0 +1,26 @@
+"""Time that goes by over an attempt, look by look."""
+
+from __future__ import annotations
+
+import asyncio
+
+from tests.app.conftest import Desk
+
+
+def absence_s(desk: Desk) -> float:
+    """For how long an attempt must be absent to count as not accepted."""
+    return desk.services.limits.issue_timeout_s + desk.services.limits.uncertainty_window_s + 2
+
+
+async def look_for(desk: Desk, seconds: float, until: int = 0) -> None:
+    """Let time go by, looking each second; ends early once `until` commands were issued."""
+    for _ in range(int(seconds)):
+        desk.clock.advance(1)
+        await desk.pay(times=5)
+        if until and len(desk.google.issued) >= until:
+            return
+
+
+async def until_issued(desk: Desk, count: int) -> None:
+    async with asyncio.timeout(10):
+        await desk.google.issues[count].wait()
