@@ -217,11 +217,13 @@ class Journal:
             raise JournalError(f"cannot write the journal {self._path}: {error.strerror}") from error
 
     async def _to_the_end(self, work: asyncio.Future[None]) -> None:
-        """Await `work` even when cancelled: the thread cannot be stopped, and nobody may write beside it."""
+        """Await `work` however often cancelled: the thread cannot be stopped, and nobody may write beside it."""
         try:
             await asyncio.shield(work)
         except asyncio.CancelledError:
-            await asyncio.wait({work})
+            while not work.done():
+                with contextlib.suppress(asyncio.CancelledError):
+                    await asyncio.wait({work})
             self._failed = self._failed or work.exception() is not None
             raise
 

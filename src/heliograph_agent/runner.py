@@ -85,9 +85,11 @@ class Runner:
             if effect.cancelled():  # by itself
                 self._settle_failed(record, "CancelledError")
                 return
-            await asyncio.wait({effect}, timeout=self._config.grace)
-            effect.cancel()
-            await asyncio.gather(effect, return_exceptions=True)
+            try:
+                await asyncio.wait({effect}, timeout=self._config.grace)
+            finally:  # whoever cancels again gets no patience, and no effect that goes on beside what runs next
+                effect.cancel()
+                await asyncio.gather(effect, return_exceptions=True)
             raise
 
     async def _effect(self, record: CommandRecord) -> None:
