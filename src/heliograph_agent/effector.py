@@ -20,7 +20,7 @@ class Result:
 
     `deferred` means "not now": nothing was done, and the server hands the command out again later; not before
     `retry_after` seconds, or as it thinks fit.
-    `detail` is JSON; what is over 64 KiB is left out of the report.
+    `detail` is JSON; what is over 64 KiB, or nested deeper than 100 levels, is left out of the report.
     """
 
     ok: bool

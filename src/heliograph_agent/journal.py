@@ -39,6 +39,7 @@ class Journal:
 
     def __init__(self, path: Path, snapshot: Callable[[], list[Record]], *, durable: bool = True) -> None:
         self._path = path
+        self._fresh = path.with_name(path.name + ".new")  # what is to take its place
         self._snapshot = snapshot
         self._durable = durable
         self._file = -1
@@ -60,6 +61,7 @@ class Journal:
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
             self._file = _open_locked(self._path)
+            self._fresh.unlink(missing_ok=True)  # of a rewrite that was cut off: nobody would blank its secrets
             data = self._begin(_read_all(self._file))
         except OSError as error:
             raise JournalError(f"cannot open the journal {self._path}: {error.strerror}") from error
@@ -191,13 +193,12 @@ class Journal:
                 self._blanks[record.id] = (start, _padded(blank, length))
 
     def _replace(self, data: bytes) -> None:
-        fresh = self._path.with_name(self._path.name + ".new")
-        file = os.open(fresh, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        file = os.open(self._fresh, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             _pwrite_all(file, data, 0)
             os.fsync(file)
-            fresh.replace(self._path)
+            self._fresh.replace(self._path)
         except BaseException:
             os.close(file)
             raise
@@ -217,11 +218,13 @@ class Journal:
             raise JournalError(f"cannot write the journal {self._path}: {error.strerror}") from error
 
     async def _to_the_end(self, work: asyncio.Future[None]) -> None:
-        """Await `work` even when cancelled: the thread cannot be stopped, and nobody may write beside it."""
+        """Await `work` however often cancelled: the thread cannot be stopped, and nobody may write beside it."""
         try:
             await asyncio.shield(work)
         except asyncio.CancelledError:
-            await asyncio.wait({work})
+            while not work.done():
+                with contextlib.suppress(asyncio.CancelledError):
+                    await asyncio.wait({work})
             self._failed = self._failed or work.exception() is not None
             raise
 

@@ -35,6 +35,8 @@ _IDLE_PAUSE = 1.0  # seconds between polls that are answered at once and bring n
 _REFUSALS = {1008, CLOSE_REFUSED, 4403}  # WebSocket close codes
 _REPLACED_PAUSE = 30.0  # seconds: two agents with one secret must not take the line from each other all the time
 _T = TypeVar("_T")
+# What decoding raises; text that is not UTF-8, and what is nested too deep, are none of msgspec's own.
+UNREADABLE = (msgspec.MsgspecError, ValueError, RecursionError)
 
 # At DEBUG the library would write headers and frames, and with them secrets.
 _wire_log = logging.getLogger("heliograph_agent.wire")
@@ -208,7 +210,7 @@ def _query(config: AgentConfig, talk: Talk) -> dict[str, str]:
 def _refusal(status: int, body: bytes, retry_after: str | None) -> LineError:
     try:
         code = msgspec.json.decode(body, type=Refusal).code[:100]
-    except msgspec.MsgspecError:
+    except UNREADABLE:
         code = ""
     text = f"the server answered {status} {code}".rstrip()
     if status in {401, 403}:
@@ -223,7 +225,7 @@ def _refusal(status: int, body: bytes, retry_after: str | None) -> LineError:
 def _decode(data: bytes, shape: type[_T]) -> _T:
     try:
         return msgspec.json.decode(data, type=shape)
-    except msgspec.MsgspecError:
+    except UNREADABLE:
         # The decoder's words may quote the frame.
         raise LineError("the server sent a frame that cannot be read") from None
 

@@ -16,7 +16,7 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
 from heliograph_agent.config import AgentConfig, Broker
-from heliograph_agent.lines import system_authorities
+from heliograph_agent.lines import UNREADABLE, system_authorities
 from heliograph_agent.talk import LineError, Talk
 from heliograph_protocol.messages import PushOffer
 
@@ -60,7 +60,7 @@ async def keep_subscribed(config: AgentConfig, device_id: str, talk: Talk) -> No
 async def _take(talk: Talk, message: aiomqtt.Message) -> None:
     try:
         offer = msgspec.json.decode(bytes(message.payload), type=PushOffer)
-    except (msgspec.MsgspecError, TypeError, ValueError):
+    except (*UNREADABLE, TypeError):
         _log.warning("a message of the broker is ignored: it is none of Heliograph's")
         return
     # The broker counts down what is left of the life; by the time we see it, the offer's own word may be old.

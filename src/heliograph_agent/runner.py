@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from typing import Any
 
 import msgspec
 
@@ -16,6 +17,7 @@ from heliograph_agent.talk import Talk
 from heliograph_protocol.messages import Report, ReportedRung, ReportError
 
 _MAX_DETAIL_BYTES = 64 * 1024
+_MAX_DETAIL_DEPTH = 100
 _MAX_CODE = 100
 _MAX_MESSAGE = 2000
 _log = logging.getLogger("heliograph_agent")
@@ -83,20 +85,23 @@ class Runner:
             if effect.cancelled():  # by itself
                 self._settle_failed(record, "CancelledError")
                 return
-            await asyncio.wait({effect}, timeout=self._config.grace)
-            effect.cancel()
-            await asyncio.gather(effect, return_exceptions=True)
+            try:
+                await asyncio.wait({effect}, timeout=self._config.grace)
+            finally:  # whoever cancels again gets no patience, and no effect that goes on beside what runs next
+                effect.cancel()
+                await asyncio.gather(effect, return_exceptions=True)
             raise
 
     async def _effect(self, record: CommandRecord) -> None:
         try:
             result = await self._effector.execute(record.id, record.type, record.params)
+            report = report_of(record.id, result)
         except Exception as error:  # noqa: BLE001 - the outcome must be told, whatever it was
             # Its text may hold a secret.
             _log.warning("the effector failed with %s", type(error).__name__)
             self._settle_failed(record, type(error).__name__)
         else:
-            self._ledger.finish(record, report_of(record.id, result))
+            self._ledger.finish(record, report)
 
     def _settle_failed(self, record: CommandRecord, name: str) -> None:
         happened = self._happened(record)
@@ -129,26 +134,47 @@ class Runner:
 
 
 def report_of(command_id: str, result: Result) -> Report:
-    """The report of a result, within the limits of a message."""
+    """The report of a result, within the limits of a message and as the server will read it.
+
+    Raises msgspec.ValidationError, TypeError or AttributeError for a result that is none.
+    """
     rung: ReportedRung = "succeeded" if result.ok else "failed"
     error = None
     if result.deferred:
         rung = "deferred"
     if rung == "failed" or (rung == "deferred" and result.code):
-        error = ReportError(code=(result.code or "FAILED")[:_MAX_CODE], message=result.message[:_MAX_MESSAGE])
-    detail = result.detail
-    if detail is not None:
-        try:
-            size = len(msgspec.json.encode(detail))
-        except (TypeError, ValueError):
-            detail = {"omitted": "not JSON"}
-        else:
-            detail = detail if size <= _MAX_DETAIL_BYTES else {"omitted": f"{size} bytes"}
-    return Report(
+        code, message = _unicode(result.code or "FAILED"), _unicode(result.message)
+        error = ReportError(code=code[:_MAX_CODE], message=message[:_MAX_MESSAGE])
+    report = Report(
         command_id=command_id,
         rung=rung,
         at=clock.rfc3339(clock.wall()),
         error=error,
-        detail=detail,
+        detail=None if result.detail is None else _carried(result.detail),
         retry_after_seconds=result.retry_after if rung == "deferred" else None,
     )
+    return msgspec.json.decode(msgspec.json.encode(report), type=Report)
+
+
+def _unicode(text: str) -> str:
+    """Text without lone surrogates, as which Python gives the bytes of, say, a file's name."""
+    return text.encode(errors="replace").decode()
+
+
+def _carried(detail: dict[str, Any]) -> dict[str, Any]:
+    """A detail as a message carries it, or what is said in its place."""
+    try:
+        data = msgspec.json.encode(detail)
+        plain: dict[str, Any] = msgspec.json.decode(data, type=dict[str, Any])
+    except (TypeError, ValueError, RecursionError):  # the last one also for one that holds itself
+        return {"omitted": "not JSON"}
+    if len(data) > _MAX_DETAIL_BYTES:
+        return {"omitted": f"{len(data)} bytes"}
+    return {"omitted": "nested too deep"} if _is_deeper(plain, _MAX_DETAIL_DEPTH) else plain
+
+
+def _is_deeper(value: Any, levels: int) -> bool:
+    if not isinstance(value, dict | list):
+        return False
+    members = value.values() if isinstance(value, dict) else value
+    return levels == 0 or any(_is_deeper(member, levels - 1) for member in members)

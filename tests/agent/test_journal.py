@@ -145,6 +145,24 @@ async def test_secrets_that_a_crash_left_are_found(tmp_path: Path) -> None:
     await life.journal.close()
 
 
+async def test_secrets_of_a_rewrite_that_a_crash_cut_off_are_gone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "journal"
+    life = Life(path)
+    life.ledger.take_on(command(1, newPassword="hunter22"), clock.elapsed())
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "replace", lambda *_: (_ for _ in ()).throw(OSError(5, "killed here")))
+        with pytest.raises(JournalError):
+            await life.journal.rewrite()
+    await life.journal.close()
+    assert any(b"hunter22" in file.read_bytes() for file in tmp_path.iterdir())
+    life = Life(path)
+    await life.live_through(2, newPassword="hunter22")
+    await life.journal.close()
+    assert not any(b"hunter22" in file.read_bytes() for file in tmp_path.iterdir())
+
+
 async def test_the_file_stays_bounded_and_the_lock_holds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "_SLACK", 50)
     path = tmp_path / "journal"

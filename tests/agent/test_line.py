@@ -72,6 +72,28 @@ async def test_survives_bad_frames(server: FakeServer, device: Device, running: 
         await server.until(lambda: command.over)
 
 
+@pytest.mark.parametrize(
+    "frame",
+    [
+        b'{"cancels": ["\xff"]}',
+        b'{"pushes": [{"id": "p", "kind": "silent", "expiresInMs": 1, "data": {"a": %b%b}}]}'
+        % (b"[" * 5000, b"]" * 5000),
+    ],
+    ids=["not Unicode", "nested"],
+)
+async def test_survives_frames_that_a_decoder_chokes_on(
+    frame: bytes, server: FakeServer, device: Device, running: Running
+) -> None:
+    async with running():
+        await server.until(lambda: len(server.connections) > 0)
+        opened = server.opened
+        for connection in list(server.connections):
+            await connection.send({"type": "websocket.send", "bytes": frame})
+        await server.until(lambda: server.opened > opened)
+        command = await server.command("c1")
+        await server.until(lambda: command.over)
+
+
 async def test_a_server_that_never_answers_is_left(server: FakeServer, device: Device, running: Running) -> None:
     server.answering.clear()
     async with running(answer_timeout=0.2):

@@ -13,7 +13,7 @@ from heliograph.app.agent_line import check_in, fitting, open_offers, register_a
 from heliograph.app.services import Services
 from heliograph.domain.devices import APPS, Device
 from heliograph.domain.errors import HeliographError, InvalidInput, NoToken, Unauthenticated
-from heliograph.http.agent_session import AgentSession, decoded, decoded_check_in, says_anything
+from heliograph.http.agent_session import CLOSE_TRY_AGAIN, AgentSession, decoded, decoded_check_in, says_anything
 from heliograph.http.answers import Answer, Request
 from heliograph.http.edge import Message, Receive, Scope, Send
 from heliograph.http.metrics import AGENTS, CHECK_INS
@@ -81,11 +81,10 @@ class AgentGateway:
             device = await self._device(request)
             wait_s = self._limiter.wait_s(device.id, self._s.clock)
             if wait_s > 0:
-                refusal = Refusal(code="too_many", message="Too many requests")
-                return Answer(_ENCODER.encode(refusal), 429, headers={"Retry-After": str(int(wait_s) + 1)})
+                return _too_many(wait_s)
             return _json(200, await answer(device))
         except HeliographError as error:
-            return _json(_status(error), Refusal(code=error.code, message=str(error)))
+            return _refusal(error)
 
     async def _device(self, request: Request) -> Device:
         return await self._access.device(bearer_token(request.header(b"authorization")))
@@ -112,7 +111,11 @@ class AgentGateway:
             query = parse_qs(scope["query_string"].decode("latin-1"))
             app, journal = _app_of(query.get("app", [""])[0]), _journal_of(query.get("journal", [""])[0])
         except HeliographError as error:
-            await _refuse(scope, send, error)
+            await _refuse(scope, send, _refusal(error), (CLOSE_REFUSED, error.code))
+            return
+        # Opening a line costs as much as a check-in, also of an agent that opens one after the other and says nothing.
+        if (wait_s := self._limiter.wait_s(device.id, self._s.clock)) > 0:
+            await _refuse(scope, send, _too_many(wait_s), (CLOSE_TRY_AGAIN, "too_many"))
             return
         await send({"type": "websocket.accept"})
         place = (device.id, app)
@@ -149,12 +152,21 @@ def _json(status: int, body: Any) -> Answer:
     return Answer(_ENCODER.encode(body), status)
 
 
-async def _refuse(scope: Scope, send: Send, error: HeliographError) -> None:
-    """Refuse the handshake with an HTTP answer where the server can, so that the agent learns why."""
+def _refusal(error: HeliographError) -> Answer:
+    return _json(_status(error), Refusal(code=error.code, message=str(error)))
+
+
+def _too_many(wait_s: float) -> Answer:
+    refusal = Refusal(code="too_many", message="Too many requests")
+    return Answer(_ENCODER.encode(refusal), 429, headers={"Retry-After": str(int(wait_s) + 1)})
+
+
+async def _refuse(scope: Scope, send: Send, answer: Answer, close: tuple[int, str]) -> None:
+    """Refuse the handshake with an HTTP answer where the server can, so that the agent learns why; else with a code."""
     if "websocket.http.response" not in scope.get("extensions", {}):
-        await send({"type": "websocket.close", "code": CLOSE_REFUSED, "reason": error.code})
+        await send({"type": "websocket.close", "code": close[0], "reason": close[1]})
         return
-    body = _ENCODER.encode(Refusal(code=error.code, message=str(error)))
-    headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
-    await send({"type": "websocket.http.response.start", "status": _status(error), "headers": headers})
-    await send({"type": "websocket.http.response.body", "body": body})
+    said = {"content-type": "application/json", "content-length": str(len(answer.body)), **answer.headers}
+    headers = [(name.lower().encode(), value.encode()) for name, value in said.items()]
+    await send({"type": "websocket.http.response.start", "status": answer.status, "headers": headers})
+    await send({"type": "websocket.http.response.body", "body": answer.body})

@@ -161,13 +161,61 @@ class HttpProtocol(HttpToolsProtocol):
 
 
 class LineProtocol(WebSocketsSansIOProtocol):
-    """uvicorn takes a handshake that was refused with an HTTP answer for one that the application forgot."""
+    """A line. uvicorn takes a handshake that was refused with an HTTP answer for one that the application forgot.
+
+    And before it closes it waits until the client has taken all that was sent, which may be never: a line that is over
+    in whatever way is gone after `close_timeout` here.
+    """
+
+    _abort: asyncio.TimerHandle | None = None
 
     async def send(self, message: Any) -> None:
         """Send what the application says."""
         await super().send(message)
         if message["type"] == "websocket.http.response.body":
             self.handshake_complete = True
+
+    def handle_cont(self, event: Any) -> None:
+        """A part of a message. Empty ones count towards no bound, so they are not kept."""
+        if event.data or event.fin:
+            super().handle_cont(event)
+
+    def handle_ping(self) -> None:
+        """Answer a ping, unless the client takes nothing: the answers would gather here without end."""
+        if self.writable.is_set():
+            super().handle_ping()
+        else:
+            self.conn.data_to_send()
+
+    def keepalive_timeout(self) -> None:
+        """Hang up on who answers no ping."""
+        super().keepalive_timeout()
+        self.transport.abort()
+
+    def handle_close(self, event: Any) -> None:
+        """The client says that it is over."""
+        super().handle_close(event)
+        self._abort_soon()
+
+    def handle_parser_exception(self) -> None:
+        """What the client says is no WebSocket."""
+        super().handle_parser_exception()
+        self._abort_soon()
+
+    def on_task_complete(self, task: asyncio.Task[None]) -> None:
+        """The application is done with it."""
+        super().on_task_complete(task)
+        self._abort_soon()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """It is gone."""
+        super().connection_lost(exc)
+        if self._abort is not None:
+            self._abort.cancel()
+
+    def _abort_soon(self) -> None:
+        if self._abort is None and not self.disconnected:
+            self._abort = self.loop.call_later(self.close_timeout, self.transport.abort)
 
 
 class Exchange:
