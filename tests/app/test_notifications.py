@@ -175,6 +175,13 @@ async def test_another_enterprise_s_is_none_of_our_business(desk: Desk, kind: st
     assert await by_name(desk, name) is None
 
 
+@pytest.mark.parametrize("last", ["", "d/operations/1", "d d", "x" * 4096])
+async def test_a_report_of_a_device_with_a_name_that_is_none(desk: Desk, last: str) -> None:
+    name = f"{ENTERPRISE_NAME}/devices/{last}"
+    assert await told(desk, "STATUS_REPORT", {"name": name, "state": "ACTIVE"}) is Verdict.IGNORED
+    assert await by_name(desk, name) is None
+
+
 @pytest.mark.parametrize(
     "raw",
     [
