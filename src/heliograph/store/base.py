@@ -100,12 +100,13 @@ class SqlStore(ABC):
             raise Conflict("A secret was changed meanwhile. Stop every server on this database first") from None
         return len(statements) - 1
 
-    async def clamp_outbox(self, now: int, cap_us: int) -> None:
-        """Bring forward what a wall clock that jumped back would leave due, or leased, in a far future."""
+    async def clamp_times(self, now: int, cap_us: int) -> None:
+        """Bring forward what a wall clock that jumped back would leave due, leased, or filled again in a far future."""
         latest = now + cap_us
         await self.write(
             statement("UPDATE outbox SET due_at = $1 WHERE due_at > $1", latest),
             statement("UPDATE outbox SET lease_until = $1 WHERE lease_until > $1", latest),
+            statement("UPDATE quotas SET at = $1 WHERE at > $2", now, latest),
         )
 
     @abstractmethod
