@@ -436,6 +436,39 @@ async def test_what_is_too_much_at_a_time_is_pulled_in_smaller_parts(
     assert asked == [100, 25, 6, 1, 2, 3, 1]
 
 
+async def test_who_says_at_once_that_nothing_came_is_not_asked_without_a_pause(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waits_s, pulls, pauses = [0.0, 90.0, 0.0], 0, []
+    pulled = asyncio.Event()
+
+    class Empty(Mailbox):
+        async def pull(self, limit: int) -> list[Received] | TooMuch | Gone | Unreachable:
+            nonlocal pulls
+            if pulls == len(waits_s):
+                pulled.set()
+                await asyncio.Event().wait()
+            desk.clock.advance(waits_s[pulls])
+            pulls += 1
+            return []
+
+    async def subscription(_: Enterprise) -> Empty:
+        return Empty()
+
+    async def sleep(seconds: float) -> None:
+        pauses.append((pulls, seconds))
+
+    monkeypatch.setattr(desk.services.channels, "subscription", subscription)
+    monkeypatch.setattr("heliograph.app.listening.asyncio.sleep", sleep)
+    how = {"subscription": "projects/p/subscriptions/s", "credentials": b"{}"}
+    await add_enterprise(desk.services, desk.organization, ENTERPRISE_NAME, how)
+    listening = asyncio.create_task(listen_forever(desk.services))
+    async with asyncio.timeout(30):
+        await pulled.wait()
+    listening.cancel()
+    assert pauses == [(1, 1.0), (3, 1.0)]
+
+
 @pytest.mark.parametrize("days", [1, 6.9])
 async def test_what_is_replayed_after_days_changes_nothing(desk: Desk, days: float) -> None:
     command = await desk.command({"type": "LOCK"})

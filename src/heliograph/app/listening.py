@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import structlog
 
 from heliograph.app.notifications import Verdict, take_notification
-from heliograph.app.services import Services
+from heliograph.app.services import SECOND, Services
 from heliograph.domain.devices import Enterprise
 from heliograph.domain.errors import StoreUnavailable
 from heliograph.ports.channel import Gone, Received, Subscription, TooMuch, Unreachable
@@ -62,6 +62,7 @@ async def _listen(s: Services, enterprise: Enterprise) -> None:
     while True:
         subscription = await s.channels.subscription(enterprise)
         answer: list[Received] | TooMuch | Gone | Unreachable = Unreachable("no usable credentials")
+        asked_at = s.clock.elapsed()
         if subscription is not None:
             answer = await subscription.pull(limit)
         if isinstance(answer, TooMuch):
@@ -76,6 +77,8 @@ async def _listen(s: Services, enterprise: Enterprise) -> None:
             continue
         pause_s, limit = _FIRST_PAUSE_S, min(_BATCH, limit + 1)
         await take_batch(s, enterprise, subscription, answer)
+        if not answer and s.clock.elapsed() - asked_at < _FIRST_PAUSE_S * SECOND:
+            await asyncio.sleep(_FIRST_PAUSE_S)  # whoever answers that did not wait for a message
 
 
 async def take_batch(
