@@ -131,6 +131,26 @@ async def test_what_two_organizations_may_have_made_is_neither_s_until_somebody_
     assert (answer["connected"], answer["enterprise"]["name"] == made["name"]) == (True, False)
 
 
+async def test_a_project_of_many_enterprises_is_listed_to_its_end_and_each_page_is_paid_for(
+    office: Office, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = office.lab.amapi.settings
+    settings.enterprises = tuple(f"enterprises/LC{number}" for number in range(30))
+    settings.operations_page = settings.operations_page_max = 1
+    quota, taken = office.services.quota, 0
+    assert quota is not None
+
+    async def take(*_: Any) -> bool:
+        nonlocal taken
+        taken += 1
+        return True
+
+    monkeypatch.setattr(quota, "take", take)
+    begun = await office.connect()
+    assert last(begun)[:2] == ("sign-up", "waiting"), begun["steps"]
+    assert taken == 1 + 30  # the sign-up, and each page
+
+
 async def test_what_somebody_else_set_up_is_left_as_it_is(office: Office) -> None:
     name = (await office.connected(notifications=False))["enterprise"]["name"]
     theirs = "projects/other/topics/theirs"

@@ -9,6 +9,7 @@ from functools import partial
 from typing import Any
 
 from heliograph.app import setup
+from heliograph.app.google_channel import MAX_PAGES
 from heliograph.app.google_reach import administration, paid, reach, stored_credentials
 from heliograph.app.listening import ENTERPRISES_TOPIC
 from heliograph.app.notification_line import ensure_subscription, ensure_telling, ensure_topic, usual_names
@@ -123,9 +124,7 @@ class _Connecting:
         if pending is None or (token is None and self._is_stale(pending)):
             pending = await self._begun(admin, api_url)
         self._outcome.sign_up_url = pending.url
-        listed = await paid(self._s, admin, admin.enterprises.list)
-        if isinstance(listed, Fault):
-            self._steps.fault("project", listed)
+        listed = await self._listed(admin)
         if pending.listed is not None and (found := await self._appeared(pending, listed)) is not None:
             self._steps.ok("enterprise", f"{found} was made before")
             return found
@@ -136,6 +135,23 @@ class _Connecting:
                 "open the page, sign up, and pass the token that it ends with: --enterprise-token TOKEN",
             )
         return await self._create(admin, pending, token, [str(e["name"]) for e in listed])
+
+    async def _listed(self, admin: Administration) -> list[Resource]:
+        """The project's enterprises, each page for a token of the quota."""
+        found: list[Resource] = []
+        asked: set[str] = set()
+        page_token = ""
+        while True:
+            if page_token in asked or len(asked) == MAX_PAGES:
+                self._steps.fault("project", Fault(FaultKind.UNREACHABLE, "the list of enterprises does not end"))
+            asked.add(page_token)
+            page = await paid(self._s, admin, partial(admin.enterprises.page, page_token))
+            if isinstance(page, Fault):
+                self._steps.fault("project", page)
+            found += page.items
+            page_token = page.next_token
+            if not page_token:
+                return found
 
     def _is_stale(self, pending: SignUp) -> bool:
         """Never one from which an enterprise may have been made already."""
