@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from heliograph.app.listening import listen_forever, take_batch
+from heliograph.app.listening import ENTERPRISES_TOPIC, listen_forever, take_batch
 from heliograph.app.notifications import Verdict, take_notification
 from heliograph.app.setup import add_enterprise
 from heliograph.channels.notifications import read_notification
@@ -434,6 +434,33 @@ async def test_what_is_too_much_at_a_time_is_pulled_in_smaller_parts(
         await pulled.wait()
     listening.cancel()
     assert asked == [100, 25, 6, 1, 2, 3, 1]
+
+
+async def test_who_listens_follows_the_enterprise_to_another_address(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the former one, each pull would replace the channel that the commands go by."""
+    addresses: asyncio.Queue[str | None] = asyncio.Queue()
+
+    class Waiting(Mailbox):
+        async def pull(self, limit: int) -> list[Received] | TooMuch | Gone | Unreachable:
+            await asyncio.Event().wait()
+            return []
+
+    async def subscription(enterprise: Enterprise) -> Waiting:
+        addresses.put_nowait(enterprise.api_url)
+        return Waiting()
+
+    monkeypatch.setattr(desk.services.channels, "subscription", subscription)
+    how: dict[str, Any] = {"subscription": "projects/p/subscriptions/s", "credentials": b"{}"}
+    await add_enterprise(desk.services, desk.organization, ENTERPRISE_NAME, how)
+    listening = asyncio.create_task(listen_forever(desk.services))
+    async with asyncio.timeout(10):
+        assert await addresses.get() is None
+        await add_enterprise(desk.services, desk.organization, ENTERPRISE_NAME, {"api_url": "https://two.example"})
+        desk.services.wakeups.notify([ENTERPRISES_TOPIC])
+        assert await addresses.get() == "https://two.example"
+    listening.cancel()
 
 
 async def test_who_says_at_once_that_nothing_came_is_not_asked_without_a_pause(
