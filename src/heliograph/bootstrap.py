@@ -91,7 +91,7 @@ async def open_node(settings: Settings) -> AsyncIterator[Node]:
         clock = SystemClock(high_water)
         limits = _limits(settings)
         if high_water > time.time_ns() // 1000 + 2_000_000:  # the wall clock is behind what was written before
-            await store.clamp_outbox(clock.now(), int(limits.backoff_cap_s * 1_000_000))
+            await store.clamp_times(clock.now(), int(limits.backoff_cap_s * 1_000_000))
         box = AesGcmBox(key)
         connections = Connections(clock)
         stack.push_async_callback(connections.close)

@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 
 from heliograph.app.notification_line import PUBLISHER, PUBLISHER_ROLE
+from heliograph.app.setup import create_organization
+from heliograph.domain.devices import Organization
 from heliograph.domain.errors import InvalidInput
 from tests.app.at_google import Office, last, open_office, states
 
@@ -89,6 +91,64 @@ async def test_it_goes_on_where_it_was_cut_off(office: Office, call: str, cut: s
     made = (await office.amapi("GET", "enterprises", projectId="p"))["enterprises"]
     assert [e["name"] for e in made] == [answer["enterprise"]["name"]]
     assert [e["name"] for e in (await office.verb("enterprise.list"))["items"]][1:] == [answer["enterprise"]["name"]]
+
+
+async def without_an_answer(office: Office, cut: str) -> tuple[Organization, str]:
+    """An organization whose attempt to make an enterprise got no answer, and its token."""
+    organization = office.organization
+    token = await office.signed_up((await office.connect())["signUpUrl"])
+    match = {"method": "POST", "path": "v1/enterprises$"}
+    office.faults({"service": "amapi", "match": match, "times": 1, "action": {"cut": cut}})
+    assert not (await office.connect(enterpriseToken=token))["connected"]
+    return organization, token
+
+
+async def test_another_organization_s_enterprise_is_never_taken_for_the_one_that_was_made(office: Office) -> None:
+    ours, token = await without_an_answer(office, "before")
+    office.organization = await create_organization(office.services, "umbrella")
+    theirs = (await office.connected())["enterprise"]["name"]
+    office.organization = ours
+    asked = await office.connect()
+    assert (last(asked)[:2], asked["enterprise"]) == (("sign-up", "waiting"), None)
+    answer = await office.connect(enterpriseToken=token)
+    assert answer["connected"], answer["steps"]
+    assert answer["enterprise"]["name"] != theirs
+
+
+async def test_what_two_organizations_may_have_made_is_neither_s_until_somebody_names_it(office: Office) -> None:
+    ours, token = await without_an_answer(office, "before")
+    office.organization = await create_organization(office.services, "umbrella")
+    theirs, _ = await without_an_answer(office, "after")
+    [made] = (await office.amapi("GET", "enterprises", projectId="p"))["enterprises"]
+    for organization in (ours, theirs):
+        office.organization = organization
+        asked = await office.connect()
+        assert (last(asked)[:2], made["name"] in last(asked)[2]) == (("enterprise", "failed"), True)
+        assert asked["enterprise"] is None
+    assert (await office.connect(name=made["name"]))["connected"]
+    office.organization = ours
+    answer = await office.connect(enterpriseToken=token)
+    assert (answer["connected"], answer["enterprise"]["name"] == made["name"]) == (True, False)
+
+
+async def test_a_project_of_many_enterprises_is_listed_to_its_end_and_each_page_is_paid_for(
+    office: Office, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = office.lab.amapi.settings
+    settings.enterprises = tuple(f"enterprises/LC{number}" for number in range(30))
+    settings.operations_page = settings.operations_page_max = 1
+    quota, taken = office.services.quota, 0
+    assert quota is not None
+
+    async def take(*_: Any) -> bool:
+        nonlocal taken
+        taken += 1
+        return True
+
+    monkeypatch.setattr(quota, "take", take)
+    begun = await office.connect()
+    assert last(begun)[:2] == ("sign-up", "waiting"), begun["steps"]
+    assert taken == 1 + 30  # the sign-up, and each page
 
 
 async def test_what_somebody_else_set_up_is_left_as_it_is(office: Office) -> None:

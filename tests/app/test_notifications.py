@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from heliograph.app.listening import listen_forever, take_batch
+from heliograph.app.listening import ENTERPRISES_TOPIC, listen_forever, take_batch
 from heliograph.app.notifications import Verdict, take_notification
 from heliograph.app.setup import add_enterprise
 from heliograph.channels.notifications import read_notification
@@ -172,6 +172,13 @@ async def test_a_clock_that_is_ten_minutes_off_loses_no_notification(desk: Desk,
 async def test_another_enterprise_s_is_none_of_our_business(desk: Desk, kind: str) -> None:
     name = "enterprises/LC0test2/devices/d" + ("/operations/1" if kind == "COMMAND" else "")
     assert await told(desk, kind, {"name": name, "done": True}) is Verdict.IGNORED
+    assert await by_name(desk, name) is None
+
+
+@pytest.mark.parametrize("last", ["", "d/operations/1", "d d", "x" * 4096])
+async def test_a_report_of_a_device_with_a_name_that_is_none(desk: Desk, last: str) -> None:
+    name = f"{ENTERPRISE_NAME}/devices/{last}"
+    assert await told(desk, "STATUS_REPORT", {"name": name, "state": "ACTIVE"}) is Verdict.IGNORED
     assert await by_name(desk, name) is None
 
 
@@ -427,6 +434,66 @@ async def test_what_is_too_much_at_a_time_is_pulled_in_smaller_parts(
         await pulled.wait()
     listening.cancel()
     assert asked == [100, 25, 6, 1, 2, 3, 1]
+
+
+async def test_who_listens_follows_the_enterprise_to_another_address(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the former one, each pull would replace the channel that the commands go by."""
+    addresses: asyncio.Queue[str | None] = asyncio.Queue()
+
+    class Waiting(Mailbox):
+        async def pull(self, limit: int) -> list[Received] | TooMuch | Gone | Unreachable:
+            await asyncio.Event().wait()
+            return []
+
+    async def subscription(enterprise: Enterprise) -> Waiting:
+        addresses.put_nowait(enterprise.api_url)
+        return Waiting()
+
+    monkeypatch.setattr(desk.services.channels, "subscription", subscription)
+    how: dict[str, Any] = {"subscription": "projects/p/subscriptions/s", "credentials": b"{}"}
+    await add_enterprise(desk.services, desk.organization, ENTERPRISE_NAME, how)
+    listening = asyncio.create_task(listen_forever(desk.services))
+    async with asyncio.timeout(10):
+        assert await addresses.get() is None
+        await add_enterprise(desk.services, desk.organization, ENTERPRISE_NAME, {"api_url": "https://two.example"})
+        desk.services.wakeups.notify([ENTERPRISES_TOPIC])
+        assert await addresses.get() == "https://two.example"
+    listening.cancel()
+
+
+async def test_who_says_at_once_that_nothing_came_is_not_asked_without_a_pause(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waits_s, pulls, pauses = [0.0, 90.0, 0.0], 0, []
+    pulled = asyncio.Event()
+
+    class Empty(Mailbox):
+        async def pull(self, limit: int) -> list[Received] | TooMuch | Gone | Unreachable:
+            nonlocal pulls
+            if pulls == len(waits_s):
+                pulled.set()
+                await asyncio.Event().wait()
+            desk.clock.advance(waits_s[pulls])
+            pulls += 1
+            return []
+
+    async def subscription(_: Enterprise) -> Empty:
+        return Empty()
+
+    async def sleep(seconds: float) -> None:
+        pauses.append((pulls, seconds))
+
+    monkeypatch.setattr(desk.services.channels, "subscription", subscription)
+    monkeypatch.setattr("heliograph.app.listening.asyncio.sleep", sleep)
+    how = {"subscription": "projects/p/subscriptions/s", "credentials": b"{}"}
+    await add_enterprise(desk.services, desk.organization, ENTERPRISE_NAME, how)
+    listening = asyncio.create_task(listen_forever(desk.services))
+    async with asyncio.timeout(30):
+        await pulled.wait()
+    listening.cancel()
+    assert pauses == [(1, 1.0), (3, 1.0)]
 
 
 @pytest.mark.parametrize("days", [1, 6.9])

@@ -9,7 +9,7 @@ import pytest
 
 from heliograph.app.notifications import Verdict
 from heliograph.app.reconcile import reconcile_once
-from heliograph.app.setup import add_device
+from heliograph.app.setup import add_device, import_from_google
 from heliograph.domain.devices import Device
 from heliograph.domain.ladder import Issue, Rung
 from heliograph.domain.times import time_text
@@ -189,6 +189,33 @@ async def test_one_devices_fault_never_stops_the_round(desk: Desk) -> None:
     await round_(desk, broken, raw(apiLevel=35))
     assert (await device(desk)).facts["apiLevel"] == 35
     assert await counts(desk, "devices") == (1, 1)
+
+
+async def test_what_no_store_takes_is_left_out_of_a_description(desk: Desk) -> None:
+    hardware = {"serialNumber": "R58\0\0", "model": "\0Kiosk"}
+    await round_(desk, raw(), raw(OTHER, hardwareInfo=hardware, previousDeviceNames=[f"{OTHER}\0"]))
+    found = await device(desk, OTHER)
+    assert (found.serial_number, found.name) == ("R58", "Kiosk")
+    assert await counts(desk, "devices") == (1, 0)
+
+
+@pytest.mark.parametrize("last", ["", "d\0", "d/operations/1", "x" * 4096])
+async def test_a_device_in_the_list_with_a_name_that_is_none(desk: Desk, last: str) -> None:
+    name = f"enterprises/LC0test/devices/{last}"
+    await round_(desk, raw(), raw(name))
+    assert await desk.work.devices.find_by_external_name(name) is None
+    assert await counts(desk, "devices") == (1, 1)
+
+
+async def test_an_import_takes_over_the_named_enterprise_s_devices_alone(desk: Desk) -> None:
+    [ours] = [e for e in await desk.work.setup.enterprises() if e.platform == "android"]
+    theirs = replace(ours, id=desk.services.new_id(), name="enterprises/LC0two")
+    await desk.work.setup.add_enterprise(theirs)
+    before = await device(desk)
+    desk.google.listed = [raw(state="DISABLED"), raw("enterprises/LC0two/devices/d9"), raw(f"{theirs.name}/devices/\0")]
+    taken = await import_from_google(desk.services, desk.organization, "enterprises/LC0two")
+    assert [d.external_name for d in taken] == ["enterprises/LC0two/devices/d9"]
+    assert await device(desk) == before
 
 
 @pytest.mark.parametrize(("status", "asked"), [(429, 1), (403, 2)])

@@ -217,6 +217,7 @@ async def test_the_request_to_cancel(google: Google, channel: AmapiChannel) -> N
         (Answer(400, b"<html>"), Unreachable(f"Google answered 400{NOT_ITS_WORD}")),
         (Answer(407, b"<html>"), Unreachable(f"Google answered 407{NOT_ITS_WORD}")),
         (error(429, "Quota", headers={"Retry-After": "8"}), Unreachable("Google answered 429", 8.0)),
+        (error(409, "The operation was aborted.", "ABORTED"), Unreachable("Google answered 409")),
         (error(500, "Internal"), Unreachable("Google answered 500")),
         (error(503, "Unavailable"), Unreachable("Google answered 503")),
         (error(403, "No"), Unreachable("Google answered 403: the credentials may not do this")),

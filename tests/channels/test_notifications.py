@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import json
 import time
@@ -12,13 +13,16 @@ import jwt
 import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
 
+from heliograph.channels import AmapiChannels, AmapiSettings
 from heliograph.channels.oidc import TokenVerifier
 from heliograph.channels.pubsub import PubSubSubscription
+from heliograph.domain.devices import Enterprise
 from heliograph.outbound import Outbound
 from heliograph.outbound.google import TokenSource
 from heliograph.ports.channel import Gone, Unreachable
-from tests.channels.google import Google, account
-from tests.support.wire import Answer, Raw, json_answer
+from tests.channels.google import Google, account, account_file
+from tests.support.sealing import TestBox
+from tests.support.wire import Action, Answer, Hang, Raw, Seen, json_answer
 
 NAME = "projects/p/subscriptions/helio"
 AUDIENCE, EMAIL = "https://mdm.example/google", "push@p.iam.gserviceaccount.com"
@@ -53,6 +57,39 @@ async def test_messages_are_pulled_acknowledged_and_put_off(google: Google, subs
         (f"/v1/{NAME}:acknowledge", {"ackIds": ["a1"]}),
         (f"/v1/{NAME}:modifyAckDeadline", {"ackIds": ["a2"], "ackDeadlineSeconds": 10}),
     ]
+
+
+async def test_pulls_that_wait_keep_no_other_enterprise_waiting(google: Google) -> None:
+    """Pub/Sub holds each empty pull open, and all enterprises' pulls go there."""
+    key = account_file(google.token_uri)
+    enterprise = Enterprise("e", "o", "android", "enterprises/e", 0, TestBox().seal(key), subscription=NAME)
+    channels = AmapiChannels(nothing_stored, TestBox(), AmapiSettings(google.wire.url, google.wire.url))
+    waiting = asyncio.Semaphore(0)
+
+    def answer(seen: Seen) -> Action:
+        if not seen.path.endswith(":pull"):
+            return json_answer({})
+        waiting.release()
+        return Hang()
+
+    google.api = answer
+    subscription = await channels.subscription(enterprise)
+    assert subscription is not None
+    pulls = [asyncio.create_task(subscription.pull(10)) for _ in range(150)]
+    try:
+        async with asyncio.timeout(20):
+            for _ in pulls:
+                await waiting.acquire()
+        assert await subscription.acknowledge(["a1"]) is None
+    finally:
+        for pull in pulls:
+            pull.cancel()
+        await asyncio.gather(*pulls, return_exceptions=True)
+        await channels.close()
+
+
+async def nothing_stored(organization_id: str, enterprise_id: str) -> None:
+    return None
 
 
 async def test_nothing_to_say_is_not_said(google: Google, subscription: PubSubSubscription) -> None:

@@ -46,6 +46,6 @@ async def test_what_is_due_or_claimed_in_a_far_future_is_brought_forward(world: 
     far, near, claimed = world.debt(due_at=NOW + 3600 * SECOND), world.debt(due_at=NOW + SECOND), world.debt()
     await world.owe(far, near, claimed)
     await world.claim(NOW, NOW + 3600 * SECOND)
-    await world.store.clamp_outbox(NOW, CAP)
+    await world.store.clamp_times(NOW, CAP)
     found = {row[0]: row[1:3] for row in await world.owed()}
     assert found == {far.id: (NOW + CAP, 0), near.id: (NOW + SECOND, 0), claimed.id: (NOW, NOW + CAP)}

@@ -355,7 +355,7 @@ async def test_counts(world: World, store: AnyStore) -> None:
 async def test_a_clock_that_jumped_back(world: World, store: AnyStore) -> None:
     await world.owe(world.debt(due_at=NOW + 500), world.debt(due_at=NOW))
     await world.claim(lease_until=NOW + 900)
-    await store.clamp_outbox(NOW - 100, 30)
+    await store.clamp_times(NOW - 100, 30)
     assert [row[1:3] for row in await world.owed()] == [(NOW - 70, 0), (NOW - 70, NOW - 70)]
 
 

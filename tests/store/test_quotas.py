@@ -26,6 +26,16 @@ async def test_a_bucket_begins_full_is_filled_with_time_and_never_holds_more(wor
     assert await take(replace(ORDER, project="other"), NOW) == 10
 
 
+async def test_a_bucket_that_was_filled_in_a_far_future_is_filled_again_after_a_start(world: World) -> None:
+    take, cap = world.store.system.take_tokens, 30 * SECOND
+    assert await take(ORDER, NOW + 86_400 * SECOND) == 10  # a wall clock that was ahead, and has been set right
+    assert await take(replace(ORDER, project="other"), NOW + 20 * SECOND) == 10  # another machine's, which is no fault
+    await world.store.clamp_times(NOW, cap)
+    assert await take(ORDER, NOW) == 0
+    assert await take(ORDER, NOW + 3 * SECOND) == 3
+    assert await take(replace(ORDER, project="other"), NOW + 3 * SECOND) == 0
+
+
 async def test_what_can_wait_leaves_tokens_for_who_cannot(world: World) -> None:
     take = world.store.system.take_tokens
     assert await take(replace(ORDER, left=5 * MICRO), NOW) == 5

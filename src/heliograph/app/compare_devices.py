@@ -13,7 +13,7 @@ import structlog
 
 from heliograph.app.effects.upstream import look_at_once
 from heliograph.app.google_channel import MeteredChannel
-from heliograph.app.google_devices import GONE_STATE, take_over
+from heliograph.app.google_devices import GONE_STATE, is_device_of, take_over
 from heliograph.app.services import SECOND, Services, until_committed
 from heliograph.domain.devices import Device, Enterprise
 from heliograph.domain.errors import Conflict, StoreUnavailable
@@ -51,7 +51,7 @@ async def compare_devices(s: Services, channel: MeteredChannel, enterprise: Ente
 
 def _name_of(enterprise: Enterprise, raw: Any) -> str | None:
     name = raw.get("name") if isinstance(raw, dict) else None
-    return name if isinstance(name, str) and name.startswith(f"{enterprise.name}/devices/") else None
+    return name if is_device_of(name, enterprise) else None
 
 
 async def _taken(s: Services, work: UnitOfWork, enterprise: Enterprise, raw: dict[str, Any], asked_at: int) -> bool:

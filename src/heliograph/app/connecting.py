@@ -9,6 +9,7 @@ from functools import partial
 from typing import Any
 
 from heliograph.app import setup
+from heliograph.app.google_channel import MAX_PAGES
 from heliograph.app.google_reach import administration, paid, reach, stored_credentials
 from heliograph.app.listening import ENTERPRISES_TOPIC
 from heliograph.app.notification_line import ensure_subscription, ensure_telling, ensure_topic, usual_names
@@ -123,10 +124,8 @@ class _Connecting:
         if pending is None or (token is None and self._is_stale(pending)):
             pending = await self._begun(admin, api_url)
         self._outcome.sign_up_url = pending.url
-        listed = await paid(self._s, admin, admin.enterprises.list)
-        if isinstance(listed, Fault):
-            self._steps.fault("project", listed)
-        if pending.listed is not None and (found := self._appeared(pending, listed)) is not None:
+        listed = await self._listed(admin)
+        if pending.listed is not None and (found := await self._appeared(pending, listed)) is not None:
             self._steps.ok("enterprise", f"{found} was made before")
             return found
         if token is None:
@@ -136,6 +135,23 @@ class _Connecting:
                 "open the page, sign up, and pass the token that it ends with: --enterprise-token TOKEN",
             )
         return await self._create(admin, pending, token, [str(e["name"]) for e in listed])
+
+    async def _listed(self, admin: Administration) -> list[Resource]:
+        """The project's enterprises, each page for a token of the quota."""
+        found: list[Resource] = []
+        asked: set[str] = set()
+        page_token = ""
+        while True:
+            if page_token in asked or len(asked) == MAX_PAGES:
+                self._steps.fault("project", Fault(FaultKind.UNREACHABLE, "the list of enterprises does not end"))
+            asked.add(page_token)
+            page = await paid(self._s, admin, partial(admin.enterprises.page, page_token))
+            if isinstance(page, Fault):
+                self._steps.fault("project", page)
+            found += page.items
+            page_token = page.next_token
+            if not page_token:
+                return found
 
     def _is_stale(self, pending: SignUp) -> bool:
         """Never one from which an enterprise may have been made already."""
@@ -159,12 +175,31 @@ class _Connecting:
         await self._work.enrollment.save_sign_up(sign_up)
         return sign_up
 
-    def _appeared(self, pending: SignUp, listed: list[Resource]) -> str | None:
-        """The enterprise that came to be since the first attempt to make one."""
-        new = [str(e["name"]) for e in listed if e["name"] not in (pending.listed or ())]
-        if len(new) > 1:
-            self._steps.fail("enterprise", f"several are new: {', '.join(new)}", "name the one that is meant")
-        return new[0] if new else None
+    async def _appeared(self, pending: SignUp, listed: list[Resource]) -> str | None:
+        """The enterprise that came to be since the first attempt to make one, and is not another organization's."""
+        new = {str(e["name"]) for e in listed} - {*(pending.listed or ())}
+        is_alone = not new or await self._is_alone(pending)
+        # Read after that: who has made one is at it until it is stored.
+        names = sorted(new - {e.name for e in await self._s.store.directory.enterprises()})
+        if len(names) > 1:
+            self._steps.fail("enterprise", f"several are new: {', '.join(names)}", "name the one that is meant")
+        if names and not is_alone:
+            self._steps.fail(
+                "enterprise",
+                f"{names[0]} is new, and may be that of another organization, which makes one in this project too",
+                "run it again when that is connected, or name it if it is the one that is meant",
+            )
+        return names[0] if names else None
+
+    async def _is_alone(self, pending: SignUp) -> bool:
+        """Whether no other organization here may have made an enterprise in the project that is not stored yet."""
+        for organization in await self._s.store.directory.organizations():
+            if organization.id == pending.organization_id:
+                continue
+            other = await self._s.store.unit_of_work(organization.id).enrollment.sign_up(pending.project)
+            if other is not None and other.listed is not None:
+                return False
+        return True
 
     async def _create(self, admin: Administration, pending: SignUp, token: str, listed: list[str]) -> str:
         attempted = pending if pending.listed is not None else replace(pending, listed=tuple(listed))

@@ -6,9 +6,10 @@ what speaks of a former name changes nothing any more, and what names two of our
 description may be missing; what is not said stays as it is known.
 """
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypeGuard
 
 import structlog
 
@@ -22,6 +23,7 @@ log = structlog.get_logger("heliograph.devices")
 
 GONE_STATE = "DELETED"
 _MAX_FORMER = 20
+_LAST_PART = re.compile(r"[^/\s\0]{1,256}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,10 +38,19 @@ _OLDER = Passed("older than what is known")
 _NEVER_KNOWN = Passed("the end of a device that was never known")
 
 
+def is_device_of(name: object, enterprise: Enterprise) -> TypeGuard[str]:
+    """Whether this is a device's name in an enterprise. Another one says nothing of our records: whoever is managed
+    there would take them over.
+    """
+    before = f"{enterprise.name}/devices/"
+    return isinstance(name, str) and name.startswith(before) and bool(_LAST_PART.fullmatch(name, len(before)))
+
+
 async def take_over(
     s: Services, work: UnitOfWork, enterprise: Enterprise, raw: dict[str, Any], asked_at: int | None = None
 ) -> Device | None:
-    """Bring a device up to date, or add it, as Google shows it now. None: that changes nothing. `raw` has a `name`.
+    """Bring a device up to date, or add it, as Google shows it now. None: that changes nothing. `raw` has the name of a
+    device of the enterprise.
     `asked_at` = when Google was asked, by our clock, where that was a while ago. Conflict: read again.
     """
     taken = await take_report(s, work, enterprise, raw, asked_at=asked_at)
@@ -153,13 +164,10 @@ async def _add(
 
 
 def _names(enterprise: Enterprise, raw: dict[str, Any]) -> list[str]:
-    """The names of a device: the present one, then its former ones, oldest first. A name of another enterprise says
-    nothing of our records: whoever is managed there would take them over.
-    """
+    """The names of a device in the enterprise: the present one, then its former ones, oldest first."""
     said = raw.get("previousDeviceNames")
     former = said[-_MAX_FORMER:] if isinstance(said, list) else []
-    ours = [n for n in former if isinstance(n, str) and n.startswith(f"{enterprise.name}/devices/")]
-    return [raw["name"], *(n for n in ours if n != raw["name"])]
+    return [raw["name"], *(n for n in former if is_device_of(n, enterprise) and n != raw["name"])]
 
 
 def _described(raw: dict[str, Any]) -> dict[str, Any]:
@@ -186,4 +194,5 @@ def _described(raw: dict[str, Any]) -> dict[str, Any]:
 
 def _text(raw: Any, name: str) -> str | None:
     value = raw.get(name) if isinstance(raw, dict) else None
-    return value[:256] if isinstance(value, str) and value else None
+    text = value.replace("\0", "")[:256] if isinstance(value, str) else ""  # no store takes a NUL
+    return text or None

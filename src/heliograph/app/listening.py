@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import structlog
 
 from heliograph.app.notifications import Verdict, take_notification
-from heliograph.app.services import Services
+from heliograph.app.services import SECOND, Services
 from heliograph.domain.devices import Enterprise
 from heliograph.domain.errors import StoreUnavailable
 from heliograph.ports.channel import Gone, Received, Subscription, TooMuch, Unreachable
@@ -23,7 +23,7 @@ _REFRESH_S = 60.0  # a wake-up from another process may be lost: look again
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 1.0, 60.0
 _AGAIN_S = 10
 
-_Key = tuple[str, str | None, bytes | None]
+_Key = tuple[str, str | None, bytes | None, str | None]
 
 
 async def listen_forever(s: Services) -> None:
@@ -44,7 +44,7 @@ async def listen_forever(s: Services) -> None:
 async def _adjust(s: Services, listeners: dict[_Key, asyncio.Task[None]]) -> None:
     """One listener for each enterprise as it is now; those of what it was before end."""
     found = [e for e in await s.store.directory.enterprises() if e.subscription and e.credentials]
-    wanted: dict[_Key, Enterprise] = {(e.id, e.subscription, e.credentials): e for e in found}
+    wanted: dict[_Key, Enterprise] = {(e.id, e.subscription, e.credentials, e.api_url): e for e in found}
     await _end([listeners.pop(key) for key in list(listeners) if key not in wanted])
     for key, enterprise in wanted.items():
         if key not in listeners or listeners[key].done():
@@ -62,6 +62,7 @@ async def _listen(s: Services, enterprise: Enterprise) -> None:
     while True:
         subscription = await s.channels.subscription(enterprise)
         answer: list[Received] | TooMuch | Gone | Unreachable = Unreachable("no usable credentials")
+        asked_at = s.clock.elapsed()
         if subscription is not None:
             answer = await subscription.pull(limit)
         if isinstance(answer, TooMuch):
@@ -76,6 +77,8 @@ async def _listen(s: Services, enterprise: Enterprise) -> None:
             continue
         pause_s, limit = _FIRST_PAUSE_S, min(_BATCH, limit + 1)
         await take_batch(s, enterprise, subscription, answer)
+        if not answer and s.clock.elapsed() - asked_at < _FIRST_PAUSE_S * SECOND:
+            await asyncio.sleep(_FIRST_PAUSE_S)  # whoever answers that did not wait for a message
 
 
 async def take_batch(

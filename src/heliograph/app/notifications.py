@@ -11,7 +11,7 @@ import structlog
 
 from heliograph.app.effects.look_up import record_result
 from heliograph.app.effects.upstream import look_at_once, result_of
-from heliograph.app.google_devices import GONE_STATE, Passed, take_report
+from heliograph.app.google_devices import GONE_STATE, Passed, is_device_of, take_report
 from heliograph.app.services import SECOND, Services, until_committed
 from heliograph.domain.devices import Enterprise
 from heliograph.ports.channel import Notification
@@ -75,8 +75,8 @@ def _stranger(s: Services, enterprise: Enterprise, n: Notification) -> Verdict:
 
 async def _take_device(s: Services, work: UnitOfWork, enterprise: Enterprise, n: Notification) -> Verdict:
     raw = n.device or {}
-    if not str(raw["name"]).startswith(f"{enterprise.name}/devices/"):
-        return _ignored(enterprise, n, "of another enterprise")
+    if not is_device_of(raw["name"], enterprise):
+        return _ignored(enterprise, n, "no device of this enterprise")
     device = await until_committed(partial(take_report, s, work, enterprise, raw, n.published_at))
     if isinstance(device, Passed):
         return _ignored(enterprise, n, device.why)

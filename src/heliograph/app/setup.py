@@ -9,7 +9,7 @@ import msgspec
 
 from heliograph.app.access import agent_access_changed, hash_secret, new_agent_secret, new_api_key
 from heliograph.app.google_channel import google
-from heliograph.app.google_devices import take_over
+from heliograph.app.google_devices import is_device_of, take_over
 from heliograph.app.services import SECOND, Services, until_committed
 from heliograph.domain.devices import PLATFORMS, ApiKey, Device, Enterprise, Organization, Principal, ProviderAccount
 from heliograph.domain.errors import Conflict, InvalidInput, NotFound, Unauthenticated
@@ -350,6 +350,6 @@ async def import_from_google(s: Services, organization: Organization, reference:
     found = [
         await until_committed(partial(take_over, s, work, named[0], raw))
         for raw in listed
-        if isinstance(raw, dict) and isinstance(raw.get("name"), str)
+        if isinstance(raw, dict) and is_device_of(raw.get("name"), named[0])
     ]
     return [device for device in found if device is not None]

@@ -47,7 +47,9 @@ class AmapiChannels:
     def __init__(self, load: LoadEnterprise, secrets: SecretBox, settings: AmapiSettings | None = None) -> None:
         self._load, self._secrets, self._settings = load, secrets, settings or AmapiSettings()
         self._built: dict[str, _Built] = {}
-        self._pubsub = Outbound(self._settings.pubsub_url.rstrip("/"), max_body_bytes=MAX_PULL_BYTES)
+        pubsub_url = self._settings.pubsub_url.rstrip("/")
+        # Each enterprise's pull keeps one connection for as long as nothing comes.
+        self._pubsub = Outbound(pubsub_url, max_body_bytes=MAX_PULL_BYTES, most_connections=None)
         self._verifier = TokenVerifier(self._settings.certs_url)
         self._building = asyncio.Lock()
 

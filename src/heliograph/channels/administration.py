@@ -14,14 +14,14 @@ from heliograph.channels.amapi_answers import error_of
 from heliograph.domain.command_types import redact
 from heliograph.outbound import Exchange, NoReply, NotSent, Outbound, Reply
 from heliograph.outbound.google import NoToken, TokenSource, payer_of
-from heliograph.ports.administration import Fault, FaultKind, Resource
+from heliograph.ports.administration import Fault, FaultKind, Page, Resource
 
 # Google's own page for those who have no web server: it shows the enterprise token. From its quickstart.
 CALLBACK_PAGE = "https://storage.googleapis.com/android-management-quick-start/enterprise_signup_callback.html"
 
 _ANSWER_S = 10.0
 _MAX_REASON = 300
-_MAX_PAGES = 20
+_PAGE_SIZE = "100"
 _KINDS = {
     400: FaultKind.REFUSED,
     401: FaultKind.NO_TOKEN,
@@ -121,22 +121,17 @@ class Enterprises:
         answer = await self._line.ask("POST", "enterprises", params=query, json=body, secret=token)
         return _with_texts(answer, "name")
 
-    async def list(self) -> "list[Resource] | Fault":
-        """The project's enterprises, all pages."""
-        found: list[Resource] = []
-        page_token = ""
-        for _ in range(_MAX_PAGES):
-            query = {"projectId": self._project} | ({"pageToken": page_token} if page_token else {})
-            page = await self._line.ask("GET", "enterprises", params=query)
-            if isinstance(page, Fault):
-                return page
-            listed, page_token = page.get("enterprises", []), page.get("nextPageToken", "")
-            if not isinstance(listed, list) or not all(isinstance(e, dict) and _text(e, "name") for e in listed):
-                return Fault(FaultKind.UNREACHABLE, "an answer that is no list of enterprises")
-            found += listed
-            if not isinstance(page_token, str) or not page_token:
-                return found
-        return Fault(FaultKind.UNREACHABLE, "the list of enterprises does not end")
+    async def page(self, page_token: str) -> Page | Fault:
+        """A page of the project's enterprises."""
+        query = {"projectId": self._project, "pageSize": _PAGE_SIZE} | ({"pageToken": page_token} if page_token else {})
+        page = await self._line.ask("GET", "enterprises", params=query)
+        if isinstance(page, Fault):
+            return page
+        listed, next_token = page.get("enterprises", []), page.get("nextPageToken", "")
+        are_named = isinstance(listed, list) and all(isinstance(e, dict) and _text(e, "name") for e in listed)
+        if not are_named or not isinstance(next_token, str):
+            return Fault(FaultKind.UNREACHABLE, "an answer that is no list of enterprises")
+        return Page(listed, next_token)
 
     async def get(self, name: str) -> Resource | Fault:
         """One enterprise."""

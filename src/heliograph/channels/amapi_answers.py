@@ -31,6 +31,8 @@ GONE_TEXTS = ("requested entity was not found", "device is no longer being manag
 CREDENTIALS = {401: "Google does not accept the enterprise's credentials", 403: "the credentials may not do this"}
 # Nothing was done, and the same request may succeed later: too many requests.
 QUOTA = 429
+# The same: two requests have met (google.rpc.Code ABORTED), or two operations of one millisecond, which names them.
+CONFLICT = 409
 # So it is, where the API itself says it; else a gateway gave up, and it may be done.
 LATER = frozenset({408, 425, 503})
 # A gateway gave up, or the service failed half-way: it may be done.
@@ -71,7 +73,7 @@ def _is_final(reply: Reply) -> bool:
         return False
     if _is_gone(reply, error):
         return True
-    if reply.status in CREDENTIALS or reply.status == QUOTA or reply.status in LATER or reply.status in HALF_WAY:
+    if reply.status in CREDENTIALS or reply.status in (QUOTA, CONFLICT) or reply.status in LATER | HALF_WAY:
         return False
     return 400 <= reply.status < 500 or reply.status == 501
 

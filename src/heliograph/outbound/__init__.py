@@ -174,7 +174,10 @@ class _Progress:
 
 
 class Outbound:
-    """Connections to one service. `base_url` is put before every path as it is."""
+    """Connections to one service. `base_url` is put before every path as it is.
+
+    `most_connections`: at a time, beyond which requests wait for one; None = no limit, for answers that are held back.
+    """
 
     def __init__(
         self,
@@ -182,6 +185,7 @@ class Outbound:
         *,
         transport: httpx2.AsyncBaseTransport | None = None,
         max_body_bytes: int = MAX_BODY_BYTES,
+        most_connections: int | None = 100,
     ) -> None:
         self._base_url, self._max_body_bytes = base_url, max_body_bytes
         self._busy = 0
@@ -189,6 +193,7 @@ class Outbound:
         self._client = httpx2.AsyncClient(
             verify=tls(),
             transport=transport,
+            limits=httpx2.Limits(max_connections=most_connections, max_keepalive_connections=20),
             timeout=None,  # one deadline holds for a call as a whole, see `_bounded`
             follow_redirects=False,
             # Not compressed: a small answer must not unfold into a large one.

@@ -31,6 +31,14 @@ class Fault:
 Resource = dict[str, Any]
 
 
+@dataclass(frozen=True, slots=True)
+class Page:
+    """A page of a list of enterprises; `next_token` is empty on the last one."""
+
+    items: list[Resource]
+    next_token: str = ""
+
+
 class EnterpriseDesk(Protocol):
     """Enterprises at the Android Management API. Resources are Google's own."""
 
@@ -42,8 +50,8 @@ class EnterpriseDesk(Protocol):
         """The enterprise that a completed sign-up stands for. Not to be repeated after UNREACHABLE."""
         ...
 
-    async def list(self) -> list[Resource] | Fault:
-        """The enterprises of the credentials' project."""
+    async def page(self, page_token: str) -> Page | Fault:
+        """A page of the enterprises of the credentials' project; the first one has no token."""
         ...
 
     async def get(self, name: str) -> Resource | Fault:

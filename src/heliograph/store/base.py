@@ -104,12 +104,13 @@ class SqlStore(ABC):
         """The servers that work on this database now, as its operator finds them. On SQLite nobody else can."""
         return []
 
-    async def clamp_outbox(self, now: int, cap_us: int) -> None:
-        """Bring forward what a wall clock that jumped back would leave due, or leased, in a far future."""
+    async def clamp_times(self, now: int, cap_us: int) -> None:
+        """Bring forward what a wall clock that jumped back would leave due, leased, or filled again in a far future."""
         latest = now + cap_us
         await self.write(
             statement("UPDATE outbox SET due_at = $1 WHERE due_at > $1", latest),
             statement("UPDATE outbox SET lease_until = $1 WHERE lease_until > $1", latest),
+            statement("UPDATE quotas SET at = $1 WHERE at > $2", now, latest),
         )
 
     @abstractmethod
