@@ -11,7 +11,7 @@ from heliograph.domain.ladder import MAX_ENTRIES, Command, Noted, Reason, Rung
 from heliograph.ports.changes import ChangeSet
 from heliograph.ports.channel import CancelRefused, CancelTaken, Unreachable
 from tests.app.conftest import Desk
-from tests.app.test_notifications import told
+from tests.app.telling import told
 
 KINDS = ("WIPE", "RELINQUISH_OWNERSHIP")
 DAY_S = 24 * 3600

@@ -8,7 +8,7 @@ import pytest
 
 from heliograph.domain.ladder import Command, Rung
 from tests.app.conftest import Desk
-from tests.app.test_notifications import told
+from tests.app.telling import told
 
 LIKE_SECRETS = ("com.onepassword.android", "com.x.tokenkeeper", "com.wire.spin")
 HOW = ("look_up", "notification")

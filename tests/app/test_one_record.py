@@ -23,7 +23,8 @@ from heliograph.store.commands import Commands
 from heliograph.store.setup import Setup
 from heliograph_protocol.messages import Register, Target
 from tests.app.conftest import DEVICE_NAME, Desk
-from tests.app.test_notifications import AGAIN, SERIAL, known, told
+from tests.app.telling import told
+from tests.app.test_reports import AGAIN, SERIAL, known
 
 FULL = {"name": AGAIN, "state": "ACTIVE", "previousDeviceNames": [DEVICE_NAME], **SERIAL}
 

@@ -14,7 +14,7 @@ from heliograph.http.google_notifications import GoogleNotifications
 from heliograph.http.problems import Problem
 from heliograph.ports.channel import Unreachable
 from tests.app.conftest import DEVICE_NAME, Desk
-from tests.app.test_notifications import ENTERPRISE_NAME, enterprise_of, message
+from tests.app.telling import ENTERPRISE_NAME, enterprise_of, message
 
 HOW = {"push_audience": "https://mdm.example", "push_email": "push@p.example"}
 

@@ -17,7 +17,7 @@ from heliograph.ports.changes import ChangeSet
 from heliograph.ports.channel import Gone, ListPage, Unreachable
 from heliograph.store.devices import Devices
 from tests.app.conftest import DEVICE_NAME, Desk
-from tests.app.test_notifications import told
+from tests.app.telling import told
 
 OTHER = "enterprises/LC0test/devices/d2"
 
