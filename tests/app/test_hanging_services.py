@@ -47,12 +47,16 @@ class Web:
 
 @pytest.fixture
 def web(monkeypatch: pytest.MonkeyPatch) -> Web:
-    web = Web()
+    return in_place_of_the_net(Web(), monkeypatch)
+
+
+def in_place_of_the_net(web: Web, patch: pytest.MonkeyPatch) -> Web:
+    """All requests go to these services."""
 
     async def exchange(http: Outbound, method: str, url: str, **_: object) -> Exchange:
         return await web.exchange(url)
 
-    monkeypatch.setattr(Outbound, "exchange", exchange)
+    patch.setattr(Outbound, "exchange", exchange)
     return web
 
 

@@ -7,9 +7,9 @@ import asyncio
 import pytest
 
 from heliograph.domain.deliveries import Push, PushRung
-from heliograph.outbound import Exchange, Outbound, Reply
+from heliograph.outbound import Exchange, Reply
 from tests.app.simulated import Stage, simulate
-from tests.app.test_hanging_services import AT_ONCE_S, Web, device_at, waits_of, with_account
+from tests.app.test_hanging_services import AT_ONCE_S, Web, device_at, in_place_of_the_net, waits_of, with_account
 from tests.app.test_push_fairness import Tenant, dispatching
 
 
@@ -23,13 +23,7 @@ class Shut(Web):
 
 @pytest.fixture
 def web(monkeypatch: pytest.MonkeyPatch) -> Web:
-    web = Shut()
-
-    async def exchange(http: Outbound, method: str, url: str, **_: object) -> Exchange:
-        return await web.exchange(url)
-
-    monkeypatch.setattr(Outbound, "exchange", exchange)
-    return web
+    return in_place_of_the_net(Shut(), monkeypatch)
 
 
 async def is_refused(of: Tenant, push: Push) -> bool:

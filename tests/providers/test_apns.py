@@ -28,7 +28,6 @@ from heliograph.ports.push import (
 from heliograph.providers.apns import MAX_BODY_BYTES, PLUGIN
 from heliograph.providers.apns.answers import Verdict, verdict_on
 from heliograph.providers.apns.sending import MAX_LIFE_S, NOBODY, Apns, id_of
-from heliograph.providers.transport import Connections
 from heliograph.providers.transport.answers import AGAIN
 from heliograph_lab.http2 import GoAway, Reset
 from heliograph_lab.http2.model import CANCEL, ENHANCE_YOUR_CALM
@@ -63,18 +62,6 @@ def contract(url: str) -> Contract:
     secrets = [*p8().splitlines()[1:-1], TOKEN]
     bad = [TOKEN[1:], f" {TOKEN}", "g" * 64, "ab" * 101, f"{'a' * 22}:APA91b{'b' * 134}", MDM]
     return Contract(config(url), secrets, TOKEN, wrong=WRONG, bad_tokens=bad, over_http2=True)
-
-
-@pytest.fixture
-def clock() -> StandingClock:
-    return StandingClock()
-
-
-@pytest.fixture
-async def tools(clock: StandingClock) -> AsyncIterator[Tools]:
-    connections = Connections(clock)
-    yield Tools(clock, connections)
-    await connections.close()
 
 
 @pytest.fixture

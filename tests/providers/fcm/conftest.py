@@ -8,10 +8,8 @@ import pytest
 
 from heliograph.ports.push import Tools
 from heliograph.providers.fcm.sending import Fcm
-from heliograph.providers.transport import Connections
 from tests.providers.fcm.rig import Google, built
 from tests.providers.test_fcm import ACCEPTED
-from tests.providers.transport.clock import StandingClock
 from tests.support.wire import Wire
 from tests.support.wire_http2 import Http2Wire
 
@@ -27,18 +25,6 @@ async def wire() -> AsyncIterator[Http2Wire]:
     async with Http2Wire().serving() as wire:
         wire.otherwise = ACCEPTED
         yield wire
-
-
-@pytest.fixture
-def clock() -> StandingClock:
-    return StandingClock()
-
-
-@pytest.fixture
-async def tools(clock: StandingClock) -> AsyncIterator[Tools]:
-    connections = Connections(clock)
-    yield Tools(clock, connections)
-    await connections.close()
 
 
 @pytest.fixture
