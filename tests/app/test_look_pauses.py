@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
 
 import pytest
@@ -42,7 +43,7 @@ def test_one_finds_out_while_the_others_wait_for_its_answer() -> None:
     pauses = LookPauses()
     refuse(pauses, 0, 1)
     assert place(pauses, 11) is None
-    assert place(pauses, 11.1) == 16.5
+    assert place(pauses, 11.1) == 13.5
     pauses.taken(PARTIES, 11 * SECOND)
     assert place(pauses, 11.2) is None
     assert place(pauses, 11.3) is None
@@ -51,7 +52,17 @@ def test_one_finds_out_while_the_others_wait_for_its_answer() -> None:
 def test_another_one_finds_out_where_the_first_got_no_answer() -> None:
     pauses = LookPauses()
     refuse(pauses, 0, 1)
-    assert [place(pauses, 11), place(pauses, 16), place(pauses, 16)] == [None, None, 21.5]
+    assert [place(pauses, 11), place(pauses, 13), place(pauses, 13)] == [None, None, 15.5]
+
+
+def test_an_answer_that_tells_nothing_lets_the_next_one_find_out() -> None:
+    pauses = LookPauses()
+    refuse(pauses, 0, 1)
+    pauses.untold(PARTIES, 2 * SECOND)
+    assert place(pauses, 2) == 11.5, "nobody was finding out"
+    assert place(pauses, 12) is None
+    pauses.untold(PARTIES, int(12.1 * SECOND))
+    assert [place(pauses, 12.2), place(pauses, 12.2)] == [None, 14.7]
 
 
 def test_the_pause_grows_with_each_refusal_that_was_asked_for_after_the_one_before() -> None:
@@ -106,6 +117,24 @@ async def test_no_token_of_our_own_is_no_refusal_of_googles(desk: Desk, monkeypa
     desk.clock.advance(1)
     assert await desk.pay(times=1) == ["look_up"]
     assert not desk.services.look_pauses
+
+
+@pytest.mark.parametrize("untold", [Unreachable("no answer in time"), Unreachable("Google answered 503", status=503)])
+async def test_a_look_without_an_answer_does_not_hold_up_the_others(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch, untold: Unreachable
+) -> None:
+    refusal = Unreachable("no", status=429)
+    command = await desk.command({"type": "LOCK", "duration": "86400s"})
+    await desk.pay()
+    answers = [refusal, untold]
+    monkeypatch.setattr(Google, "operations", lambda *_: asyncio.sleep(0, answers.pop(0)))
+    for _ in range(2):
+        desk.clock.advance(30)
+        assert await desk.pay(times=1) == ["look_up"]
+    assert answers == []
+    assert desk.services.look_pauses
+    parties = (("project", desk.google.project), ("enterprise", str(command.enterprise_id)))
+    assert desk.services.look_pauses.end(parties, desk.clock.elapsed()) is None
 
 
 async def test_a_round_stays_due_while_look_ups_are_refused(desk: Desk) -> None:

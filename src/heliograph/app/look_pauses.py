@@ -11,16 +11,19 @@ Party = tuple[str, str]
 """Whom a refusal is about: ("project", …) or ("enterprise", …)."""
 
 _SECOND = 1_000_000
-_ANSWER_US = 5 * _SECOND  # the others wait so long for who finds out
+_ANSWER_US = 2 * _SECOND  # the others wait so long for who finds out
 _MOST = 10_000
 
 
 @dataclass(slots=True)
 class _Pause:
-    """`began`: when the last of so many `refusals` in a row came. `places`: the last one given, by priority."""
+    """`began`: when the last of so many `refusals` in a row came. `is_probed`: it was over, and one finds out.
+    `places`: the last one given, by priority.
+    """
 
     began: int = -1
     until: int = 0
+    is_probed: bool = False
     refusals: int = 0
     places: dict[int, int] = field(default_factory=dict)
 
@@ -46,7 +49,7 @@ class LookPauses:
         longest = max((p for p in pauses if p.until > now), key=lambda p: p.until, default=None)
         if longest is None:
             for pause in pauses:
-                pause.until = now + _ANSWER_US
+                pause.until, pause.is_probed = now + _ANSWER_US, True
             return None
         place = max(longest.until, longest.places.get(priority, 0)) + step_us
         longest.places[priority] = place
@@ -64,8 +67,15 @@ class LookPauses:
         if asked <= pause.began:
             return False
         pause.refusals += 1
+        pause.is_probed = False
         pause.began, pause.until = now, now + int(pause_s(pause.refusals) * _SECOND)
         return True
+
+    def untold(self, parties: Sequence[Party], now: int) -> None:
+        """An answer, or none, that says nothing of a refusal: who found out did not, and the next one may."""
+        for pause in self._of(parties):
+            if pause.is_probed:
+                pause.until = min(pause.until, now)
 
     def taken(self, parties: Sequence[Party], asked: int) -> None:
         """What was asked at `asked` was answered, which says nothing of a refusal since."""

@@ -141,5 +141,7 @@ def take_note(s: Services, channel: MeteredChannel, answer: object, asked: int) 
         pause_s = partial(backoff_s, s, after_s=answer.after_s)
         if s.look_pauses.refused(refused, asked, s.clock.elapsed(), pause_s):
             log.warning("look_up.refused", reason=answer.reason, project=channel.project, of=refused[0])
-    elif not isinstance(answer, Unreachable):
+    elif isinstance(answer, Unreachable):
+        s.look_pauses.untold(channel.parties, s.clock.elapsed())
+    else:
         s.look_pauses.taken(channel.parties, asked)
