@@ -6,6 +6,7 @@ import contextlib
 import functools
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -20,6 +21,8 @@ import psutil
 from tests.support.postgres import end_with_parent
 
 STOP_S = 10
+START_S = 60
+_HOST = "127.0.0.1"
 
 
 class ChildFailed(Exception):
@@ -141,3 +144,24 @@ def wait_for_file(path: Path, process: subprocess.Popen[bytes], log: Path, withi
             raise ChildFailed(f"the server did not start:\n{log.read_text(errors='replace')[-4000:]}")
         time.sleep(0.02)
     return path.read_bytes()
+
+
+def free_port() -> int:
+    """A port of this machine that nobody listens on just now."""
+    with socket.socket() as probe:
+        probe.bind((_HOST, 0))
+        return int(probe.getsockname()[1])
+
+
+def wait_until_open(port: int, process: subprocess.Popen[bytes], log: Path) -> None:
+    """Wait until a child listens."""
+    deadline = time.monotonic() + START_S
+    while True:
+        try:
+            socket.create_connection((_HOST, port), timeout=1).close()
+        except OSError:
+            if process.poll() is not None or time.monotonic() > deadline:
+                raise ChildFailed(f"a server did not start:\n{log.read_text(errors='replace')[-4000:]}") from None
+            time.sleep(0.05)
+        else:
+            return

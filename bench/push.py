@@ -1,7 +1,7 @@
 """CPU per push through the whole path: API, PostgreSQL, dispatcher, provider, the lab's APNs or FCM over TLS.
 
-Beside it in the same rounds: sygnal where it is at hand (see `bench.push_sygnal`), our HTTP/2 transport alone, aioapns
-or firebase-admin, and h2load on the same fake.
+Beside it in the same rounds: sygnal where it is at hand (see `bench.push_sygnal`), the same path without a rule in it
+(`bench.bare_path`), our HTTP/2 transport alone, aioapns or firebase-admin, and h2load on the same fake.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import contextlib
 import statistics
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ import asyncpg
 import msgspec
 from pydantic import SecretStr
 
-from bench import h2load, processes, push_fake, push_sygnal, server, world
+from bench import h2load, processes, push_bare, push_fake, push_sygnal, server, world
 from bench.acknowledged import Creator
 from bench.http_load import post
 from bench.push_senders import TEXT, TITLE
@@ -93,18 +93,21 @@ class _Running:
 
     server: server.Server
     gateways: dict[str, push_sygnal.Sygnal]
-    bare: processes.Client
+    bare_path: push_bare.Bare
+    transport: processes.Client
     peer: processes.Client
     sample: dict[str, Any]
 
 
 async def _rounds(bench: _Bench, rounds: int) -> list[dict[str, float]]:
-    with contextlib.ExitStack() as stack:
+    async with contextlib.AsyncExitStack() as stack:
         running = stack.enter_context(server.running(bench.made.data_dir, bench.dsn))
         gateways = _gateways(bench, stack)
-        bare = stack.enter_context(processes.client("push_senders", bench.folder))
+        dsn = await stack.enter_async_context(bench.postgres.database())
+        bare_path = stack.enter_context(push_bare.running(bench.folder, dsn, bench.kind, bench.fake, bench.count))
+        transport = stack.enter_context(processes.client("push_senders", bench.folder))
         settings = bench.fake.settings(bench.kind)
-        told = await asyncio.to_thread(lambda: bare.ask(prepare=bench.kind, settings=settings, count=bench.count))
+        told = await asyncio.to_thread(lambda: transport.ask(prepare=bench.kind, settings=settings, count=bench.count))
         peer = stack.enter_context(
             processes.client("push_senders", bench.folder, SSL_CERT_FILE=bench.fake.urls["caPath"], NO_PROXY="*")
         )
@@ -114,11 +117,12 @@ async def _rounds(bench: _Bench, rounds: int) -> list[dict[str, float]]:
         await _through_the_server(bench, running, bench.count // 10)
         for name, gateway in gateways.items():
             await _through_sygnal(bench, name, gateway, bench.count // 10)
-        all_of_it = _Running(running, gateways, bare, peer, told["sample"])
+        await _through_bare_path(bench, bare_path, bench.count // 10)
+        all_of_it = _Running(running, gateways, bare_path, transport, peer, told["sample"])
         return [await _round(bench, number, all_of_it) for number in range(1, rounds + 1)]
 
 
-def _gateways(bench: _Bench, stack: contextlib.ExitStack) -> dict[str, push_sygnal.Sygnal]:
+def _gateways(bench: _Bench, stack: contextlib.AsyncExitStack) -> dict[str, push_sygnal.Sygnal]:
     checkout = push_sygnal.checkout()
     if checkout is None or bench.kind not in push_sygnal.KINDS:
         return {}
@@ -136,8 +140,10 @@ async def _round(bench: _Bench, number: int, running: _Running) -> dict[str, flo
         bench.say(f"{bench.kind}, round {number}: {bench.count:,} pushes through {name}")
         found |= await _through_sygnal(bench, name, gateway, bench.count)
         found[f"serverTo{name[0].upper()}{name[1:]}"] = found["serverCpuMicros"] / found[f"{name}CpuMicros"]
+    bench.say(f"{bench.kind}, round {number}: the path without a rule in it")
+    found |= await _through_bare_path(bench, running.bare_path, bench.count)
     bench.say(f"{bench.kind}, round {number}: the transport alone")
-    found |= await _alone(running.bare, "transport", bench.count)
+    found |= await _alone(running.transport, "transport", bench.count)
     bench.say(f"{bench.kind}, round {number}: {PEERS[bench.kind]}")
     found |= await _alone(running.peer, PEERS[bench.kind], bench.count // _PEERS_SHARE)
     bench.say(f"{bench.kind}, round {number}: h2load")
@@ -146,8 +152,16 @@ async def _round(bench: _Bench, number: int, running: _Running) -> dict[str, flo
 
 
 async def _through_sygnal(bench: _Bench, name: str, gateway: push_sygnal.Sygnal, count: int) -> dict[str, float]:
+    return await _through(bench, name, count, push_sygnal.send(gateway, count, DEVICES))
+
+
+async def _through_bare_path(bench: _Bench, bare_path: push_bare.Bare, count: int) -> dict[str, float]:
+    return await _through(bench, "barePath", count, push_bare.send(bare_path, count, DEVICES))
+
+
+async def _through(bench: _Bench, name: str, count: int, sending: Awaitable[dict[str, float]]) -> dict[str, float]:
     taken = bench.fake.taken(bench.kind)
-    used = await push_sygnal.send(gateway, count, DEVICES)
+    used = await sending
     taken = bench.fake.taken(bench.kind) - taken
     if taken != count:
         raise processes.ChildFailed(f"of {count} pushes through {name} the provider took {taken}")

@@ -8,8 +8,6 @@ from __future__ import annotations
 import base64
 import contextlib
 import os
-import socket
-import subprocess
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -21,6 +19,7 @@ import msgspec
 from bench import processes, push_fake, sygnal_peer
 from bench.acknowledged import Creator
 from bench.http_load import Connection, post
+from bench.processes import free_port, wait_until_open
 from bench.push_senders import TEXT, TITLE, endpoint_of
 
 VARIABLE = "HELIOGRAPH_BENCH_SYGNAL"
@@ -28,7 +27,6 @@ KINDS = ("apns",)
 """The services that it is measured with; to FCM it speaks HTTP/1.1, which the lab's does not."""
 LOGGING = {"sygnal": False, "sygnalQuiet": True}
 """Its name in the figures: as its sample configuration logs (three lines a push), and with warnings only, as ours."""
-START_S = 60
 _HOST, _APP = "127.0.0.1", "com.example.agent"
 _PATH = "/_matrix/push/v1/notify"
 
@@ -77,14 +75,14 @@ def running(found: Path, folder: Path, name: str, fake: push_fake.Fake) -> Itera
     """Run it on the lab's APNs, with its Python and its sample configuration."""
     work = folder / name
     work.mkdir()
-    log, plan, port = work / "stderr.log", work / "plan.json", _free_port()
+    log, plan, port = work / "stderr.log", work / "plan.json", free_port()
     plan.write_bytes(msgspec.json.encode(_plan(found, work, fake, port, quiet=LOGGING[name])))
     command = [str(_python(found)), sygnal_peer.__file__, str(plan)]
     # It would go through a proxy even to this machine.
     environment = {key: value for key, value in os.environ.items() if key.upper() != "HTTPS_PROXY"}
     process = processes.start(command, log, cwd=work, env=environment)
     try:
-        _wait_until_open(port, process, log)
+        wait_until_open(port, process, log)
         yield Sygnal(port, process.pid)
     finally:
         processes.stop(process)
@@ -103,27 +101,6 @@ def _plan(found: Path, work: Path, fake: push_fake.Fake, port: int, *, quiet: bo
         "apps": {_APP: app | {"topic": settings["topic"]}},
         "apns": {"host": host, "port": apns_port, "ca": settings["ca"]},
     }
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind((_HOST, 0))
-        return int(probe.getsockname()[1])
-
-
-def _wait_until_open(port: int, process: subprocess.Popen[bytes], log: Path) -> None:
-    deadline = time.monotonic() + START_S
-    while True:
-        try:
-            socket.create_connection((_HOST, port), timeout=1).close()
-        except OSError:
-            if process.poll() is not None or time.monotonic() > deadline:
-                raise processes.ChildFailed(
-                    f"sygnal did not start:\n{log.read_text(errors='replace')[-4000:]}"
-                ) from None
-            time.sleep(0.05)
-        else:
-            return
 
 
 async def send(sygnal: Sygnal, count: int, devices: int) -> dict[str, float]:

@@ -33,7 +33,7 @@ class Part:
     """
 
     name: str
-    rows: Callable[[Prepared], list[Row]]
+    rows: Callable[[Prepared], Sequence[Row]]
     columns: Columns
     ctes: Callable[[str], list[str]]
     locks: bool = False
@@ -140,7 +140,7 @@ _BRING_FORWARD = (
 )
 
 
-def _with_organization(rows: Callable[[Prepared], list[Row]]) -> Callable[[Prepared], list[Row]]:
+def _with_organization(rows: Callable[[Prepared], Sequence[Row]]) -> Callable[[Prepared], list[Row]]:
     return lambda p: [(p.organization_id, *row) for row in rows(p)]
 
 

@@ -1,9 +1,11 @@
 """A change set made ready for a database: rows instead of records, checked and with its contradictions resolved."""
 
 import time
-from dataclasses import dataclass, field, replace
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
 from typing import Protocol, TypeVar
 
+from heliograph.domain.ladder import Entry
 from heliograph.ports.changes import ChangeSet, Debt, Settlement
 from heliograph.store.records import COMMANDS, HISTORY, PUSHES, Row, Table
 
@@ -32,57 +34,80 @@ class Prepared:
     """
 
     organization_id: str
-    new_commands: list[Row] = field(default_factory=list)
-    new_pushes: list[Row] = field(default_factory=list)
-    saved_commands: list[Row] = field(default_factory=list)
-    saved_pushes: list[Row] = field(default_factory=list)
-    entries: list[Row] = field(default_factory=list)
-    amended: list[Row] = field(default_factory=list)
-    settled: list[Row] = field(default_factory=list)
-    withdrawn: list[Row] = field(default_factory=list)
-    debts: list[Row] = field(default_factory=list)
     topics: frozenset[str] = frozenset()
     touched: frozenset[str] = frozenset()
     in_phases: bool = False
+    new_commands: Sequence[Row] = ()
+    new_pushes: Sequence[Row] = ()
+    saved_commands: Sequence[Row] = ()
+    saved_pushes: Sequence[Row] = ()
+    entries: Sequence[Row] = ()
+    amended: Sequence[Row] = ()
+    settled: Sequence[Row] = ()
+    withdrawn: Sequence[Row] = ()
+    debts: Sequence[Row] = ()
 
 
 def prepare(changes: ChangeSet) -> Prepared:
-    """The rows of a change set. Raises ValueError for one that no use case should have made."""
-    organization_id = changes.organization_id
-    new_commands, commands = _folded(organization_id, changes.new_commands, changes.commands)
-    new_pushes, pushes = _folded(organization_id, changes.new_pushes, changes.pushes)
-    debts = _merged(changes.debts)
-    records = {record.id for group in (new_commands, commands, new_pushes, pushes) for record in group}
-    for entry in (*changes.entries, *changes.amended):
+    """The rows of a change set. Raises ValueError for one that no use case should have made.
+
+    Made twice for each command and push, and most parts of most sets are empty: none costs what it does not hold.
+    """
+    organization_id, now = changes.organization_id, time.time_ns() // 1000
+    made = Prepared(organization_id, frozenset(changes.topics))
+    touched: set[str] = set()
+    if changes.new_commands or changes.commands:
+        new_commands, commands = _folded(organization_id, changes.new_commands, changes.commands)
+        made.new_commands = [COMMANDS.row(c) for c in new_commands]
+        made.saved_commands = [_saved(COMMANDS, c) for c in commands]
+        touched.update([c.id for c in new_commands], [c.id for c in commands])
+    if changes.new_pushes or changes.pushes:
+        new_pushes, pushes = _folded(organization_id, changes.new_pushes, changes.pushes)
+        made.new_pushes = [PUSHES.row(p) for p in new_pushes]
+        made.saved_pushes = [_saved(PUSHES, p) for p in pushes]
+        touched.update([p.id for p in new_pushes], [p.id for p in pushes])
+    if changes.entries:
+        made.entries = _entries(organization_id, changes.entries, touched)
+    if changes.amended:
+        made.amended = _entries(organization_id, changes.amended, touched)
+    _prepare_effects(made, changes, touched, now)
+    made.touched = frozenset(touched)
+    return made
+
+
+def _entries(organization_id: str, entries: Sequence[Entry], records: Collection[str]) -> list[Row]:
+    for entry in entries:
         if entry.subject_id not in records:
             raise ValueError("a change set holds something that belongs to another record")
-    for debt in debts:
-        if debt.organization_id != organization_id:
-            raise ValueError("a change set holds something that belongs to another organization")
-    settled_keys = {s.item.key for s in changes.settlements if s.item.key is not None}
-    owed_keys = {d.key for d in debts if d.key is not None}
-    withdrawn = set(changes.withdrawn)
-    now = time.time_ns() // 1000
-    return Prepared(
-        organization_id,
-        [COMMANDS.row(c) for c in new_commands],
-        [PUSHES.row(p) for p in new_pushes],
-        [_saved(COMMANDS, c) for c in commands],
-        [_saved(PUSHES, p) for p in pushes],
-        [(organization_id, *HISTORY.row(entry)) for entry in changes.entries],
-        [(organization_id, *HISTORY.row(entry)) for entry in changes.amended],
-        [_settled(s, now) for s in sorted(changes.settlements, key=lambda s: s.item.id)],
-        [(organization_id, key) for key in sorted(withdrawn)],
-        [_owed(d, now) for d in debts],
-        frozenset(changes.topics),
-        frozenset(
-            records
-            | {f"item {s.item.id}" for s in changes.settlements}
-            | {f"key {organization_id} {key}" for key in settled_keys | owed_keys | withdrawn}
-        ),
-        # One statement cannot change a row twice: such a set is written in phases.
-        bool((settled_keys & (owed_keys | withdrawn)) or owed_keys & withdrawn),
-    )
+    return [(organization_id, *HISTORY.row(entry)) for entry in entries]
+
+
+def _prepare_effects(made: Prepared, changes: ChangeSet, touched: set[str], now: int) -> None:
+    """The rows of the outbox. One statement cannot change a row twice: a set that would is written in phases."""
+    keys: list[str] = []
+    if changes.settlements:
+        settlements = changes.settlements
+        if len(settlements) > 1:
+            settlements = sorted(settlements, key=lambda s: s.item.id)
+        made.settled = [_settled(s, now) for s in settlements]
+        items = [s.item for s in settlements]
+        touched.update([f"item {item.id}" for item in items])
+        keys += {item.key for item in items if item.key is not None}
+    if changes.withdrawn:
+        withdrawn = sorted(set(changes.withdrawn))
+        made.withdrawn = [(made.organization_id, key) for key in withdrawn]
+        keys += withdrawn
+    if changes.debts:
+        debts = _merged(changes.debts)
+        for debt in debts:
+            if debt.organization_id != made.organization_id:
+                raise ValueError("a change set holds something that belongs to another organization")
+        made.debts = [_owed(d, now) for d in debts]
+        keys += [d.key for d in debts if d.key is not None]
+    if keys:
+        distinct = set(keys)
+        made.in_phases = len(distinct) < len(keys)
+        touched.update([f"key {made.organization_id} {key}" for key in distinct])
 
 
 def _folded(organization_id: str, new: list[R], saved: list[R]) -> tuple[list[R], list[R]]:

@@ -3,6 +3,7 @@
 # ruff: noqa: S608 - made of the names of our own tables and columns
 
 import sqlite3
+from collections.abc import Sequence
 from typing import Any
 
 from heliograph.domain.errors import Conflict
@@ -60,7 +61,7 @@ def write_changes(connection: sqlite3.Connection, prepared: Prepared) -> None:
             connection.execute(sql, row)
 
 
-def _save(connection: sqlite3.Connection, sql: str, organization_id: str, rows: list[Row]) -> None:
+def _save(connection: sqlite3.Connection, sql: str, organization_id: str, rows: Sequence[Row]) -> None:
     for record_id, version, *values in rows:
         if connection.execute(sql, (*values, organization_id, record_id, version)).rowcount != 1:
             raise Conflict
