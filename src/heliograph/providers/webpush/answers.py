@@ -71,6 +71,7 @@ ANSWERS: tuple[tuple[range, frozenset[Content], Verdict], ...] = (
     (range(401, 402), ANY, Verdict.KEY),
     (range(403, 404), ANY, Verdict.KEY),
     (range(413, 414), ANY, Verdict.TOO_LARGE),
+    (range(406, 407), ANY, Verdict.LATER),  # Microsoft's (Edge) says so where others say 429: too many
     (range(408, 409), ANY, Verdict.UNCLEAR),  # something on the way gave up, maybe after it had passed the push on
     (range(425, 426), ANY, Verdict.LATER),
     (range(429, 430), ANY, Verdict.LATER),
