@@ -148,6 +148,21 @@ async def test_an_account_that_may_not_write_is_told(broker: Mosquitto) -> None:
     await provider.close()
 
 
+async def test_a_broker_that_acknowledges_nothing_is_told_and_gets_nothing(tmp_path: Path) -> None:
+    """It ends the connection of whoever asks for an acknowledgement, and with it what others have under way there."""
+    with mosquitto(tmp_path, [DEVICE], listener="max_qos 0\n") as broker:
+        provider = build(broker.account())
+        assert await send(provider) == Misconfigured(Verdict.NO_ACKNOWLEDGEMENT)
+        assert await provider.probe() == Misconfigured(Verdict.NO_ACKNOWLEDGEMENT)
+        assert "Too high QoS" not in broker.log()
+        broker.listener = "max_qos 1\n"
+        await asyncio.to_thread(broker.stop)  # meanwhile the end of the connection is seen
+        await asyncio.to_thread(broker.start)
+        assert isinstance(await provider.probe(), Works)
+        assert isinstance(await send(provider), Accepted)
+        await provider.close()
+
+
 async def test_what_is_too_large_for_the_broker_is_rejected(tmp_path: Path) -> None:
     with mosquitto(tmp_path, [DEVICE], settings="max_packet_size 300") as broker:
         provider = build(broker.account())

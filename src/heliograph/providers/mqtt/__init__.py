@@ -52,6 +52,7 @@ class Verdict(StrEnum):
 
     ACCOUNT = "the broker does not accept the account"
     SETTINGS = "the broker does not work with the account's settings"
+    NO_ACKNOWLEDGEMENT = "the broker acknowledges no message: the greatest QoS that it allows must be 1 or 2"
     TOPIC = "the broker does not let the account publish to its devices' topics"
     TOO_LARGE = "is too large for the broker"
     REJECTED = "the broker will not take this message"
@@ -137,6 +138,8 @@ class Mqtt(OneWay):
                     connection = await self._link.connection(afresh=afresh)
                     if isinstance(connection, Fault):
                         return _unreachable(connection)
+                    if not connection.acknowledges:
+                        return Misconfigured(Verdict.NO_ACKNOWLEDGEMENT)
                     most, size = connection.max_packet_size, _packet_size(topic, payload, properties)
                     if most is not None and size > most:
                         return Rejected(f"{Verdict.TOO_LARGE}: {size} bytes, at most {most}")

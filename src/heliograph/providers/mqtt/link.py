@@ -131,6 +131,7 @@ class Connection(aiomqtt.Client):
         )
         self.over = False
         self.max_packet_size: int | None = None
+        self.acknowledges = True  # messages of QoS 1
         self._ending = asyncio.Event()
         self._slots = asyncio.Semaphore(MOST_IN_FLIGHT)
         self._unanswered: dict[int, asyncio.Future[ReasonCode | None]] = {}
@@ -203,6 +204,7 @@ class Connection(aiomqtt.Client):
         # Nobody waits for room yet: the connection is handed out after this.
         self._slots = asyncio.Semaphore(min(MOST_IN_FLIGHT, getattr(granted, "ReceiveMaximum", MOST_IN_FLIGHT)))
         self.max_packet_size = getattr(granted, "MaximumPacketSize", None)
+        self.acknowledges = getattr(granted, "MaximumQoS", 2) > 0
         self._on_connect(client, userdata, flags, reason, granted)
 
     def _answered(self, _: Any, __: Any, mid: int, reason: ReasonCode, ___: Any) -> None:
