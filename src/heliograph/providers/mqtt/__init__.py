@@ -236,15 +236,20 @@ def _is_broker(url: str) -> bool:
 
 def _is_certificate(ca: str) -> bool:
     try:
-        return ssl.create_default_context(cadata=ca) is not None
+        return bool(_plain(ca).strip()) and _tls(ca) is not None
     except (ssl.SSLError, ValueError):
         return False
+
+
+def _plain(ca: str) -> str:
+    """Without what only comments hold: Python takes ASCII alone."""
+    return ca.encode("ascii", "ignore").decode()
 
 
 @lru_cache(maxsize=64)
 def _tls(ca: str | None) -> ssl.SSLContext:
     """One context for all accounts with the same authorities: it takes long to build."""
-    return ssl.create_default_context(cadata=ca)
+    return ssl.create_default_context(cadata=None if ca is None else _plain(ca))
 
 
 def _build(config: Mapping[str, Any], tools: Tools) -> Mqtt:
