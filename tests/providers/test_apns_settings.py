@@ -159,11 +159,24 @@ def test_what_is_taken(settings: dict[str, Any], expected: dict[str, Any]) -> No
         ({"certificate": identity(None)}, "topic", "is required, for the certificate names none"),
         ({"certificate": identity(), "topic": "com.example"}, "topic", "is not one that the certificate is for"),
         ({"certificate": identity(), "topic": f"{TOPIC}2"}, "topic", "is not one that the certificate is for"),
+        (
+            {"certificate": identity(), "topics": {"mdmAgent": "com.example.other"}},
+            "topics.mdmAgent",
+            "is not one that the certificate is for",
+        ),
         ({"certificate": str(service_account())}, "certificate", "holds no certificate in PEM form"),
     ],
 )
 def test_mistakes(settings: dict[str, Any], setting: str, says: str) -> None:
     assert says in faults(settings)[setting]
+
+
+def test_a_certificate_may_have_topics_of_its_own_app() -> None:
+    topics = {"mdmAgent": f"{TOPIC}.voip"}
+    assert PLUGIN.read_config(Fields({"certificate": identity(), "topics": topics}))["topics"] == topics
+    assert PLUGIN.read_config(
+        Fields({"certificate": identity(None), "topic": "com.a", "topics": {"mdmAgent": "com.b"}})
+    )
 
 
 def test_a_certificate_for_both_environments_is_taken_in_both() -> None:
