@@ -139,6 +139,11 @@ def oauth(error: Any, status: int = 400, **members: Any) -> Answer:
             oauth("unauthorized_client", error_codes=[700016, "x", True]),
             Misconfigured("the token service gave no token (400 unauthorized_client AADSTS700016)"),
         ),
+        # Entra's own word: its directory does not know WNS.
+        (
+            oauth("invalid_resource", error_codes=[500011]),
+            Misconfigured("the token service gave no token (400 invalid_resource AADSTS500011)"),
+        ),
         (oauth("canary"), RetryLater("the token service gave no token (400)", account_wide=True)),
         (oauth("temporarily_unavailable"), RetryLater("the token service gave no token (400)", account_wide=True)),
         (oauth({}), RetryLater("the token service gave no token (400)", account_wide=True)),
