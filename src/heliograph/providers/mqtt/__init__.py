@@ -147,7 +147,7 @@ class Mqtt(OneWay):
                     if answer is None:
                         return RetryLater("the connection to the broker was lost")
                     sent = connection
-                    return _outcome(await answer, id_)
+                    return _outcome(await answer, connection.ended_for, id_)
             except TimeoutError:
                 if sent is None:
                     return RetryLater("the broker does not answer in time")
@@ -173,10 +173,13 @@ def _properties(life_s: int, push_id: str) -> Properties:
     return properties
 
 
-def _outcome(reason: ReasonCode | None, id_: str) -> Outcome:
+def _outcome(reason: ReasonCode | None, ended_for: ReasonCode | None, id_: str) -> Outcome:
+    if reason is None and ended_for is not None:  # which of the messages under way it speaks of, nobody knows
+        words = "the broker ended the connection before it acknowledged it"
+        return RetryLater(words, uncertain=True, evidence=_words_of(ended_for))
     if reason is None:
         return RetryLater("the connection was lost before the broker acknowledged it", uncertain=True)
-    evidence = {"reasonCode": reason.value, "reason": str(reason)}
+    evidence = _words_of(reason)
     if reason.value < 0x80:  # also 0x10, no matching subscribers: the broker took it, and the device will check in
         return Accepted(id_, evidence=evidence)
     match NOT_TAKEN.get(reason.value, Verdict.LATER):
@@ -186,6 +189,10 @@ def _outcome(reason: ReasonCode | None, id_: str) -> Outcome:
             return Rejected(Verdict.REJECTED, evidence=evidence)
         case verdict:
             return RetryLater(verdict, account_wide=verdict is Verdict.QUOTA, evidence=evidence)
+
+
+def _words_of(reason: ReasonCode) -> dict[str, Any]:
+    return {"reasonCode": reason.value, "reason": str(reason)}
 
 
 def _unreachable(fault: Fault) -> Outcome:

@@ -132,6 +132,7 @@ class Connection(aiomqtt.Client):
         self.over = False
         self.max_packet_size: int | None = None
         self.acknowledges = True  # messages of QoS 1
+        self.ended_for: ReasonCode | None = None  # what the broker says for ending it
         self._ending = asyncio.Event()
         self._slots = asyncio.Semaphore(MOST_IN_FLIGHT)
         self._unanswered: dict[int, asyncio.Future[ReasonCode | None]] = {}
@@ -218,6 +219,8 @@ class Connection(aiomqtt.Client):
     def _lost(self, client: Any, userdata: Any, flags: Any, reason: ReasonCode, properties: Any) -> None:
         if not self._connected.done():  # aiomqtt would wait for CONNACK until its timeout
             self._connected.set_exception(aiomqtt.MqttError("closed before CONNACK"))
+        if flags.is_disconnect_packet_from_server and reason.value >= 0x80:
+            self.ended_for = reason
         self._on_disconnect(client, userdata, flags, reason, properties)
         _retrieve(self._disconnected)
         self.give_up()
