@@ -38,6 +38,9 @@ KEY = "the push service does not accept the account's VAPID key"
             Answer(406, b"", {"Retry-After": "900", "X-WNS-Status": "appthrottled"}),
             RetryLater(LATER, 900.0, evidence={"status": 406}),
         ),
+        # Of a proxy on the way, and of a server whose connection is not for this host: RFC 9110, 15.5.8 and 15.5.20.
+        (Answer(407, b"<html>"), RetryLater(LATER, evidence={"status": 407})),
+        (Answer(421, b"<html>"), RetryLater(LATER, evidence={"status": 421})),
         (Answer(503, b"", {"Retry-After": "120"}), RetryLater(LATER, 120.0, evidence={"status": 503})),
         (Answer(507, b""), RetryLater(LATER, evidence={"status": 507})),
         (Answer(408, b"<html>"), RetryLater("the push service failed", uncertain=True, evidence={"status": 408})),
