@@ -38,7 +38,7 @@ from heliograph.ports.push import (
     Works,
 )
 from heliograph.providers import OneWay, encoded_size, offer_of
-from heliograph.providers.mqtt.link import Attempts, Broker, Connection, Fault, Link
+from heliograph.providers.mqtt.link import NO_TRUST, Attempts, Broker, Connection, Fault, Link
 from heliograph_protocol.messages import MAX_MESSAGE_BYTES
 
 MAX_DATA_BYTES = MAX_MESSAGE_BYTES - 1024  # what agents read on any line, less the topic and the properties
@@ -196,6 +196,8 @@ def _words_of(reason: ReasonCode) -> dict[str, Any]:
 
 
 def _unreachable(fault: Fault) -> Outcome:
+    if fault.reason == NO_TRUST:  # as of the servers of other kinds: time does not mend it
+        return Misconfigured(fault.reason)
     after_s = max(0.0, fault.again_at - asyncio.get_running_loop().time())
     if fault.code is None:
         return RetryLater(fault.reason, after_s, account_wide=True)

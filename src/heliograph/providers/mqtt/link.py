@@ -29,6 +29,7 @@ MOST_IN_FLIGHT = 200  # fewer where the broker says so (Receive Maximum, 20 at m
 THREADS = 64  # in which connections are made
 _LEFT = 8  # an organization gets an 8th of those that the others left, as of look-ups (heliograph.look_ups)
 BACKOFF_BASE_S, BACKOFF_CAP_S = 0.1, 30.0
+NO_TRUST = "the broker's certificate is not trusted"
 # What a broker, or whatever answers in its place, can cause while a connection is made or held.
 _FAULTS = (aiomqtt.MqttError, OSError, ValueError, RuntimeError, LookupError, TypeError, AttributeError)
 
@@ -345,7 +346,7 @@ def _reason(error: BaseException) -> str:
     """Why no connection was made, without the library's words, which may hold addresses."""
     text = str(error)
     if "CERTIFICATE_VERIFY_FAILED" in text:
-        return "the broker's certificate is not trusted"
+        return NO_TRUST
     if "timed out" in text:
         return "the broker does not answer in time"
     if "before CONNACK" in text:
