@@ -55,6 +55,11 @@ class Recorder:
         self.requests.append((path, dict(headers), body))
         return Answered(200, {})
 
+    def renew(self, began: int) -> bool:
+        """See ports.transport."""
+        del began
+        return False
+
     async def close(self) -> None:
         """See ports.transport."""
 

@@ -107,11 +107,11 @@ async def test_what_it_sends_arrives(official: Official) -> None:
 async def test_it_waits_by_topic(official: Official) -> None:
     token = await official.service.subscribe("d1", official.keys["publicKey"])
     answer = await official.run(
-        """say([await send('{"n":1}', {topic: 'a'}), await send('{"n":2}', {topic: 'a', urgency: 'low'})])""", token
+        """say([await send('{"n":1}', {topic: 'ab'}), await send('{"n":2}', {topic: 'ab', urgency: 'low'})])""", token
     )
     assert [one["status"] for one in answer] == [201, 201]
     (waiting,) = official.service.store.waiting(token.partition("/push/")[2].partition('"')[0])
-    assert (waiting.topic, waiting.urgency) == ("a", "low")
+    assert (waiting.topic, waiting.urgency) == ("ab", "low")
 
 
 async def test_refusals(official: Official) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from typing import Any
@@ -41,6 +42,7 @@ def certificate(
     key: AnyKey | None = None,
     ends: datetime = ENDS,
     marks: tuple[x509.ObjectIdentifier, ...] = (),
+    host: str | None = None,
 ) -> str:
     """A certificate alone, signed by itself."""
     key = key or ec_key()
@@ -57,7 +59,44 @@ def certificate(
     )
     for mark in marks:
         builder = builder.add_extension(x509.UnrecognizedExtension(mark, b"\x05\x00"), critical=False)
+    if host is not None:
+        builder = builder.add_extension(x509.SubjectAlternativeName([x509.DNSName(host)]), critical=False)
     return builder.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM).decode()
+
+
+def altered(pem: str, old: bytes, new: bytes) -> str:
+    """A PEM block with other bytes: of a certificate, nobody looks at the signature."""
+    first, *lines, last = pem.splitlines()
+    der = base64.b64decode("".join(lines))
+    assert old in der
+    return "\n".join((first, base64.encodebytes(der.replace(old, new)).decode().strip(), last, ""))
+
+
+def on_an_odd_curve() -> str:
+    """A key that names a curve which cryptography does not know: X9.62's prime239v3."""
+    curve = bytes.fromhex("2a8648ce3d0301")  # without its last number
+    return altered(p8(), curve + b"\x07", curve + b"\x06")
+
+
+def of_unknown_version() -> str:
+    """A certificate of X.509 version 8, of which there are three."""
+    return altered(certificate("com.example.agent"), b"\xa0\x03\x02\x01\x02", b"\xa0\x03\x02\x01\x07")
+
+
+def with_a_mark_twice() -> str:
+    """A certificate that says twice that it is for development."""
+    mark = bytes.fromhex("2a864886f763640603")  # Apple's, without its last number
+    return altered(certificate("com.example.agent", marks=(DEVELOPMENT, PRODUCTION)), mark + b"\x02", mark + b"\x01")
+
+
+def with_an_x400_address() -> str:
+    """A certificate with a name of a kind that nobody uses."""
+    return altered(certificate("com.example.agent", host="abcdef"), b"\x82\x06abcdef", b"\xa3\x06abcdef")
+
+
+def named(kind: bytes) -> str:
+    """A certificate whose subject's UID is of another kind, 17 bytes with its length."""
+    return altered(certificate("com.example.agent"), b"\x0c\x11com.example.agent", kind)
 
 
 def identity(uid: str | None = "com.example.agent", **options: Any) -> str:

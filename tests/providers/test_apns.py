@@ -371,6 +371,25 @@ async def test_an_expired_token_is_renewed_once_and_the_push_sent_again(
     assert len(wire.seen) == 5
 
 
+async def test_an_account_that_is_refused_is_tried_over_a_new_connection(
+    wire: Http2Wire, app: Apns, clock: StandingClock
+) -> None:
+    """APNs looks up what a team may send to when a connection is made, and knows no topic that it has got since."""
+    refused = said(400, "TopicDisallowed")
+    assert isinstance(await send(app), Accepted)
+    clock.advance(60)
+    wire.answers.append(refused)
+    assert isinstance(await send(app), Accepted)
+    assert len(wire.seen) == 3
+    wire.answers.append(refused)  # a connection that is new knows them all
+    assert await send(app) == account(400, "TopicDisallowed")
+    assert len(wire.seen) == 4
+    clock.advance(60)
+    wire.answers.extend([refused] * 2)
+    assert await send(app) == account(400, "TopicDisallowed")
+    assert len(wire.seen) == 6
+
+
 async def test_a_key_of_ones_own_under_anothers_ids_shares_neither_tokens_nor_connection(
     wire: Http2Wire, app: Apns, tools: Tools
 ) -> None:

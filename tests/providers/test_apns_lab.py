@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 import trustme
 
@@ -100,6 +101,22 @@ def app(account: Account) -> Apns:
 @pytest.fixture
 async def phone(apns: ApnsEmulator) -> Phone:
     return Phone(apns, await apns.register(TOPIC, "d1/agent"))
+
+
+async def test_a_topic_that_a_key_has_got_since_its_connection_was_made(
+    apns: ApnsEmulator, account: Account, clock: StandingClock
+) -> None:
+    """Two accounts with one key share a connection, which knows the topics of the time when it was made."""
+    key = Key(key_id=IDS["keyId"], team_id=IDS["teamId"], public_key=p8(), topics=[TOPIC])
+    await apns.tokens.put_keys([key])
+    old, new = account.by_key(), account.by_key(topic="com.example.new")
+    assert await old.probe() == Works(f"APNs takes the account for {TOPIC}")
+    assert isinstance(await new.probe(), Misconfigured)
+    await apns.tokens.put_keys([msgspec.structs.replace(key, topics=[TOPIC, "com.example.new"])])
+    assert isinstance(await new.probe(), Misconfigured)  # Apple says so, too
+    clock.advance(MINUTE)
+    assert await new.probe() == Works("APNs takes the account for com.example.new")
+    assert isinstance(await old.probe(), Works)
 
 
 async def send(app: Apns, phone: Phone, message: PushMessage = WAKE) -> Outcome:

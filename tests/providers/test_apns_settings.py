@@ -19,10 +19,15 @@ from tests.providers.credentials import (
     certificate,
     ec_key,
     identity,
+    named,
+    of_unknown_version,
+    on_an_odd_curve,
     p8,
     pem_of,
     rsa_key,
     service_account,
+    with_a_mark_twice,
+    with_an_x400_address,
 )
 from tests.providers.test_apns import IDS, MDM, MDM_TOPIC, TOKEN, TOPIC
 from tests.support.wire_http2 import ca_pem
@@ -98,6 +103,7 @@ def test_what_is_taken(settings: dict[str, Any], expected: dict[str, Any]) -> No
         (KEY | {"key": pem_of(rsa_key())}, "key", "is not a P-256 key: give the .p8 file"),
         (KEY | {"key": pem_of(ec_key(), b"secret")}, "key", "is not a private key in PEM form"),
         (KEY | {"key": certificate(TOPIC)}, "key", "is not a private key in PEM form"),
+        (KEY | {"key": on_an_odd_curve()}, "key", "is not a P-256 key: give the .p8 file"),
         (KEY | {"key": "x" * 20_000}, "key", "must have at most 16384 characters"),
         (KEY | {"topic": None}, "topic", "is required, and must be the app's bundle id"),
         (KEY | {"topic": "com example"}, "topic", "must be the app's bundle id"),
@@ -109,6 +115,7 @@ def test_what_is_taken(settings: dict[str, Any], expected: dict[str, Any]) -> No
         (KEY | {"baseUrl": "http://127.0.0.1:1"}, "baseUrl", "must be an https address"),
         (KEY | {"baseUrl": "https://u:p@x"}, "baseUrl", "must be an https address"),
         (KEY | {"ca": "lab"}, "ca", "must be certificates in PEM form"),
+        (KEY | {"ca": of_unknown_version()}, "ca", "must be certificates in PEM form"),
         (KEY | {"certificate": identity()}, "key", "excludes certificate"),
         (
             {"certificate": certificate(TOPIC)},
@@ -119,6 +126,19 @@ def test_what_is_taken(settings: dict[str, Any], expected: dict[str, Any]) -> No
         ({"certificate": "\x30\x82 .p12"}, "certificate", "holds no certificate in PEM form"),
         ({"certificate": identity()[:400] + p8()}, "certificate", "is it cut off?"),
         ({"certificate": identity()[:-60]}, "certificate", "holds a private key that is cut off"),
+        ({"certificate": of_unknown_version() + p8()}, "certificate", "holds a certificate that cannot be read"),
+        ({"certificate": with_a_mark_twice() + p8()}, "certificate", "holds a certificate that cannot be read"),
+        ({"certificate": with_an_x400_address() + p8()}, "certificate", "holds a certificate that cannot be read"),
+        (
+            {"certificate": named(b"\x03\x11\x00com.example.agen") + p8()},  # bits in place of a text
+            "certificate",
+            "holds a certificate that cannot be read",
+        ),
+        (
+            {"certificate": named(b"\x0c\x11com.example.age\xff\xfe") + p8()},  # no UTF-8
+            "certificate",
+            "holds a certificate that cannot be read",
+        ),
         (
             {"certificate": certificate(TOPIC) + pem_of(ec_key(), b"secret")},
             "certificate",
@@ -139,11 +159,24 @@ def test_what_is_taken(settings: dict[str, Any], expected: dict[str, Any]) -> No
         ({"certificate": identity(None)}, "topic", "is required, for the certificate names none"),
         ({"certificate": identity(), "topic": "com.example"}, "topic", "is not one that the certificate is for"),
         ({"certificate": identity(), "topic": f"{TOPIC}2"}, "topic", "is not one that the certificate is for"),
+        (
+            {"certificate": identity(), "topics": {"mdmAgent": "com.example.other"}},
+            "topics.mdmAgent",
+            "is not one that the certificate is for",
+        ),
         ({"certificate": str(service_account())}, "certificate", "holds no certificate in PEM form"),
     ],
 )
 def test_mistakes(settings: dict[str, Any], setting: str, says: str) -> None:
     assert says in faults(settings)[setting]
+
+
+def test_a_certificate_may_have_topics_of_its_own_app() -> None:
+    topics = {"mdmAgent": f"{TOPIC}.voip"}
+    assert PLUGIN.read_config(Fields({"certificate": identity(), "topics": topics}))["topics"] == topics
+    assert PLUGIN.read_config(
+        Fields({"certificate": identity(None), "topic": "com.a", "topics": {"mdmAgent": "com.b"}})
+    )
 
 
 def test_a_certificate_for_both_environments_is_taken_in_both() -> None:

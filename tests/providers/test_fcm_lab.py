@@ -106,6 +106,11 @@ async def test_messages_arrive_as_data_alone(app: Fcm, phone: Phone) -> None:
         assert got.priority == ("normal" if message is SILENT else "high")
 
 
+async def test_a_message_that_is_too_large_costs_no_address(app: Fcm, phone: Phone) -> None:
+    outcome = await send(app, phone, replace(SILENT, data={"x": "y" * 5000}))
+    assert outcome == Rejected(Verdict.REJECTED, evidence={"status": 400, "code": "BAD_REQUEST"})
+
+
 async def test_of_wakes_the_newest_waits_and_of_others_each(app: Fcm, phone: Phone) -> None:
     for number in range(3):
         await send(app, phone, replace(WAKE, id=f"{number}" * 24))

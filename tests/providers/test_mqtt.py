@@ -9,9 +9,10 @@ import pytest
 from heliograph.domain.errors import InvalidInput
 from heliograph.domain.fields import Fields
 from heliograph.providers import mqtt
-from tests.providers.samples import Contract
+from tests.providers.samples import Contract, tools
 from tests.support.mosquitto import PREFIX
 from tests.support.mqtt_wire import as_broker
+from tests.support.wire_http2 import ca_pem
 
 DEVICE, OTHER = "d" * 24, "e" * 24
 TOPIC = f"{PREFIX}/{DEVICE}/mdmAgent"
@@ -30,6 +31,7 @@ WRONG: list[dict[str, Any]] = [
     {"url": "mqtt://broker.example", "password": PASSWORD},
     {"url": "mqtt://broker.example", "clientId": "a b"},
     {"url": "mqtt://broker.example", "ca": PASSWORD},
+    {"url": "mqtt://broker.example", "ca": "é"},
     {"url": "mqtt://broker.example", "usernane": "x"},
 ]
 
@@ -43,6 +45,13 @@ def contract(url: str) -> Contract:
 def test_settings_as_they_are_kept() -> None:
     given = {"url": "mqtts://broker.example:8884", "username": "u", "password": "p", "topicPrefix": "a/b"}
     assert mqtt.PLUGIN.read_config(Fields(given)) == given
+
+
+def test_authorities_with_a_comment_in_any_language() -> None:
+    """As in the bundle of Mozilla's that curl gives out; Python's `ssl` takes ASCII alone."""
+    given = {"url": "mqtts://broker.example", "ca": f"NetLock Főtanúsítvány\n=====\n{ca_pem()}"}
+    assert mqtt.PLUGIN.read_config(Fields(given)) == given
+    mqtt.PLUGIN.build(given, tools())
 
 
 def test_settings_name_all_that_is_wrong() -> None:

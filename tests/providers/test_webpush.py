@@ -34,6 +34,9 @@ WRONG: list[dict[str, Any]] = [
     {**BASE, "subject": "ops@example.com"},
     {**BASE, "subject": "mailto:x"},
     {**BASE, "subject": "http://example.com"},
+    {**BASE, "subject": "mailto:<ops@example.com>"},  # what Apple's refuses with BadJwtToken, as the next
+    {**BASE, "subject": "mailto:ops@localhost"},
+    {**BASE, "subject": "mailto:öps@example.com"},
     {**BASE, "vapidPrivateKey": ""},
     {**BASE, "vapidPrivateKey": VAPID[:-4]},
     {**BASE, "vapidPrivateKey": VAPID + "!"},

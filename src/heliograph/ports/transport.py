@@ -97,6 +97,13 @@ class Transport(Protocol):
         """
         ...
 
+    def renew(self, began: int) -> bool:
+        """Whether a request that `began` then (`Clock.elapsed`) meets another connection if it is made again.
+
+        The present one is let go of for that, unless it is almost new; what is in flight there ends.
+        """
+        ...
+
     async def close(self) -> None:
         """Let go of the connection, once the requests in flight have ended. A later `post` makes another."""
         ...

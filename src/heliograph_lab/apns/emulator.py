@@ -15,7 +15,7 @@ from heliograph_lab.apns.errors import ApnsError, usual_reason
 from heliograph_lab.apns.model import Device, Key, Notification
 from heliograph_lab.apns.settings import ApnsSettings
 from heliograph_lab.apns.store import ApnsStore
-from heliograph_lab.http2 import Answer, Authority, Outcome, Request, Server
+from heliograph_lab.http2 import Answer, Authority, Outcome, Peer, Request, Server
 from heliograph_lab.http2.rules import Rules
 from heliograph_lab.http2.tls import trust
 from heliograph_lab.kernel import Kernel
@@ -121,7 +121,7 @@ class ApnsEmulator:
         key: Key | None = None
         certificate = certificate_topic(request.peer)
         if certificate is None:
-            key = self.tokens.check(request.headers.get("authorization", ""))
+            key = _as_first_shown(request.peer, self.tokens.check(request.headers.get("authorization", "")))
         if "apns.known" not in request.peer.notes:
             request.peer.notes["apns.known"] = True
             if self.settings.streams != self.settings.streams_before_token:
@@ -165,6 +165,12 @@ class ApnsEmulator:
     async def _taken(self, _token: str, notification: Notification) -> None:
         self.sent["delivered"] += 1
         await self.store.taken(notification)
+
+
+def _as_first_shown(peer: Peer, key: Key | None) -> Key | None:
+    """The key as it was at its first push over this connection: Apple looks topics up then, and never again."""
+    shown: dict[str, Key] = peer.notes.setdefault("apns.keys", {})
+    return None if key is None else shown.setdefault(key.key_id, key)
 
 
 def _refused(status: int, reason: str, message: str, timestamp: int | None) -> Answer:

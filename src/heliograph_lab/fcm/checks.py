@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from heliograph_lab.fcm import model
-from heliograph_lab.fcm.errors import bad_request, plain, usual
+from heliograph_lab.fcm.errors import bad_request, plain, too_large, usual
 from heliograph_lab.fcm.model import Kind
 
 _TOKEN = re.compile(r"[A-Za-z0-9_-]{22}:APA91b[A-Za-z0-9_-]{100,200}")
@@ -49,7 +49,7 @@ def read(body: bytes) -> Wanted:
     data = {**_strings(message, "message"), **_strings(android, "message.android")}
     notification = _object(message, "notification", "message") or _object(android, "notification", "message.android")
     if _size(data) + (len(msgspec.json.encode(notification)) if notification else 0) > model.MOST_BYTES:
-        raise bad_request("message.data", f"the message is larger than {model.MOST_BYTES} bytes")
+        raise too_large(model.MOST_BYTES)
     _object(message, "apns", "message")
     _object(message, "webpush", "message")
     return Wanted(

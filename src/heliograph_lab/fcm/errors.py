@@ -50,6 +50,13 @@ def bad_request(field: str, description: str) -> FcmError:
     return FcmError(400, "INVALID_ARGUMENT", f"Invalid value at '{field}': {description}", details)
 
 
+def too_large(most: int) -> FcmError:
+    """A message of too many bytes. It names no member, and its code is that of an address that is none."""
+    details = [{"@type": BAD_REQUEST}, {"@type": FCM_ERROR, "errorCode": "INVALID_ARGUMENT"}]
+    message = f"Message is too large. The maximum is {most // 1024}K ({most} bytes)."
+    return FcmError(400, "INVALID_ARGUMENT", message, details)
+
+
 def unauthenticated(reason: str) -> FcmError:
     """401: no bearer token, or one that does not live."""
     message = (

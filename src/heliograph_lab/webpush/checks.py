@@ -16,6 +16,7 @@ _VAPID = re.compile(
     r"vapid\s+(?:t=(?P<t>[^,\s]+),\s*k=(?P<k>[^,\s]+)|k=(?P<k2>[^,\s]+),\s*t=(?P<t2>[^,\s]+))", re.IGNORECASE
 )
 _LONGEST_TOKEN = 24 * 3600  # RFC 8292, 2
+_UNREACHABLE = re.compile(r"[<>\s]|@localhost$")  # Apple's
 _TOPIC = re.compile(r"[A-Za-z0-9_-]{1,32}")
 
 
@@ -47,8 +48,8 @@ def _check_token(token: str, key: str, audience: str) -> None:
         raise WebPushError(403, "BadJwtToken", f"The token is refused: {type(error).__name__}.") from None
     if claims["exp"] > time.time() + _LONGEST_TOKEN:
         raise WebPushError(403, "BadJwtToken", "The token lives longer than 24 hours.")
-    if not re.match(r"mailto:|https:", str(claims["sub"])):
-        raise WebPushError(403, "BadJwtToken", "The token's sub is neither a mailto: nor an https: address.")
+    if not re.match(r"mailto:|https:", str(claims["sub"])) or _UNREACHABLE.search(str(claims["sub"])):
+        raise WebPushError(403, "BadJwtToken", "The token's sub is no mailto: or https: address to reach anybody at.")
 
 
 def life_s(text: str | None) -> int:
@@ -60,7 +61,8 @@ def life_s(text: str | None) -> int:
 
 def topic_of(text: str | None) -> str | None:
     """The Topic header."""
-    if text is not None and not _TOPIC.fullmatch(text):
+    # Apple's decodes it, and no base64url has one character more than a multiple of four.
+    if text is not None and (not _TOPIC.fullmatch(text) or len(text) % 4 == 1):
         raise WebPushError(400, "BadTopic", "Topic must have 1 to 32 characters of base64url.")
     return text
 

@@ -27,6 +27,9 @@ class Answer(NamedTuple):
     body: Any = None
 
 
+# What is seen of WNS's refusals: tjanczuk/wns#4, pywebpush#162, web-push-csharp#93.
+_REFUSED = {400: "dropped", 403: "dropped", 406: "appthrottled"}
+
 Push = Callable[[str, Mapping[str, str], bytes], Awaitable[Answer]]
 
 
@@ -66,6 +69,8 @@ class Api:
         except WnsError as error:
             after = {} if error.retry_after is None else {"Retry-After": str(error.retry_after)}
             said = {"X-WNS-Error-Description": error.description} if error.description else {}
+            if error.status in _REFUSED:
+                said["X-WNS-Status"] = _REFUSED[error.status]
             answer = Answer(error.status, {**said, **after})
         return answer._replace(headers={**_debug(), **answer.headers})
 

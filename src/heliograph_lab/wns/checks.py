@@ -37,6 +37,8 @@ def read(headers: Mapping[str, str], body: bytes) -> Wanted:
     if ttl is not None and not re.fullmatch(r"[0-9]{1,10}", ttl):
         raise WnsError(400, "X-WNS-TTL must be a number of seconds")
     cache = _one_of(headers, "x-wns-cache-policy", ("cache", "no-cache"))
+    if cache == "cache" and ttl is not None and int(ttl) == 0:  # pywebpush#162
+        raise WnsError(400, "Ttl value conflicts with X-WNS-Cache-Policy.")
     wants_status = _one_of(headers, "x-wns-requestforstatus", ("true", "false")) == "true"
     if len(body) > MOST_BYTES:
         raise WnsError(413, f"The payload exceeds {MOST_BYTES} bytes")

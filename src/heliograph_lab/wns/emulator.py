@@ -112,7 +112,7 @@ class WnsEmulator:
         if channel is None:
             raise WnsError(404, "The channel URI is not valid or is not recognized")
         if channel.app != bearer.app:
-            raise WnsError(403, "The access token does not match the app that requested the channel")
+            raise WnsError(403, "Channel URL incompatible with caller app")
         if channel.expires <= self.store.now():
             raise WnsError(410, "The channel expired")
         return channel

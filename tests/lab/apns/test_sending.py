@@ -162,6 +162,10 @@ async def test_keys_for_some_topics(sender: Sender, phone: Phone, kernel: Kernel
     await sender.apns.tokens.put_keys([msgspec.structs.replace(sender.key, topics=["com.example.other"])])
     assert reason(await sender.push(phone.token)) == (400, "TopicDisallowed")
     assert "PRIVATE" not in str(kernel.state.all("apns.keys"))
+    await sender.apns.tokens.put_keys([msgspec.structs.replace(sender.key, topics=[TOPIC])])
+    assert reason(await sender.push(phone.token)) == (400, "TopicDisallowed")  # as at this connection's first push
+    async with sender.new_client() as client:
+        assert (await sender.push(phone.token, client=client)).status_code == 200
 
 
 async def test_certificates(sender: Sender, tmp_path: Path) -> None:

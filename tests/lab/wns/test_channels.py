@@ -45,6 +45,8 @@ async def test_what_every_answer_carries(world: World) -> None:
         ({**TOAST, "Content-Type": "application/octet-stream"}, "x", 400),
         ({"X-WNS-TTL": "-1"}, "x", 400),
         ({"X-WNS-TTL": "soon"}, "x", 400),
+        ({"X-WNS-TTL": "0", "X-WNS-Cache-Policy": "cache"}, "x", 400),
+        ({"X-WNS-TTL": "0", "X-WNS-Cache-Policy": "no-cache"}, "x", 200),
         ({"X-WNS-Cache-Policy": "yes"}, "x", 400),
         ({"X-WNS-RequestForStatus": "1"}, "x", 400),
         ({"X-WNS-SuppressPopup": "true"}, "x", 400),
@@ -58,6 +60,8 @@ async def test_what_a_request_must_be(world: World, headers: dict[str, str], bod
     answer = await world.push(uri, RAW | headers, body)
     assert answer.status_code == status
     assert ("x-wns-error-description" in answer.headers) == (status != 200)
+    if status == 400:
+        assert answer.headers["x-wns-status"] == "dropped"
 
 
 async def test_unknown_channels_methods_and_chunks(world: World) -> None:

@@ -37,6 +37,6 @@ async def send(app: Fcm, message: PushMessage = WAKE) -> Outcome:
     return await app.send(message, target("fcm", TOKEN))
 
 
-def error(status: int, code: str, *details: Any, **headers: str) -> Answer:
-    body = {"error": {"code": status, "message": "words", "status": code, "details": list(details)}}
+def error(status: int, code: str, *details: Any, says: str = "words", **headers: str) -> Answer:
+    body = {"error": {"code": status, "message": says, "status": code, "details": list(details)}}
     return json_answer(body, status, **headers)

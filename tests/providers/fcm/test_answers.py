@@ -58,6 +58,8 @@ def refused(verdict: Verdict, status: int, code: str) -> Misconfigured:
 NO_ADDRESS = gone(Verdict.NO_ADDRESS, 400, "INVALID_ARGUMENT")
 TOO_MANY = RetryLater(Verdict.DEVICE_LIMIT, 5.0, evidence={"status": 429, "code": "DEVICE_QUOTA"})
 OUR_FAULT = Rejected(Verdict.REJECTED, evidence={"status": 400, "code": "BAD_REQUEST"})
+TOO_LARGE = "Message is too large. The maximum is 4K (4096 bytes)."
+NO_TOKEN = "The registration token is not a valid FCM registration token"
 STRANGE = RetryLater("an answer that is not FCM's", uncertain=True, evidence={"status": 200})
 
 
@@ -71,6 +73,12 @@ STRANGE = RetryLater("an answer that is not FCM's", uncertain=True, evidence={"s
         (error(400, "INVALID_ARGUMENT", wrong("message.android.ttl")), OUR_FAULT),
         (error(400, "INVALID_ARGUMENT", fcm("INVALID_ARGUMENT"), wrong("message.data")), OUR_FAULT),
         (error(400, "INVALID_ARGUMENT"), OUR_FAULT),
+        # Of a message that is too large, which is none of its address: as it comes, and as it came before
+        (error(400, "INVALID_ARGUMENT", {"@type": BAD_REQUEST}, fcm("INVALID_ARGUMENT"), says=TOO_LARGE), OUR_FAULT),
+        (error(400, "INVALID_ARGUMENT", {"@type": BAD_REQUEST}, fcm("INVALID_ARGUMENT")), OUR_FAULT),
+        (error(400, "INVALID_ARGUMENT", fcm("INVALID_ARGUMENT"), says=TOO_LARGE), OUR_FAULT),
+        (error(400, "INVALID_ARGUMENT", fcm("INVALID_ARGUMENT"), says="Android message is too big"), OUR_FAULT),
+        (error(400, "INVALID_ARGUMENT", fcm("INVALID_ARGUMENT"), wrong("message.token"), says=NO_TOKEN), NO_ADDRESS),
         (
             error(400, "FAILED_PRECONDITION"),
             Rejected(Verdict.REJECTED, evidence={"status": 400, "code": "FAILED_PRECONDITION"}),

@@ -42,6 +42,18 @@ async def test_reasons_of_an_acknowledgement(wire: Wire, app: Mqtt, code: int, e
 
 
 @pytest.mark.parametrize(
+    ("code", "says"), [(0x87, "Not authorized"), (0x8B, "Server shutting down"), (0x97, "Quota exceeded")]
+)
+async def test_why_the_broker_ends_the_connection(wire: Wire, app: Mqtt, code: int, says: str) -> None:
+    """As some brokers refuse a topic. What they say need not be about this push, which they may have taken."""
+    wire.handler = lambda seen: (
+        Raw(CONNECTED, keep=True) if seen.method == "CONNECT" else Raw(bytes([0xE0, 2, code, 0]))
+    )
+    reason = "the broker ended the connection before it acknowledged it"
+    assert await send(app) == RetryLater(reason, uncertain=True, evidence={"reasonCode": code, "reason": says})
+
+
+@pytest.mark.parametrize(
     ("code", "verdict"), [(0x84, Verdict.SETTINGS), (0x86, Verdict.ACCOUNT), (0x8A, Verdict.ACCOUNT), (1, None)]
 )
 async def test_a_refused_account(wire: Wire, app: Mqtt, code: int, verdict: Verdict | None) -> None:

@@ -20,7 +20,6 @@ from heliograph.ports.push import (
     PushMessage,
     Rejected,
     RetryLater,
-    Unavailable,
     Works,
 )
 from heliograph.providers import mqtt
@@ -30,16 +29,6 @@ from tests.providers.mqtt.rig import build, inbox, send, until_accepted
 from tests.providers.samples import MESSAGES, NOTIFICATION, WAKE
 from tests.providers.test_mqtt import DEVICE, OTHER, PASSWORD, TOPIC
 from tests.support.mosquitto import PREFIX, SERVER, Mosquitto, mosquitto
-
-
-class _AnyTime(float):
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, float) and other >= 0
-
-    __hash__ = None  # type: ignore[assignment]
-
-
-ANY_TIME = _AnyTime()
 
 
 @pytest.mark.parametrize("message", MESSAGES)
@@ -148,6 +137,21 @@ async def test_an_account_that_may_not_write_is_told(broker: Mosquitto) -> None:
     await provider.close()
 
 
+async def test_a_broker_that_acknowledges_nothing_is_told_and_gets_nothing(tmp_path: Path) -> None:
+    """It ends the connection of whoever asks for an acknowledgement, and with it what others have under way there."""
+    with mosquitto(tmp_path, [DEVICE], listener="max_qos 0\n") as broker:
+        provider = build(broker.account())
+        assert await send(provider) == Misconfigured(Verdict.NO_ACKNOWLEDGEMENT)
+        assert await provider.probe() == Misconfigured(Verdict.NO_ACKNOWLEDGEMENT)
+        assert "Too high QoS" not in broker.log()
+        broker.listener = "max_qos 1\n"
+        await asyncio.to_thread(broker.stop)  # meanwhile the end of the connection is seen
+        await asyncio.to_thread(broker.start)
+        assert isinstance(await provider.probe(), Works)
+        assert isinstance(await send(provider), Accepted)
+        await provider.close()
+
+
 async def test_what_is_too_large_for_the_broker_is_rejected(tmp_path: Path) -> None:
     with mosquitto(tmp_path, [DEVICE], settings="max_packet_size 300") as broker:
         provider = build(broker.account())
@@ -225,5 +229,6 @@ async def test_tls_with_authorities_of_ones_own(tmp_path: Path) -> None:
         assert isinstance(await send(trusting), Accepted)
         await trusting.close()
         doubting = build({**account, "ca": stranger.cert_pem.bytes().decode()})
-        assert await doubting.probe() == Unavailable("the broker's certificate is not trusted", ANY_TIME)
+        assert await doubting.probe() == Misconfigured("the broker's certificate is not trusted")
+        assert await send(doubting) == Misconfigured("the broker's certificate is not trusted")
         await doubting.close()

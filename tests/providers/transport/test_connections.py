@@ -143,6 +143,26 @@ async def test_closing_one_endpoint_leaves_the_others_and_a_later_request_begins
     assert [await ask(a), await ask(b)] == [2, 1]
 
 
+async def test_a_client_that_is_not_new_is_renewed_once_for_all_who_had_used_it() -> None:
+    made, clock = Made(), StandingClock()
+    connections = Connections(clock, make=made.make)
+    a, also_a = connections.at(at("a")), connections.at(at("a"))
+    assert await ask(a) == 0
+    assert not a.renew(clock.elapsed())
+    clock.advance(59)
+    assert not a.renew(clock.elapsed())
+    clock.advance(1)
+    began = clock.elapsed()
+    assert [a.renew(began), also_a.renew(began)] == [True, True]
+    clock.advance(1)
+    assert await ask(a) == 1
+    assert also_a.renew(began)
+    assert [await ask(a), await ask(also_a), made.closed] == [1, 1, [0]]
+    assert not a.renew(clock.elapsed())
+    await connections.close()
+    assert not a.renew(began)
+
+
 async def test_after_the_end_nothing_is_sent() -> None:
     made = Made()
     connections = Connections(StandingClock(), make=made.make)

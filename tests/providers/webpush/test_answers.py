@@ -33,6 +33,14 @@ KEY = "the push service does not accept the account's VAPID key"
             Rejected("the push service will not take this push", evidence={"status": 307}),
         ),
         (Answer(429, b"", {"Retry-After": "7"}), RetryLater(LATER, 7.0, evidence={"status": 429})),
+        # Microsoft's, of too many: https://github.com/web-push-libs/web-push-csharp/issues/93
+        (
+            Answer(406, b"", {"Retry-After": "900", "X-WNS-Status": "appthrottled"}),
+            RetryLater(LATER, 900.0, evidence={"status": 406}),
+        ),
+        # Of a proxy on the way, and of a server whose connection is not for this host: RFC 9110, 15.5.8 and 15.5.20.
+        (Answer(407, b"<html>"), RetryLater(LATER, evidence={"status": 407})),
+        (Answer(421, b"<html>"), RetryLater(LATER, evidence={"status": 421})),
         (Answer(503, b"", {"Retry-After": "120"}), RetryLater(LATER, 120.0, evidence={"status": 503})),
         (Answer(507, b""), RetryLater(LATER, evidence={"status": 507})),
         (Answer(408, b"<html>"), RetryLater("the push service failed", uncertain=True, evidence={"status": 408})),

@@ -115,9 +115,24 @@ async def test_a_refused_token_is_renewed_once(wire: Service, app: Wns) -> None:
     wire.pushes += [answer(401), received()]
     assert isinstance(await send(app, wire), Accepted)
     assert [seen.headers["authorization"] for seen in wire.pushed] == [f"Bearer {BEARER}", f"Bearer {BEARER}x"]
-    wire.pushes += [answer(401), answer(401, Error_Description="bad ticket")]
-    assert await send(app, wire) == Misconfigured(Verdict.KEY, {"status": 401, "error": "bad ticket"})
-    assert len(wire.pushed) == 4
+
+
+async def test_a_token_that_one_channel_refuses_stops_only_that_device(
+    wire: Service, app: Wns, clock: ManualClock
+) -> None:
+    """A browser's channel is at the same hosts, and takes no app's token: web-push-php#233, pywebpush#151."""
+    refused = {"status": 401, "error": "bad ticket"}
+
+    async def outcome() -> Outcome:
+        wire.pushes += [answer(401), answer(401, Error_Description="bad ticket")]
+        return await send(app, wire)
+
+    assert await outcome() == Misconfigured(Verdict.KEY, refused)  # nothing has shown yet that the token is good
+    assert isinstance(await send(app, wire), Accepted)
+    assert await outcome() == Misconfigured(Verdict.KEY, refused, one_device=True)
+    assert len(wire.pushed) == 5
+    clock.advance(3601)  # the success is too old to speak for it
+    assert await outcome() == Misconfigured(Verdict.KEY, refused)
 
 
 async def test_many_refusals_renew_once(wire: Service, app: Wns) -> None:
@@ -138,6 +153,11 @@ def oauth(error: Any, status: int = 400, **members: Any) -> Answer:
         (
             oauth("unauthorized_client", error_codes=[700016, "x", True]),
             Misconfigured("the token service gave no token (400 unauthorized_client AADSTS700016)"),
+        ),
+        # Entra's own word: its directory does not know WNS.
+        (
+            oauth("invalid_resource", error_codes=[500011]),
+            Misconfigured("the token service gave no token (400 invalid_resource AADSTS500011)"),
         ),
         (oauth("canary"), RetryLater("the token service gave no token (400)", account_wide=True)),
         (oauth("temporarily_unavailable"), RetryLater("the token service gave no token (400)", account_wide=True)),

@@ -31,7 +31,7 @@ from heliograph.ports.push import (
 from heliograph.ports.transport import Answered, Transport
 from heliograph.ports.transport import Outcome as Exchange
 from heliograph.providers import OneWay, offer_of
-from heliograph.providers.apns.answers import TOO_OLD, Verdict, outcome_of, with_word, word_of
+from heliograph.providers.apns.answers import TOO_OLD, Verdict, outcome_of, verdict_on, with_word, word_of
 from heliograph.providers.transport import ProviderTokens, SigningKey
 
 MAX_LIFE_S = 30 * 24 * 3600
@@ -158,7 +158,9 @@ class Apns(OneWay):
         return headers
 
     async def _post(self, push: _Push) -> Exchange:
-        """Send; once more with a fresh provider token where this one is called expired."""
+        """Send; once more with a fresh provider token where this one is called expired, and over a new connection where
+        the account is refused: what it may send to is decided when a connection is made.
+        """
         headers, body, key = push.headers, push.body, self._account.key
         # Hexadecimal digits, but for what an account of long ago may have left.
         path = "/3/device/" + (push.token if push.token.isalnum() and push.token.isascii() else quote(push.token, ""))
@@ -166,13 +168,23 @@ class Apns(OneWay):
             return await self._transport.post(path, headers, body, self._timeout_s)
         token = self._tokens.token(key)
         headers["authorization"] = "bearer " + token
+        began = self._clock.elapsed()
         answer = await self._transport.post(path, headers, body, self._timeout_s)
         if isinstance(answer, Answered) and not answer.body:  # no word in it
             return answer
-        if word_of(answer) == TOO_OLD and self._tokens.expired(key, token):
+        if self._may_fare_better(answer, key, token, began):
             headers = headers | {"authorization": "bearer " + self._tokens.token(key)}
             answer = await self._transport.post(path, headers, body, self._timeout_s)
         return answer
+
+    def _may_fare_better(self, answer: Exchange, key: SigningKey, token: str, began: int) -> bool:
+        """Whether what APNs has refused is worth another try at once, with another token or over another connection."""
+        word = word_of(answer)
+        if word == TOO_OLD:
+            return self._tokens.expired(key, token)
+        if not isinstance(answer, Answered) or verdict_on(answer.status, word) is not Verdict.ACCOUNT:
+            return False
+        return self._transport.renew(began)
 
 
 def id_of(push_id: str) -> str:

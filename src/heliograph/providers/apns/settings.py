@@ -1,5 +1,6 @@
 """The settings of an account at APNs."""
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -36,7 +37,7 @@ def read_config(fields: Fields) -> dict[str, Any]:
     if fields.has("certificate"):
         if fields.has("key"):
             fields.wrong("key", "excludes certificate: an account has one of the two (null takes the other out)")
-        credentials = _read_certificate(fields, environment, topic)
+        credentials = _read_certificate(fields, environment, topic, topics)
     else:
         credentials = _read_key(fields)
         if topic is None and not topics:
@@ -69,7 +70,9 @@ def _read_key(fields: Fields) -> dict[str, Any]:
     return {**ids, "key": key}
 
 
-def _read_certificate(fields: Fields, environment: str, topic: str | None) -> dict[str, Any]:
+def _read_certificate(
+    fields: Fields, environment: str, topic: str | None, topics: Mapping[str, str | None]
+) -> dict[str, Any]:
     pem = fields.text("certificate", max_length=MAX_FILE)
     if pem is None:
         return {}
@@ -82,8 +85,11 @@ def _read_certificate(fields: Fields, environment: str, topic: str | None) -> di
     own = certificate.topic
     if topic is None and own is None:
         fields.wrong("topic", f"is required, for the certificate names none, and {_TOPIC_MEANING}")
-    elif topic and own and topic != own and not topic.startswith(f"{own}."):
-        fields.wrong("topic", "is not one that the certificate is for: leave it out, or give that app's certificate")
+    for setting, named in (("topic", topic), *((f"topics.{app}", named) for app, named in topics.items())):
+        if named and own and named != own and not named.startswith(f"{own}."):
+            fields.wrong(
+                setting, "is not one that the certificate is for: leave it out, or give that app's certificate"
+            )
     return {"certificate": pem}
 
 

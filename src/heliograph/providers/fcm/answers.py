@@ -19,6 +19,7 @@ ERROR_INFO = "type.googleapis.com/google.rpc.ErrorInfo"
 QUOTA_FAILURE = "type.googleapis.com/google.rpc.QuotaFailure"
 NAME = re.compile(r"projects/[^/]{1,100}/messages/([\x21-\x7e]{1,128})")
 ADDRESSES = ("message.token", "message.fid")
+TOO_LARGE = r"\btoo (large|big)\b"  # "Message is too large. The maximum is 4K", before "Android message is too big"
 LEAST_WAIT_S = (
     60.0  # over the quota, where nothing else is said: https://firebase.google.com/docs/cloud-messaging/scale-fcm
 )
@@ -76,16 +77,19 @@ def verdict_on(status: int, code: str) -> Verdict:
 def code_of(answer: Answered) -> str:
     """FCM's own code, else what Google's front end says; empty where there is neither.
 
-    400 INVALID_ARGUMENT has two meanings. It is about the address unless fields of the request are named as wrong, and
-    the address is none of them: then it is BAD_REQUEST here. Nor does 429 QUOTA_EXCEEDED say whose quota that is: it is
-    DEVICE_QUOTA here where every violation is one of a device's.
+    400 INVALID_ARGUMENT has two meanings. It is about the address unless the request is called wrong, and the address
+    is no field of it that is named, or unless the message is too large, which names none: then it is BAD_REQUEST here.
+    Nor does 429 QUOTA_EXCEEDED say whose quota that is: it is DEVICE_QUOTA here where every violation is one of a
+    device's.
     """
     error = json_of(answer).get("error")
     if not isinstance(error, dict):
         return ""
     details = [d for d in _list(error.get("details")) if isinstance(d, dict)]
-    wrong = [v for d in details if d.get("@type") == BAD_REQUEST for v in _list(d.get("fieldViolations"))]
-    if wrong and not any(isinstance(v, dict) and v.get("field") in ADDRESSES for v in wrong):
+    wrong = [d for d in details if d.get("@type") == BAD_REQUEST]
+    fields = [v.get("field") for d in wrong for v in _list(d.get("fieldViolations")) if isinstance(v, dict)]
+    is_wrong = bool(wrong) or re.search(TOO_LARGE, str(error.get("message")), re.IGNORECASE) is not None
+    if is_wrong and not any(field in ADDRESSES for field in fields):
         return "BAD_REQUEST"
     over = [v for d in details if d.get("@type") == QUOTA_FAILURE for v in _list(d.get("violations"))]
     if over and all(map(_is_of_device, over)):

@@ -38,7 +38,7 @@ from heliograph.ports.push import (
     Works,
 )
 from heliograph.providers import OneWay, encoded_size, offer_of
-from heliograph.providers.mqtt.link import Attempts, Broker, Connection, Fault, Link
+from heliograph.providers.mqtt.link import NO_TRUST, Attempts, Broker, Connection, Fault, Link
 from heliograph_protocol.messages import MAX_MESSAGE_BYTES
 
 MAX_DATA_BYTES = MAX_MESSAGE_BYTES - 1024  # what agents read on any line, less the topic and the properties
@@ -52,6 +52,7 @@ class Verdict(StrEnum):
 
     ACCOUNT = "the broker does not accept the account"
     SETTINGS = "the broker does not work with the account's settings"
+    NO_ACKNOWLEDGEMENT = "the broker acknowledges no message: the greatest QoS that it allows must be 1 or 2"
     TOPIC = "the broker does not let the account publish to its devices' topics"
     TOO_LARGE = "is too large for the broker"
     REJECTED = "the broker will not take this message"
@@ -137,6 +138,8 @@ class Mqtt(OneWay):
                     connection = await self._link.connection(afresh=afresh)
                     if isinstance(connection, Fault):
                         return _unreachable(connection)
+                    if not connection.acknowledges:
+                        return Misconfigured(Verdict.NO_ACKNOWLEDGEMENT)
                     most, size = connection.max_packet_size, _packet_size(topic, payload, properties)
                     if most is not None and size > most:
                         return Rejected(f"{Verdict.TOO_LARGE}: {size} bytes, at most {most}")
@@ -144,7 +147,7 @@ class Mqtt(OneWay):
                     if answer is None:
                         return RetryLater("the connection to the broker was lost")
                     sent = connection
-                    return _outcome(await answer, id_)
+                    return _outcome(await answer, connection.ended_for, id_)
             except TimeoutError:
                 if sent is None:
                     return RetryLater("the broker does not answer in time")
@@ -170,10 +173,13 @@ def _properties(life_s: int, push_id: str) -> Properties:
     return properties
 
 
-def _outcome(reason: ReasonCode | None, id_: str) -> Outcome:
+def _outcome(reason: ReasonCode | None, ended_for: ReasonCode | None, id_: str) -> Outcome:
+    if reason is None and ended_for is not None:  # which of the messages under way it speaks of, nobody knows
+        words = "the broker ended the connection before it acknowledged it"
+        return RetryLater(words, uncertain=True, evidence=_words_of(ended_for))
     if reason is None:
         return RetryLater("the connection was lost before the broker acknowledged it", uncertain=True)
-    evidence = {"reasonCode": reason.value, "reason": str(reason)}
+    evidence = _words_of(reason)
     if reason.value < 0x80:  # also 0x10, no matching subscribers: the broker took it, and the device will check in
         return Accepted(id_, evidence=evidence)
     match NOT_TAKEN.get(reason.value, Verdict.LATER):
@@ -185,7 +191,13 @@ def _outcome(reason: ReasonCode | None, id_: str) -> Outcome:
             return RetryLater(verdict, account_wide=verdict is Verdict.QUOTA, evidence=evidence)
 
 
+def _words_of(reason: ReasonCode) -> dict[str, Any]:
+    return {"reasonCode": reason.value, "reason": str(reason)}
+
+
 def _unreachable(fault: Fault) -> Outcome:
+    if fault.reason == NO_TRUST:  # as of the servers of other kinds: time does not mend it
+        return Misconfigured(fault.reason)
     after_s = max(0.0, fault.again_at - asyncio.get_running_loop().time())
     if fault.code is None:
         return RetryLater(fault.reason, after_s, account_wide=True)
@@ -233,15 +245,20 @@ def _is_broker(url: str) -> bool:
 
 def _is_certificate(ca: str) -> bool:
     try:
-        return ssl.create_default_context(cadata=ca) is not None
+        return bool(_plain(ca).strip()) and _tls(ca) is not None
     except (ssl.SSLError, ValueError):
         return False
+
+
+def _plain(ca: str) -> str:
+    """Without what only comments hold: Python takes ASCII alone."""
+    return ca.encode("ascii", "ignore").decode()
 
 
 @lru_cache(maxsize=64)
 def _tls(ca: str | None) -> ssl.SSLContext:
     """One context for all accounts with the same authorities: it takes long to build."""
-    return ssl.create_default_context(cadata=ca)
+    return ssl.create_default_context(cadata=None if ca is None else _plain(ca))
 
 
 def _build(config: Mapping[str, Any], tools: Tools) -> Mqtt:

@@ -29,6 +29,7 @@ MOST_IN_FLIGHT = 200  # fewer where the broker says so (Receive Maximum, 20 at m
 THREADS = 64  # in which connections are made
 _LEFT = 8  # an organization gets an 8th of those that the others left, as of look-ups (heliograph.look_ups)
 BACKOFF_BASE_S, BACKOFF_CAP_S = 0.1, 30.0
+NO_TRUST = "the broker's certificate is not trusted"
 # What a broker, or whatever answers in its place, can cause while a connection is made or held.
 _FAULTS = (aiomqtt.MqttError, OSError, ValueError, RuntimeError, LookupError, TypeError, AttributeError)
 
@@ -131,6 +132,8 @@ class Connection(aiomqtt.Client):
         )
         self.over = False
         self.max_packet_size: int | None = None
+        self.acknowledges = True  # messages of QoS 1
+        self.ended_for: ReasonCode | None = None  # what the broker says for ending it
         self._ending = asyncio.Event()
         self._slots = asyncio.Semaphore(MOST_IN_FLIGHT)
         self._unanswered: dict[int, asyncio.Future[ReasonCode | None]] = {}
@@ -203,6 +206,7 @@ class Connection(aiomqtt.Client):
         # Nobody waits for room yet: the connection is handed out after this.
         self._slots = asyncio.Semaphore(min(MOST_IN_FLIGHT, getattr(granted, "ReceiveMaximum", MOST_IN_FLIGHT)))
         self.max_packet_size = getattr(granted, "MaximumPacketSize", None)
+        self.acknowledges = getattr(granted, "MaximumQoS", 2) > 0
         self._on_connect(client, userdata, flags, reason, granted)
 
     def _answered(self, _: Any, __: Any, mid: int, reason: ReasonCode, ___: Any) -> None:
@@ -216,6 +220,8 @@ class Connection(aiomqtt.Client):
     def _lost(self, client: Any, userdata: Any, flags: Any, reason: ReasonCode, properties: Any) -> None:
         if not self._connected.done():  # aiomqtt would wait for CONNACK until its timeout
             self._connected.set_exception(aiomqtt.MqttError("closed before CONNACK"))
+        if flags.is_disconnect_packet_from_server and reason.value >= 0x80:
+            self.ended_for = reason
         self._on_disconnect(client, userdata, flags, reason, properties)
         _retrieve(self._disconnected)
         self.give_up()
@@ -340,7 +346,7 @@ def _reason(error: BaseException) -> str:
     """Why no connection was made, without the library's words, which may hold addresses."""
     text = str(error)
     if "CERTIFICATE_VERIFY_FAILED" in text:
-        return "the broker's certificate is not trusted"
+        return NO_TRUST
     if "timed out" in text:
         return "the broker does not answer in time"
     if "before CONNACK" in text:

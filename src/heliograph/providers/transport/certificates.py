@@ -21,6 +21,11 @@ _KEY = re.compile(rb"-----BEGIN ([A-Z ]*)PRIVATE KEY-----.*?-----END \1PRIVATE K
 _EXPORT = "export certificate and key together, and turn the .p12 into PEM: openssl pkcs12 -in FILE.p12 -nodes"
 # Apple's extensions say in which environment a certificate is taken; one may be for both, or say nothing.
 _ENVIRONMENTS = {"1.2.840.113635.100.6.3.1": "sandbox", "1.2.840.113635.100.6.3.2": "production"}
+# What cryptography raises of a certificate that it cannot make sense of, as a whole or in parts.
+_UNREADABLE = (
+    *(ValueError, TypeError, UnsupportedAlgorithm),
+    *(x509.InvalidVersion, x509.DuplicateExtension, x509.UnsupportedGeneralNameType),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +51,7 @@ def read_certificate(pem: bytes) -> ClientCertificate:
         raise ValueError(f"holds no certificate in PEM form; {_EXPORT}")
     try:
         chain = x509.load_pem_x509_certificates(pem)
-    except (ValueError, TypeError) as error:
+    except _UNREADABLE as error:
         raise ValueError("holds a certificate that cannot be read: is it cut off?") from error
     key = _key(pem)
     own = key.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
@@ -55,11 +60,15 @@ def read_certificate(pem: bytes) -> ClientCertificate:
         raise ValueError("holds a private key that belongs to another certificate")
     ordered = [leaf, *(c for c in chain if c is not leaf)]
     private = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-    uid = next(iter(leaf.subject.get_attributes_for_oid(NameOID.USER_ID)), None)
+    try:
+        uid = next(iter(leaf.subject.get_attributes_for_oid(NameOID.USER_ID)), None)
+        marks = {extension.oid.dotted_string for extension in leaf.extensions}
+    except _UNREADABLE as error:
+        raise ValueError("holds a certificate that cannot be read: its parts are not what they should be") from error
     return ClientCertificate(
         None if uid is None else str(uid.value),
         int(leaf.not_valid_after_utc.timestamp()) * 1_000_000,
-        frozenset(_ENVIRONMENTS[oid] for e in leaf.extensions if (oid := e.oid.dotted_string) in _ENVIRONMENTS),
+        frozenset(environment for oid, environment in _ENVIRONMENTS.items() if oid in marks),
         b"".join([private, *(c.public_bytes(Encoding.PEM) for c in ordered)]),
     )
 
@@ -92,5 +101,5 @@ def is_authority(pem: str) -> bool:
     """Whether this is PEM of one or more certificates."""
     try:
         return bool(x509.load_pem_x509_certificates(pem.encode()))
-    except (ValueError, TypeError):
+    except _UNREADABLE:
         return False

@@ -12,6 +12,7 @@ from heliograph.providers.transport.wire import Timing, Wire
 
 LIMIT = 300  # clients, about 120 KB each
 IDLE_S = 900.0
+NEW_S = 60.0
 
 _CLOSED = NotProcessed(Cause.CLOSED)
 
@@ -24,7 +25,8 @@ class _Kept:
 
     endpoint: Endpoint
     client: Client
-    used_at: int = 0  # of `Clock.elapsed`
+    made_at: int  # of `Clock.elapsed`
+    used_at: int = 0
     gone: bool = False  # let go
 
 
@@ -66,6 +68,16 @@ class Connections:
             self._forget(kept)
             await kept.client.close()
 
+    def renew(self, endpoint: Endpoint, began: int) -> bool:
+        """See `ports.transport.Transport.renew`."""
+        kept = self._kept.get(endpoint)
+        if kept is None or kept.made_at > began:
+            return not self._closed
+        if self._clock.elapsed() - kept.made_at < NEW_S * 1_000_000:
+            return False
+        self._let_go(kept)
+        return True
+
     async def close(self) -> None:
         """Let go of all, once their requests have ended. No other follows."""
         self._closed = True
@@ -76,16 +88,16 @@ class Connections:
 
     def use(self, endpoint: Endpoint, last: _Kept | None) -> _Kept | None:
         """The client of an endpoint, for one request; `last` saves looking for it. None after the end."""
-        kept = last
+        kept, now = last, self._clock.elapsed()
         if kept is None or kept.gone:
             if self._closed:
                 return None
             kept = self._kept.get(endpoint)
             if kept is None:
                 client = Client(self._make(endpoint), endpoint.streams, self._clock)
-                kept = self._kept[endpoint] = _Kept(endpoint, client)
+                kept = self._kept[endpoint] = _Kept(endpoint, client, now)
                 self._in_order[kept] = None
-        kept.used_at = now = self._clock.elapsed()
+        kept.used_at = now
         if len(self._in_order) > 1:
             self._in_order.move_to_end(kept)
             self._tidy(now)
@@ -129,6 +141,10 @@ class Connection:
                 return outcome
             # Its client was let go while it waited for its turn: the next one takes it.
         return _CLOSED
+
+    def renew(self, began: int) -> bool:
+        """See `ports.transport.Transport`."""
+        return self._all.renew(self._endpoint, began)
 
     async def close(self) -> None:
         """See `ports.transport.Transport`."""

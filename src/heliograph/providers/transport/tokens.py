@@ -8,6 +8,7 @@ from collections import OrderedDict
 from dataclasses import dataclass, field
 
 import jwt
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, EllipticCurvePrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
 
@@ -36,6 +37,8 @@ def read_key(team_id: str, key_id: str, pem: bytes) -> SigningKey:
     """A key from the .p8 file of Apple's developer site. Raises ValueError for anything else than a P-256 key."""
     try:
         private = load_pem_private_key(pem, password=None)
+    except UnsupportedAlgorithm as error:  # of a curve from elsewhere
+        raise ValueError("is not a P-256 key") from error
     except (ValueError, TypeError) as error:
         raise ValueError("is not a private key in PEM form") from error
     match private:

@@ -47,6 +47,8 @@ MAX_LIFE_S = 28 * 24 * 3600
 _SECOND = 1_000_000
 _URGENCY = {"wake": "high"}  # RFC 8030, 5.3: also on a low battery
 _TOPIC = r"[A-Za-z0-9_-]{1,32}"  # RFC 8030, 5.4
+# RFC 8292, 2.1, as Apple's takes it: of the characters of a URI, and at no "localhost".
+_SUBJECT = r"mailto:{0}+@(?!localhost$){0}+|https://{0}+".format(r"[!#-;=?A-~]")
 
 
 class WebPush(OneWay):
@@ -139,7 +141,7 @@ def _read_config(fields: Fields) -> dict[str, Any]:
     fields.only(("vapidPrivateKey", "subject", "allowedOrigins", "requestsPerMinute"))
     private_key = fields.text("vapidPrivateKey", required=True, max_length=2048)
     meaning = "must be a mailto: or https: address, at which push services reach you"
-    subject = fields.text("subject", required=True, pattern=r"mailto:[^\s@]+@[^\s@]+|https://[^\s@]+", meaning=meaning)
+    subject = fields.text("subject", required=True, pattern=_SUBJECT, meaning=meaning)
     allowed = _origins(fields)
     per_minute = whole_number(fields, "requestsPerMinute", 0, 1_000_000)
     if private_key is not None:

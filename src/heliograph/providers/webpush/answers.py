@@ -71,6 +71,10 @@ ANSWERS: tuple[tuple[range, frozenset[Content], Verdict], ...] = (
     (range(401, 402), ANY, Verdict.KEY),
     (range(403, 404), ANY, Verdict.KEY),
     (range(413, 414), ANY, Verdict.TOO_LARGE),
+    (range(406, 407), ANY, Verdict.LATER),  # Microsoft's (Edge) says so where others say 429: too many
+    # 407 is said at the gate of something on the way, 421 by a server that this connection does not suit.
+    (range(407, 408), ANY, Verdict.LATER),
+    (range(421, 422), ANY, Verdict.LATER),
     (range(408, 409), ANY, Verdict.UNCLEAR),  # something on the way gave up, maybe after it had passed the push on
     (range(425, 426), ANY, Verdict.LATER),
     (range(429, 430), ANY, Verdict.LATER),
@@ -86,7 +90,8 @@ WITHDRAWALS: tuple[tuple[range, frozenset[Content], Withdrawal], ...] = (
     (range(200, 300), ANY, Withdrawal.STRANGE),
     (range(404, 405), ANY, Withdrawal.UNKNOWN),
     (range(410, 411), ANY, Withdrawal.UNKNOWN),
-    (range(408, 409), ANY, Withdrawal.LATER),
+    (range(406, 409), ANY, Withdrawal.LATER),
+    (range(421, 422), ANY, Withdrawal.LATER),
     (range(425, 426), ANY, Withdrawal.LATER),
     (range(429, 430), ANY, Withdrawal.LATER),
     (range(501, 502), ANY, Withdrawal.NEVER),

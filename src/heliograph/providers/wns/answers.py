@@ -89,8 +89,11 @@ def evidence_of(reply: Reply, secrets: Iterable[str]) -> dict[str, Any]:
     return evidence
 
 
-def outcome_of(reply: Reply, evidence: dict[str, Any], own_id: str) -> Outcome:
-    """An answer in the words of the port. `own_id` names the push where WNS does not."""
+def outcome_of(reply: Reply, evidence: dict[str, Any], own_id: str, key_works: bool = False) -> Outcome:
+    """An answer in the words of the port. `own_id` names the push where WNS does not.
+
+    `key_works`: WNS takes the app's access tokens for other channels.
+    """
     match verdict := verdict_on(reply.status, evidence.get("wnsStatus", ""), evidence.get("error", "")):
         case Verdict.TAKEN if evidence.keys() == {"status"}:
             return RetryLater("an answer that is not WNS's", uncertain=True, evidence=evidence)
@@ -100,6 +103,8 @@ def outcome_of(reply: Reply, evidence: dict[str, Any], own_id: str) -> Outcome:
         case Verdict.GONE | Verdict.OTHER_APP | Verdict.REJECTED:
             # A channel of another app may be one device's doing: where it is the account's, many of them say so.
             return Rejected(verdict, token_gone=verdict is not Verdict.REJECTED, evidence=evidence)
+        case Verdict.KEY if key_works:  # a browser's channel, that takes no app's token, is refused so as well
+            return Misconfigured(verdict, evidence, one_device=True)
         case Verdict.KEY | Verdict.BLOCKED:
             return Misconfigured(verdict, evidence)
     uncertain, account_wide = verdict is Verdict.UNCLEAR, verdict is Verdict.LIMIT

@@ -11,6 +11,7 @@ from heliograph.domain.devices import PushTarget
 from heliograph.outbound import NotSent, Outbound, Reply
 from heliograph.ports.clock import Clock
 from heliograph.ports.push import (
+    Accepted,
     Misconfigured,
     Outcome,
     ProbeAnswer,
@@ -27,6 +28,7 @@ from heliograph.providers.wns.tokens import NoToken, Tokens
 MAX_LIFE_S = 30 * 24 * 3600  # WNS names no limit of its own; a channel ends after 30 days
 MAX_URI = 2048
 _SECOND = 1_000_000
+_TRUSTED = 3600 * _SECOND  # since WNS took a push: a refused token is one channel's matter
 
 HERE = r"(?:127(?:\.[0-9]{1,3}){3}|\[::1\]|localhost):[1-9][0-9]{0,4}"
 _WAY = r"(?:[/?][!-~]*)?"
@@ -62,6 +64,7 @@ class Wns(OneWay):
         self._secret = config["clientSecret"]
         self._http = Outbound("")
         self._tokens = Tokens(self._http, config, clock, timeout_s)
+        self._taken_at: int | None = None  # when WNS last took a push
 
     async def send(self, message: PushMessage, target: PushTarget) -> Outcome:
         """POST to the channel URI, a second time where the access token had ended."""
@@ -83,7 +86,7 @@ class Wns(OneWay):
                 return RetryLater(reply.reason, uncertain=not isinstance(reply, NotSent))
             if reply.status != 401 or refused is not None:
                 evidence = evidence_of(reply, self._secrets(target.token, token))
-                return outcome_of(reply, evidence, message.id)
+                return self._learn(outcome_of(reply, evidence, message.id, self._key_works()))
             refused = token
 
     async def probe(self) -> ProbeAnswer:
@@ -97,6 +100,14 @@ class Wns(OneWay):
         """Let go of connections."""
         await self._tokens.close()
         await self._http.close()
+
+    def _learn(self, outcome: Outcome) -> Outcome:
+        if isinstance(outcome, Accepted):
+            self._taken_at = self._clock.elapsed()
+        return outcome
+
+    def _key_works(self) -> bool:
+        return self._taken_at is not None and self._clock.elapsed() - self._taken_at < _TRUSTED
 
     def _secrets(self, uri: str, token: str) -> list[str]:
         """What must not be kept of an answer; a channel URI also in parts."""

@@ -16,10 +16,10 @@ _SECOND = 1_000_000
 _RENEW_AT = 0.8  # of a token's life
 _UNSTATED_LIFE_S = 3600
 _PAUSE_S = 30.0  # between attempts to renew a token that is still good
-# RFC 6749, 5.2. No other word is repeated: it might be anything that was sent.
+# RFC 6749, 5.2, and Entra's invalid_resource. No other word is repeated: it might be anything that was sent.
 _REFUSALS = frozenset(
     {
-        *("invalid_request", "invalid_client", "invalid_grant"),
+        *("invalid_request", "invalid_client", "invalid_grant", "invalid_resource"),
         *("unauthorized_client", "unsupported_grant_type", "invalid_scope"),
     }
 )
