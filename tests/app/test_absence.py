@@ -143,6 +143,46 @@ async def test_an_absence_decides_nothing_while_nobody_knows_whether_google_has_
     assert await state(desk, command) == (Rung.SUCCEEDED, None)
 
 
+@pytest.mark.parametrize("how", ["cut", "killed"])
+async def test_a_refusal_says_nothing_of_a_request_before_it_whose_answer_nobody_has(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    """That one may have won, and the device have been deleted in the hours in which Google could not be reached."""
+    command = await open_command(desk, "WIPE")
+    if how == "cut":
+        await ask_to_cancel(desk, command, Unreachable("cut", is_unsure=True))
+    else:
+
+        async def killed(_: str) -> None:
+            raise RuntimeError("killed")
+
+        with monkeypatch.context() as patch:
+            patch.setattr(desk.google, "cancel", killed)
+            with pytest.raises(RuntimeError, match="killed"):
+                await ask_to_cancel(desk, command, CancelTaken())
+    desk.google.gone = True
+    desk.google.cancel_answer = CancelRefused(404, "gone")
+    for _ in range(3):
+        await look(desk, 3600)
+    why = "the device is gone, by this command or after its cancel, which Google may have taken"
+    assert await state(desk, command) == (Rung.FAILED, Reason("outcome_unknown", why))
+    assert (await desk.history(command))[-1].evidence == {"deviceGone": True, "cancel": "unanswered"}
+
+
+async def test_what_was_never_sent_leaves_no_doubt_and_no_line(desk: Desk) -> None:
+    command = await open_command(desk, "WIPE")
+    await ask_to_cancel(desk, command, Unreachable("no connection"))
+    told = (await desk.now(command)).entries
+    for _ in range(3):
+        await look(desk, 60)
+    assert (await desk.now(command)).entries == told
+    await ask_to_cancel(desk, command, CancelRefused(404, "gone"))
+    desk.google.gone = True
+    for _ in range(3):
+        await look(desk, 60)
+    assert await state(desk, command) == (Rung.SUCCEEDED, None)
+
+
 async def test_nor_does_it_wait_for_that_longer_than_the_command_lives(desk: Desk) -> None:
     command = await open_command(desk, "WIPE")
     await ask_to_cancel(desk, command, Unreachable("cut"))

@@ -231,6 +231,34 @@ async def test_answers_to_a_cancel(google: Google, channel: AmapiChannel, answer
     assert await channel.cancel(OPERATION_NAME) == expected
 
 
+@pytest.mark.parametrize(
+    ("answer", "is_unsure"),
+    [
+        (Raw(b""), True),
+        (Answer(200, b""), True),
+        (Answer(302, b""), True),
+        (error(500, "Internal"), True),
+        (Answer(503, b"<html>"), True),
+        (error(503, "Unavailable"), False),
+        (error(429, "Quota"), False),
+        (error(403, "No"), False),
+        (Answer(407, b"<html>"), False),
+    ],
+)
+async def test_what_may_have_cancelled_without_saying_so(
+    google: Google, channel: AmapiChannel, answer: Action, is_unsure: bool
+) -> None:
+    google.answers(answer)
+    found = await channel.cancel(OPERATION_NAME)
+    assert isinstance(found, Unreachable)
+    assert found.is_unsure is is_unsure
+    google.token_answers = [Answer(500)]
+    google.api = lambda _: error(401, "expired")
+    unsent = await channel.cancel(OPERATION_NAME)
+    assert isinstance(unsent, Unreachable)
+    assert unsent.is_unsure is False
+
+
 async def test_every_status_has_a_meaning(google: Google, channel: AmapiChannel) -> None:
     for status in range(200, 600):
         google.api = partial(_answer, Answer(status, b"<html>"))

@@ -150,7 +150,7 @@ class Wire:
             return CancelRefused(int(operation.fate), "no")
         self._google.cancel(operation)
         await asyncio.sleep(self._latency(_READ_TIMEOUT_S))
-        return Unreachable("cut") if fault == "after" else CancelTaken()
+        return Unreachable("cut", is_unsure=True) if fault == "after" else CancelTaken()
 
     # ------------------------------------------------------------ channels
 

@@ -102,16 +102,15 @@ class IssueStarted(Event):
 @record(kw_only=True)
 class Noted(Event):
     """Worth keeping, moves nothing (for example the upstream's answer to a cancel). Of `findings` (see Command) those
-    that are None are taken back.
+    that are None are taken back. Findings without evidence leave no line.
     """
 
     findings: dict[str, Any] | None = None
 
 
 class IssueRefused(Noted):
-    """The upstream answered in a way that proves it did not accept; another attempt will follow.
-
-    All of them share one entry, with the last `evidence["reason"]`.
+    """The upstream proved that it did not accept; another attempt follows. All share one entry, with the last
+    `evidence["reason"]`.
     """
 
 
@@ -325,7 +324,8 @@ def _found(command: Command, event: Noted) -> dict[str, Any]:
 
 def _entered(command: Command, event: Event, now: int, **learnt: Any) -> Step:
     after = changed(command, **learnt, updated_at=now)
-    if command.entries >= MAX_ENTRIES and not after.is_over and not isinstance(event, CancelRequested):
+    is_full = command.entries >= MAX_ENTRIES and not after.is_over and not isinstance(event, CancelRequested)
+    if is_full or (isinstance(event, Noted) and event.findings and not event.evidence):
         return Step(after if learnt or not isinstance(event, Noted) else command, None)
     after = changed(after, entries=command.entries + 1)
     return Step(after, Entry(command.id, command.entries, after.rung.value, now, event.source, event.evidence))

@@ -82,11 +82,14 @@ REFUSALS = frozenset({401, 403, TOO_MANY})
 
 @dataclass(frozen=True, slots=True)
 class Unreachable:
-    """No usable answer: ask again, `after_s` from Retry-After. `status`: what the upstream answered, if it did."""
+    """No usable answer: ask again, `after_s` from Retry-After. `status`: what the upstream answered, if it did.
+    `is_unsure`: what was asked for may have been done all the same (said of requests to cancel).
+    """
 
     reason: str
     after_s: float | None = None
     status: int | None = field(default=None, compare=False)
+    is_unsure: bool = field(default=False, compare=False)
 
 
 Toll = Callable[[], Awaitable[Unreachable | None]]

@@ -19,6 +19,7 @@ from heliograph.ports.store import UnitOfWork
 _SOURCE = "amapi"
 _DEVICE, OPERATION = "deviceGone", "operationGone"  # the findings, and their names in a history
 CANCEL_TAKEN, CANCEL_REFUSED = "cancelTaken", "cancelRefused"
+CANCEL_OPEN = "cancelOpen"  # a request to cancel was begun of which no answer says that it did nothing
 _NOT_FOUND = 404
 TAKEN = "requested"  # the answer to a cancel that Google took, in a history
 
@@ -79,14 +80,19 @@ class Absence:
 
     def _unless_cancelled(self, command: Command) -> Event | None:
         """A cancel that Google took may have won, and the device have been deleted by other means. One that is not
-        answered yet may have been taken.
+        answered yet may have been taken; so may one whose answer was lost, whatever the next one was told.
         """
-        if command.cancel_requested_at is None or was_refused(command):
+        found = command.findings or {}
+        is_refused = was_refused(command)
+        if command.cancel_requested_at is None or (is_refused and CANCEL_OPEN not in found):
             return self._unless_late(command)
-        is_taken = CANCEL_TAKEN in (command.findings or {})
-        if not is_taken and not is_past(self.s, command):
+        word, what = "unanswered", "to which Google never answered"
+        if CANCEL_TAKEN in found:
+            word, what = TAKEN, "which Google had taken"
+        elif is_refused:
+            what = "which Google may have taken"
+        elif not is_past(self.s, command):
             return None
-        word, what = (TAKEN, "which Google had taken") if is_taken else ("unanswered", "to which Google never answered")
         unclear = Reason(OUTCOME_UNKNOWN, f"the device is gone, by this command or after its cancel, {what}")
         return Failed(source=_SOURCE, reason=unclear, evidence={_DEVICE: True, "cancel": word})
 

@@ -4,9 +4,9 @@ import asyncio
 from functools import partial
 
 from heliograph.app.dispatch import backoff_s
-from heliograph.app.effects.absence import CANCEL_REFUSED, CANCEL_TAKEN, TAKEN
+from heliograph.app.effects.absence import CANCEL_OPEN, CANCEL_REFUSED, CANCEL_TAKEN, TAKEN
 from heliograph.app.effects.look_up import record_result
-from heliograph.app.effects.upstream import result_of
+from heliograph.app.effects.upstream import ends_record, result_of
 from heliograph.app.google_channel import google
 from heliograph.app.services import Services, until_committed
 from heliograph.domain.ladder import Command, Issue, Noted
@@ -31,17 +31,36 @@ async def cancel_upstream(s: Services, item: OutboxItem) -> None:
     channel = await google(s, command.organization_id, command.enterprise_id, item.priority)
     answer: CancelTaken | CancelRefused | Unreachable = Unreachable("no usable credentials")
     if channel is not None:
-        answer = await channel.cancel(command.receipt or "")
+        answer = await _ask(s, work, channel, command)
     if channel is None or isinstance(answer, Unreachable):
         after_s = answer.after_s if isinstance(answer, Unreachable) else None
         changes.put_off(item, s.later(backoff_s(s, item.attempts, after_s)))
         await work.commit(changes)
         return
-    noted = _noted(answer)
-    await until_committed(lambda: record_result(s, work, item.subject_id, noted))
+    await _note(s, work, command, _noted(answer))
     await _watch(s, work, channel, command)
     changes.settle(item)
     await work.commit(changes)
+
+
+async def _ask(
+    s: Services, work: UnitOfWork, channel: ManagementChannel, command: Command
+) -> CancelTaken | CancelRefused | Unreachable:
+    """One request. Where the absence of a device may have to tell what came of it, each is known before it is sent, and
+    stays so unless its own answer proves that it did nothing: a later one speaks for itself alone.
+    """
+    is_first = ends_record(command) and CANCEL_OPEN not in (command.findings or {})
+    if is_first:
+        await _note(s, work, command, Noted(source=_SOURCE, findings={CANCEL_OPEN: True}))
+    answer = await channel.cancel(command.receipt or "")
+    did_nothing = isinstance(answer, CancelRefused) or (isinstance(answer, Unreachable) and not answer.is_unsure)
+    if is_first and did_nothing:
+        await _note(s, work, command, Noted(source=_SOURCE, findings={CANCEL_OPEN: None}))
+    return answer
+
+
+async def _note(s: Services, work: UnitOfWork, command: Command, noted: Noted) -> None:
+    await until_committed(partial(record_result, s, work, command.id, noted))
 
 
 def _noted(answer: CancelTaken | CancelRefused) -> Noted:
