@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any, cast
 
@@ -11,15 +13,23 @@ import pytest
 
 from heliograph.app.google_channel import OUT_OF_QUOTA, MeteredChannel
 from heliograph.app.quota import Quota
-from heliograph.channels import AmapiChannel
+from heliograph.channels import AmapiChannel, AmapiSettings
 from heliograph.channels.amapi import MAX_PAGES, _Deadline
+from heliograph.outbound.google import TokenSource
 from heliograph.ports.changes import NORMAL
 from heliograph.ports.channel import TOO_MANY, CancelRefused, CancelTaken, Gone, ListPage, Operations, Unreachable
-from tests.channels.google import DEVICE_NAME, OPERATION_NAME, Google, device, error, operation
+from tests.channels.google import DEVICE_NAME, OPERATION_NAME, Google, account, device, error, operation
 from tests.support.wire import Action, Answer, Raw, Seen, json_answer
 
 GONE = "Requested entity was not found."
 NOT_ITS_WORD = ": that is not the API's word; does a proxy stand between?"
+
+
+@asynccontextmanager
+async def made(google: Google, settings: AmapiSettings) -> AsyncIterator[AmapiChannel]:
+    channel = AmapiChannel(TokenSource(account(google.token_uri)), settings)
+    yield channel
+    await channel.close()
 
 
 def op(number: int) -> dict[str, Any]:
@@ -74,6 +84,27 @@ async def test_waiting_for_a_token_takes_nothing_of_the_time_for_asking(google: 
     assert deadline._end - before > 0.04
 
 
+async def test_each_page_of_a_long_list_has_the_time_of_a_read(google: Google, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else nobody could look at a device with a thousand operations."""
+    now = [0.0]
+    monkeypatch.setattr("heliograph.channels.amapi._now", lambda: now[0])
+    most = 12
+
+    def slow(seen: Seen) -> Action:
+        page = int(seen.query.get("pageToken", "0"))
+        now[0] += 4.0
+        return json_answer({"operations": [op(page)]} | ({"nextPageToken": str(page + 1)} if page < most else {}))
+
+    google.api = slow
+    settings = AmapiSettings(google.wire.url, read_timeout_s=5, list_timeout_s=60)
+    async with made(google, settings) as channel:
+        assert await channel.operations(device()) == Operations([op(n) for n in range(most + 1)])
+        most = 20
+        found = await channel.operations(device())
+        assert found == Unreachable("no time left")  # nor does it take for ever
+        assert len(google.asked) == 13 + 15
+
+
 async def test_no_operations(google: Google, channel: AmapiChannel) -> None:
     google.answers(json_answer({}), json_answer({"nextPageToken": ""}))
     assert await channel.operations(device()) == Operations([])
@@ -85,7 +116,6 @@ async def test_no_operations(google: Google, channel: AmapiChannel) -> None:
     [
         json_answer([op(1)]),
         json_answer({"operations": {}}),
-        json_answer({"operations": [op(1), {"name": "x"}]}),
         json_answer({"operations": [op(1)], "unreachable": ["elsewhere"]}),
         json_answer({"operations": [op(1)], "nextPageToken": 7}),
         Answer(200, b""),
@@ -104,6 +134,13 @@ async def test_a_list_that_may_be_incomplete_is_no_list(google: Google, channel:
     assert isinstance(await channel.operations(device()), Unreachable)
     google.answers(json_answer({"operations": [op(1)], "nextPageToken": "a"}), page)
     assert isinstance(await channel.operations(device()), Unreachable)
+
+
+async def test_an_operation_of_another_shape_hides_none_of_the_others(google: Google, channel: AmapiChannel) -> None:
+    google.answers(
+        json_answer({"operations": [op(1), {"name": "x"}], "nextPageToken": "a"}), json_answer({"operations": [op(2)]})
+    )
+    assert await channel.operations(device()) == Operations([op(1), op(2)], is_whole=False)
 
 
 async def test_a_list_without_end(google: Google, channel: AmapiChannel) -> None:

@@ -5,7 +5,8 @@ client is not used: it is synchronous, and cannot tell "never sent" from "no ans
 """
 
 import asyncio
-from collections.abc import Awaitable, Iterable, Mapping
+import math
+from collections.abc import Awaitable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 from urllib.parse import quote
@@ -47,7 +48,9 @@ MAX_ANSWER_BYTES = 16 * 1024 * 1024  # a page of devices, each with all reports 
 
 @dataclass(frozen=True, slots=True)
 class AmapiSettings:
-    """What an operator may set. A deadline holds for a call as a whole: token, all pages, the repeat after 401."""
+    """What an operator may set. A deadline holds for a call as a whole: token, all pages, the repeat after 401. Each
+    page of a list of operations has the time of a read.
+    """
 
     base_url: str = BASE_URL
     pubsub_url: str = PUBSUB_URL
@@ -90,19 +93,19 @@ class AmapiChannel:
         return issue_answer(reply, secrets_in(params))
 
     async def operations(self, device: Device, toll: Toll | None = None) -> Operations | Gone | Unreachable:
-        """All operations of a device. A list that may be incomplete is no list: absence from it would prove nothing."""
+        """All operations of a device. A list that may be cut short is no list: absence from it would prove nothing. One
+        operation that cannot be read hides no others.
+        """
         path = _path(device.external_name, "devices")
         if path is None:
             return Gone("the device has no usable name at Google")
         times: list[float] = []
-        deadline = _Deadline(self._settings.read_timeout_s)
+        deadline = _Deadline(self._settings.list_timeout_s, self._settings.read_timeout_s)
         pages = await self._pages(f"{path}/operations", "operations", deadline, times, toll)
         if not isinstance(pages, list):
             return pages
-        found = _all_or_none(usable_operation(raw) for raw in pages)
-        if found is None:
-            return Unreachable("a page that is no list of operations")
-        return Operations(found, int(times[-1] * 1_000_000) if times else None)
+        found = [operation for raw in pages if (operation := usable_operation(raw)) is not None]
+        return Operations(found, int(times[-1] * 1_000_000) if times else None, len(found) == len(pages))
 
     async def device_page(self, enterprise: str, page_token: str) -> ListPage | Gone | Unreachable:
         """One page of an enterprise's devices."""
@@ -221,18 +224,18 @@ def _now() -> float:
 
 
 class _Deadline:
-    """The end of a call that takes several requests."""
+    """The end of a call that takes several requests, of which each may take `each_s`."""
 
-    def __init__(self, seconds: float) -> None:
-        self._end = _now() + seconds
+    def __init__(self, seconds: float, each_s: float = math.inf) -> None:
+        self._end, self._each_s = _now() + seconds, each_s
 
     @property
     def left_s(self) -> float:
-        return self._end - _now()
+        return min(self._each_s, self._end - _now())
 
     async def without(self, waiting: Awaitable[T]) -> T:
         """Wait for something that does not count."""
-        left_s = self.left_s
+        left_s = self._end - _now()
         try:
             return await waiting
         finally:
@@ -263,12 +266,3 @@ def _command_body(command: Command, params: Mapping[str, Any]) -> dict[str, Any]
         return None
     duration = params.get("duration") or f"{command.duration_us / 1_000_000:.6f}s"
     return encoded | {"type": command.type, "duration": duration}
-
-
-def _all_or_none(found: Iterable[dict[str, Any] | None]) -> list[dict[str, Any]] | None:
-    kept: list[dict[str, Any]] = []
-    for operation in found:
-        if operation is None:
-            return None
-        kept.append(operation)
-    return kept

@@ -48,11 +48,13 @@ IssueAnswer = Taken | NotTaken | Refused | Uncertain
 class Operations:
     """The operations of one device as the upstream lists them, oldest first, secrets removed.
 
-    `at`: the upstream's time of this answer in microseconds, to the second; None where it does not say.
+    `at`: the upstream's time of this answer in microseconds, to the second; None where it does not say. `is_whole`: all
+    that was listed could be read; else what is not here may be there all the same.
     """
 
     items: list[dict[str, Any]]
     at: int | None = None
+    is_whole: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -70,6 +70,7 @@ async def watch_for_strays(s: Services, item: OutboxItem) -> None:
         found = await unbound(s, work, command, answer, (command.findings or {}).get(ABSENT_SINCE))
         if found:
             await until_committed(partial(_record, s, work, command.id, [str(op["name"]) for op in found]))
+        is_told = answer.is_whole
     if is_told and now > _watched_until(command):
         changes.settle(item)
     else:

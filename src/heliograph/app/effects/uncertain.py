@@ -91,6 +91,8 @@ async def resolve_attempt(
 async def _look(device: Device, channel: ManagementChannel) -> Operations | Gone | Unreachable:
     """The operations of a device. Gone only where the device is not known either: one wrong 404 decides nothing."""
     answer = await channel.operations(device)
+    if isinstance(answer, Operations) and not answer.is_whole:
+        return Unreachable("an operation in the list cannot be read, which may be the one")
     if not isinstance(answer, Gone):
         return answer
     known = await channel.device(device.external_name or "")
