@@ -58,6 +58,10 @@ class Wire:
 
     # ------------------------------------------------------------ channel
 
+    def time(self) -> int | None:
+        """To the second."""
+        return self._google.now_us() // 1_000_000 * 1_000_000
+
     async def authorise(self) -> None:
         """Every key is good."""
 

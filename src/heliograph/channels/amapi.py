@@ -43,6 +43,7 @@ BASE_URL = "https://androidmanagement.googleapis.com"
 PAGE_SIZE = 100
 MAX_PAGES = 100
 _PROVE_AGAIN_S = 5.0
+_TOLD_OF_LATE_S = 3600.0  # two clocks that nobody compares are apart by less than a second then
 MAX_ANSWER_BYTES = 16 * 1024 * 1024  # a page of devices, each with all reports that its policy asks for
 
 
@@ -69,6 +70,13 @@ class AmapiChannel:
         self._http = Outbound(settings.base_url.rstrip("/"), max_body_bytes=MAX_ANSWER_BYTES)
         self._unproved: Unreachable | None = None
         self._prove_at = 0.0
+        self._told = (0.0, -math.inf)  # what time it was for Google, and for us
+
+    def time(self) -> int | None:
+        """By the Date of the last answer, which is not later than it came, and by the clock that nobody sets."""
+        at_s, heard = self._told
+        since_s = _now() - heard
+        return int((at_s + since_s) * 1_000_000) if since_s < _TOLD_OF_LATE_S else None
 
     async def authorise(self) -> Unreachable | None:
         """Have an access token. Where there is none, that holds for a moment: no quota slows down who asks for one."""
@@ -208,10 +216,16 @@ class AmapiChannel:
                 headers={"Authorization": f"Bearer {token}"},
                 json=json,
             )
+            self._hear_time(reply)
             if not isinstance(reply, Reply) or reply.status != 401:
                 break
             refused = token
         return reply
+
+    def _hear_time(self, reply: Exchange) -> None:
+        """Of Google itself: what stands before it may have another clock."""
+        if isinstance(reply, Reply) and reply.status == 200 and reply.body[:1] == b"{" and reply.at_s is not None:
+            self._told = reply.at_s, _now()
 
     async def close(self) -> None:
         """Let go of connections; calls in flight end first."""

@@ -90,22 +90,21 @@ class Requested(Event):
 
 
 @record(kw_only=True)
-class IssueStarted(Event):
-    """An attempt to hand it to the upstream service begins; from here on it may have been accepted.
-
-    `device_name` = upstream's name of the device that it goes to.
-    """
-
-    device_name: str | None = None
-
-
-@record(kw_only=True)
 class Noted(Event):
     """Worth keeping, moves nothing (for example the upstream's answer to a cancel). Of `findings` (see Command) those
     that are None are taken back. Findings without evidence leave no line.
     """
 
     findings: dict[str, Any] | None = None
+
+
+@record(kw_only=True)
+class IssueStarted(Noted):
+    """An attempt to hand it to the upstream service begins; from here on it may have been accepted. `device_name` =
+    upstream's name of the device that it goes to.
+    """
+
+    device_name: str | None = None
 
 
 class IssueRefused(Noted):
@@ -336,9 +335,10 @@ def _note_attempt(command: Command, event: Event, now: int) -> Step:
     if command.rung is not Rung.QUEUED or command.issue is Issue.BOUND:
         return Step(command, None)
     if isinstance(event, IssueStarted):
-        began = {"issue": Issue.OPEN, "issue_at": now, "device_name": event.device_name or command.device_name}
+        name = event.device_name or command.device_name
+        began = {"issue": Issue.OPEN, "issue_at": now, "device_name": name, **_found(command, event)}
         if command.attempts is not None:  # the summary of the attempts counts this one
-            return Step(replace(command, **began, updated_at=now), None)  # type: ignore[arg-type]
+            return Step(replace(command, **began, updated_at=now), None)
         return _entered(command, event, now, **began)
     if isinstance(event, IssueRefused):
         return _refused(command, event, now)

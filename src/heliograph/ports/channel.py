@@ -159,6 +159,12 @@ class ManagementChannel(Protocol):
         """Whose quota its requests count against, once `authorise` has proved it."""
         ...
 
+    def time(self) -> int | None:
+        """What time it is by the upstream's own clock, or a little earlier, in microseconds; None where it has not said
+        so of late.
+        """
+        ...
+
     async def authorise(self) -> Unreachable | None:
         """See that the upstream takes the credentials; None = it does. Costs nothing of the quota, and as a rule no
         request.
