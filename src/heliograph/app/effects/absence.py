@@ -19,6 +19,7 @@ from heliograph.ports.store import UnitOfWork
 _SOURCE = "amapi"
 _DEVICE, OPERATION = "deviceGone", "operationGone"  # the findings, and their names in a history
 CANCEL_TAKEN, CANCEL_REFUSED = "cancelTaken", "cancelRefused"
+_ENDLESS = "endless"
 CANCEL_OPEN = "cancelOpen"  # a request to cancel was begun of which no answer says that it did nothing
 _NOT_FOUND = 404
 TAKEN = "requested"  # the answer to a cancel that Google took, in a history
@@ -188,6 +189,21 @@ def forgotten(s: Services, command: Command) -> Event | None:
         marks[_DEVICE] = None
     evidence = {mark: at is not None for mark, at in marks.items()}
     return Noted(source=_SOURCE, evidence=evidence, findings=marks) if marks else None
+
+
+def endless(s: Services, command: Command) -> Event | None:
+    """What it means that Google shows no end of an operation, or none that can be read: nothing, until it has been so
+    for days after the command's time. Google says that a command expires, and not that its operation ends with that.
+    """
+    if not is_past(s, command):
+        return None
+    since = missed_since(command, _ENDLESS)
+    if since is None:
+        return Noted(source=_SOURCE, findings={_ENDLESS: s.clock.now()})
+    if s.clock.now() - since < s.limits.forgotten_after_s * SECOND:
+        return None
+    why = "Google shows no end of the operation, long after its time was over"
+    return Failed(source=_SOURCE, reason=Reason(OUTCOME_UNKNOWN, why), evidence={_ENDLESS: True})
 
 
 def _given_up(is_stuck: bool) -> Failed:
