@@ -19,6 +19,7 @@ from heliograph.ports.store import UnitOfWork
 _SOURCE = "amapi"
 _DEVICE, OPERATION = "deviceGone", "operationGone"  # the findings, and their names in a history
 CANCEL_TAKEN, CANCEL_REFUSED = "cancelTaken", "cancelRefused"
+REFUSED_AT, REFUSALS = "cancelRefusedAt", "cancelRefusals"  # the last time, and how often
 _ENDLESS = "endless"
 CANCEL_OPEN = "cancelOpen"  # a request to cancel was begun of which no answer says that it did nothing
 _NOT_FOUND = 404

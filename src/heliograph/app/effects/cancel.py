@@ -4,7 +4,7 @@ import asyncio
 from functools import partial
 
 from heliograph.app.dispatch import backoff_s
-from heliograph.app.effects.absence import CANCEL_OPEN, CANCEL_REFUSED, CANCEL_TAKEN, TAKEN
+from heliograph.app.effects.absence import CANCEL_OPEN, CANCEL_REFUSED, CANCEL_TAKEN, REFUSALS, REFUSED_AT, TAKEN
 from heliograph.app.effects.look_up import record_result
 from heliograph.app.effects.upstream import ends_record, result_of
 from heliograph.app.google_channel import google
@@ -37,7 +37,7 @@ async def cancel_upstream(s: Services, item: OutboxItem) -> None:
         changes.put_off(item, s.later(backoff_s(s, item.attempts, after_s)))
         await work.commit(changes)
         return
-    await _note(s, work, command, _noted(answer))
+    await _note(s, work, command, _noted(command, answer, s.clock.now()))
     await _watch(s, work, channel, command)
     changes.settle(item)
     await work.commit(changes)
@@ -63,11 +63,13 @@ async def _note(s: Services, work: UnitOfWork, command: Command, noted: Noted) -
     await until_committed(partial(record_result, s, work, command.id, noted))
 
 
-def _noted(answer: CancelTaken | CancelRefused) -> Noted:
+def _noted(command: Command, answer: CancelTaken | CancelRefused, now: int) -> Noted:
     if isinstance(answer, CancelTaken):
         return Noted(source=_SOURCE, evidence={"cancel": TAKEN}, findings={CANCEL_TAKEN: True})
     evidence = {"cancel": "refused", "status": answer.status, "message": answer.message[:256]}
-    return Noted(source=_SOURCE, evidence=evidence, findings={CANCEL_REFUSED: answer.status})
+    times = (command.findings or {}).get(REFUSALS, 0) + 1
+    findings = {CANCEL_REFUSED: answer.status, REFUSED_AT: now, REFUSALS: times}
+    return Noted(source=_SOURCE, evidence=evidence, findings=findings)
 
 
 async def _watch(s: Services, work: UnitOfWork, channel: ManagementChannel, command: Command) -> None:
