@@ -11,6 +11,7 @@ from heliograph.domain.ladder import MAX_ENTRIES, Command, Noted, Reason, Rung
 from heliograph.ports.changes import ChangeSet
 from heliograph.ports.channel import CancelRefused, CancelTaken, Unreachable
 from tests.app.conftest import Desk
+from tests.app.looking import Theirs
 from tests.app.telling import told
 
 KINDS = ("WIPE", "RELINQUISH_OWNERSHIP")
@@ -217,6 +218,21 @@ async def test_an_absence_that_is_found_only_after_its_time_proves_nothing(
     why = "the device is gone, by this command or after its time was over"
     assert await state(desk, command) == (Rung.FAILED, Reason("outcome_unknown", why))
     assert (await desk.history(command))[-1].evidence == {"deviceGone": True, "isLate": True}
+
+
+@pytest.mark.parametrize("is_reported", [False, True])
+async def test_nor_does_one_that_google_s_clock_finds_late(desk: Desk, is_reported: bool) -> None:
+    """Ours may have lost time: it goes on from where it was after a restart."""
+    desk.google.clock = theirs = Theirs(desk.clock)
+    command = await short(desk)
+    theirs.advance(DAY_S)
+    if is_reported:
+        await delete(desk)
+    desk.google.gone = True
+    for _ in range(3):
+        await look(desk, 10)
+    why = "the device is gone, by this command or after its time was over"
+    assert await state(desk, command) == (Rung.FAILED, Reason("outcome_unknown", why))
 
 
 @pytest.mark.parametrize("confirmed_s", [20, DAY_S])

@@ -170,16 +170,17 @@ async def test_when_to_ask_again(google: Google, channel: AmapiChannel) -> None:
     assert await channel.operations(device()) == Unreachable("Google answered 429", 8.0)
 
 
+@pytest.mark.parametrize("is_gone", [False, True])
 async def test_what_time_it_is_for_google(
-    google: Google, channel: AmapiChannel, monkeypatch: pytest.MonkeyPatch
+    google: Google, channel: AmapiChannel, monkeypatch: pytest.MonkeyPatch, is_gone: bool
 ) -> None:
     now = [1000.0]
     monkeypatch.setattr("heliograph.channels.amapi._now", lambda: now[0])
     date, at = {"Date": "Tue, 24 Nov 2026 10:00:00 GMT"}, 1_795_514_400_000_000
     google.answers(
         Answer(200, b"<html>", date),
-        error(503, "Unavailable", headers=date),
-        Answer(200, b"{}", date),
+        Answer(404, b"<html>", date),
+        error(404, GONE, headers=date) if is_gone else Answer(200, b"{}", date),
         Answer(200, b"{}", {}),
     )
     for _ in range(2):

@@ -13,6 +13,7 @@ from urllib.parse import quote
 
 from heliograph.channels.amapi_answers import (
     cancel_answer,
+    error_of,
     issue_answer,
     read_answer,
     usable_operation,
@@ -224,7 +225,9 @@ class AmapiChannel:
 
     def _hear_time(self, reply: Exchange) -> None:
         """Of Google itself: what stands before it may have another clock."""
-        if isinstance(reply, Reply) and reply.status == 200 and reply.body[:1] == b"{" and reply.at_s is not None:
+        if not isinstance(reply, Reply) or reply.at_s is None:
+            return
+        if (reply.status == 200 and reply.body[:1] == b"{") or error_of(reply) is not None:
             self._told = reply.at_s, _now()
 
     async def close(self) -> None:

@@ -102,10 +102,21 @@ class Absence:
         """Once its time is over a command does nothing any more, and the device may have been deleted by other means.
         Google's count may begin and end later than ours (`is_past`): in between nobody knows, so ours is what counts.
         """
-        if self._gone_since(command) < command.expires_at:
+        gone_since = self._gone_since(command)
+        if gone_since < command.expires_at and not self._is_late_there(command, gone_since):
             return Succeeded(source=_SOURCE, evidence={_DEVICE: True, "operation": "not found", "device": "not found"})
         unclear = Reason(OUTCOME_UNKNOWN, "the device is gone, by this command or after its time was over")
         return Failed(source=_SOURCE, reason=unclear, evidence={_DEVICE: True, "isLate": True})
+
+    def _is_late_there(self, command: Command, gone_since: int) -> bool:
+        """The same by Google's clock, where it is known: ours may have lost time. It goes on from where it was after a
+        restart.
+        """
+        there, made_at = self.channel.time(), made_at_google(command)
+        if there is None or made_at is None:
+            return False
+        left_us = command.expires_at - (command.issue_at or command.created_at)
+        return there - (self.s.clock.now() - gone_since) >= made_at + left_us
 
     def _gone_since(self, command: Command) -> int:
         """Since when the device is known to be gone, by our clock: a look has missed it, or its record says so."""
