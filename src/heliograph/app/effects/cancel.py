@@ -7,14 +7,15 @@ from heliograph.app.dispatch import backoff_s
 from heliograph.app.effects.absence import CANCEL_OPEN, CANCEL_REFUSED, CANCEL_TAKEN, REFUSALS, REFUSED_AT, TAKEN
 from heliograph.app.effects.look_up import record_result
 from heliograph.app.effects.upstream import ends_record, result_of
-from heliograph.app.google_channel import google
+from heliograph.app.google_channel import NO_TOKEN, google
 from heliograph.app.services import Services, until_committed
 from heliograph.domain.ladder import Command, Issue, Noted
-from heliograph.ports.changes import ChangeSet, OutboxItem
+from heliograph.ports.changes import NORMAL, ChangeSet, OutboxItem
 from heliograph.ports.channel import CancelRefused, CancelTaken, Gone, ManagementChannel, Unreachable
 from heliograph.ports.store import UnitOfWork
 
 _SOURCE = "amapi"
+_PATIENCE_S = 0.5  # for the token of a look
 _LOOKS_S = (0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.6)  # pauses between looks: together within the caller's wait
 
 
@@ -38,7 +39,7 @@ async def cancel_upstream(s: Services, item: OutboxItem) -> None:
         await work.commit(changes)
         return
     await _note(s, work, command, _noted(command, answer, s.clock.now()))
-    await _watch(s, work, channel, command)
+    await _watch(s, work, command)
     changes.settle(item)
     await work.commit(changes)
 
@@ -72,11 +73,18 @@ def _noted(command: Command, answer: CancelTaken | CancelRefused, now: int) -> N
     return Noted(source=_SOURCE, evidence=evidence, findings=findings)
 
 
-async def _watch(s: Services, work: UnitOfWork, channel: ManagementChannel, command: Command) -> None:
-    """Look a few times, quickly, so that the caller who waits gets the answer; the look-up goes on afterwards."""
+async def _watch(s: Services, work: UnitOfWork, command: Command) -> None:
+    """Look a few times, quickly, so that the caller who waits gets the answer; the look-up goes on afterwards. The
+    cancels of others go first: their devices may come back before they get there.
+    """
+    channel = await google(s, command.organization_id, command.enterprise_id, NORMAL, _PATIENCE_S)
+    if channel is None:
+        return
     for pause_s in _LOOKS_S:
         await asyncio.sleep(pause_s)
         answer = await channel.operation(command.receipt or "")
+        if answer is NO_TOKEN:
+            return
         if isinstance(answer, Gone | Unreachable):
             continue
         result = result_of(s, command, answer)
