@@ -143,6 +143,12 @@ async def test_an_operation_of_another_shape_hides_none_of_the_others(google: Go
     assert await channel.operations(device()) == Operations([op(1), op(2)], is_whole=False)
 
 
+async def test_a_list_of_another_device_s_operations_is_no_answer(google: Google, channel: AmapiChannel) -> None:
+    """Somebody in between who mixes answers up: what was done there is not what was done here."""
+    google.answers(json_answer({"operations": [op(1), operation("enterprises/LC1/devices/d12/operations/1")]}))
+    assert await channel.operations(device()) == Unreachable("the answer is not about this device")
+
+
 async def test_a_list_without_end(google: Google, channel: AmapiChannel) -> None:
     google.api = lambda _: json_answer({"operations": [op(1)], "nextPageToken": "same"})
     assert await channel.operations(device()) == Unreachable("the list of operations does not end")

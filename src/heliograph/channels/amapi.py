@@ -34,7 +34,9 @@ from heliograph.ports.channel import (
     ListPage,
     Operations,
     Refused,
+    Taken,
     Toll,
+    Uncertain,
     Unreachable,
 )
 
@@ -43,6 +45,7 @@ T = TypeVar("T")
 BASE_URL = "https://androidmanagement.googleapis.com"
 PAGE_SIZE = 100
 MAX_PAGES = 100
+_OF_ANOTHER = "the answer is not about this device"
 _PROVE_AGAIN_S = 5.0
 _TOLD_OF_LATE_S = 3600.0  # two clocks that nobody compares are apart by less than a second then
 MAX_ANSWER_BYTES = 16 * 1024 * 1024  # a page of devices, each with all reports that its policy asks for
@@ -99,7 +102,10 @@ class AmapiChannel:
         if body is None:
             return Refused("UNSUPPORTED_TYPE", f"{command.type} cannot be written as a command of Google's")
         reply = await self._call("POST", f"{path}:issueCommand", _Deadline(deadline_s), json=body)
-        return issue_answer(reply, secrets_in(params))
+        answer = issue_answer(reply, secrets_in(params))
+        if isinstance(answer, Taken) and not _is_of(answer.operation, device):
+            return Uncertain(_OF_ANOTHER)  # somebody in between mixes answers up
+        return answer
 
     async def operations(self, device: Device, toll: Toll | None = None) -> Operations | Gone | Unreachable:
         """All operations of a device. A list that may be cut short is no list: absence from it would prove nothing. One
@@ -114,6 +120,8 @@ class AmapiChannel:
         if not isinstance(pages, list):
             return pages
         found = [operation for raw in pages if (operation := usable_operation(raw)) is not None]
+        if not all(_is_of(operation, device) for operation in found):
+            return Unreachable(_OF_ANOTHER)
         return Operations(found, int(times[-1] * 1_000_000) if times else None, len(found) == len(pages))
 
     async def device_page(self, enterprise: str, page_token: str) -> ListPage | Gone | Unreachable:
@@ -257,6 +265,10 @@ class _Deadline:
             return await waiting
         finally:
             self._end = _now() + left_s
+
+
+def _is_of(operation: Mapping[str, Any], device: Device) -> bool:
+    return str(operation["name"]).startswith(f"{device.external_name}/operations/")
 
 
 def _path(name: str | None, last: str) -> str | None:
