@@ -14,25 +14,25 @@ from heliograph.app.services import Services
 from heliograph.domain.devices import Device
 from heliograph.domain.fields import Fields
 from heliograph.domain.ladder import Command
-from heliograph.ports.channel import CancelTaken
+from heliograph.ports.channel import CancelTaken, Unreachable
 from tests.app.conftest import Google, OneChannel
 from tests.app.simulated import Stage, simulate
 from tests.schedules.store import ENTERPRISE, ORGANIZATION, device
 
-FLEET, PER_MINUTE = 200, 600
+FLEET, LARGE_FLEET, PER_MINUTE = 200, 400, 600
 
 
-async def issued(s: Services, google: Google) -> list[tuple[Device, Command]]:
+async def issued(s: Services, google: Google, fleet: int = FLEET) -> list[tuple[Device, Command]]:
     """A LOCK for each device, which are all off."""
     await s.store.directory.add_organization(ORGANIZATION, ENTERPRISE)
     work, found = s.store.unit_of_work(ORGANIZATION.id), []
     request = read_android_request(Fields({"type": "LOCK"}))
-    for number in range(FLEET):
+    for number in range(fleet):
         known = device(number, management_mode="DEVICE_OWNER", ownership="COMPANY_OWNED")
         await work.setup.add_device(known, None)
         found.append((known, (await request_android_command(s, work, known, request, "key:x")).command))
     dispatcher = asyncio.create_task(Dispatcher(s, EFFECTS).run())
-    await google.issues[FLEET].wait()
+    await google.issues[fleet].wait()
     await asyncio.sleep(1)
     dispatcher.cancel()
     await asyncio.gather(dispatcher, return_exceptions=True)
@@ -71,3 +71,27 @@ def test_the_looks_after_cancels_do_not_hold_up_other_cancels() -> None:
 
     simulate(course)
     assert sent_s[-1] <= FLEET / PER_MINUTE * 60  # as soon as the quota allows
+
+
+def test_cancels_that_google_refuses_leave_something_of_the_quota_to_others() -> None:
+    """The rights were withdrawn, or the key was, while hundreds of commands are to be cancelled."""
+
+    async def course(stage: Stage) -> None:
+        google = Google(cancel_answer=Unreachable("Google answered 403", status=403))
+        s = replace(stage.services, channels=OneChannel(google))
+        commands = await issued(s, google, LARGE_FLEET)
+        s = replace(s, quota=Quota(s.store.system, s.clock, PER_MINUTE))
+        work = s.store.unit_of_work(ORGANIZATION.id)
+        dispatcher = asyncio.create_task(Dispatcher(s, EFFECTS).run())
+        asked = (cancel_command(s, work, c.id, known.id, "key:x", "over") for known, c in commands)
+        await asyncio.gather(*asked)
+        await asyncio.sleep(120)
+        another = device(LARGE_FLEET, management_mode="DEVICE_OWNER", ownership="COMPANY_OWNED")
+        await work.setup.add_device(another, None)
+        await request_android_command(s, work, another, read_android_request(Fields({"type": "LOCK"})), "key:y")
+        async with asyncio.timeout(10):
+            await google.issues[LARGE_FLEET + 1].wait()
+        dispatcher.cancel()
+        await asyncio.gather(dispatcher, return_exceptions=True)
+
+    simulate(course)
