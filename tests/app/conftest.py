@@ -97,6 +97,8 @@ class Google:
     )
     asked: list[str] = field(default_factory=list)
     unreachable: bool = False
+    is_whole: bool = True
+    tells_time: bool = True
     clock: Clock = field(default_factory=Clock)
     issues: defaultdict[int, asyncio.Event] = field(default_factory=lambda: defaultdict(asyncio.Event))
     while_issuing: Callable[[], Awaitable[None]] | None = None
@@ -111,6 +113,9 @@ class Google:
 
     def finish(self, name: str, **outcome: Any) -> None:
         self.operations_now[name] |= {"done": True, **outcome}
+
+    def time(self) -> int | None:
+        return self.clock.now() // 1_000_000 * 1_000_000 if self.tells_time else None
 
     async def authorise(self) -> None:
         """Every key is good."""
@@ -135,7 +140,11 @@ class Google:
         if self.unreachable:
             return Unreachable("down")
         listed = [dict(o) for o in self.operations_now.values()]
-        found = Gone("device") if self.gone else Operations(listed, self.clock.now() // 1_000_000 * 1_000_000)
+        found = (
+            Gone("device")
+            if self.gone
+            else Operations(listed, self.clock.now() // 1_000_000 * 1_000_000, self.is_whole)
+        )
         if self.while_listing is not None:
             await self.while_listing()
         return found

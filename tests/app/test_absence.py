@@ -11,6 +11,7 @@ from heliograph.domain.ladder import MAX_ENTRIES, Command, Noted, Reason, Rung
 from heliograph.ports.changes import ChangeSet
 from heliograph.ports.channel import CancelRefused, CancelTaken, Unreachable
 from tests.app.conftest import Desk
+from tests.app.looking import Theirs
 from tests.app.telling import told
 
 KINDS = ("WIPE", "RELINQUISH_OWNERSHIP")
@@ -143,6 +144,46 @@ async def test_an_absence_decides_nothing_while_nobody_knows_whether_google_has_
     assert await state(desk, command) == (Rung.SUCCEEDED, None)
 
 
+@pytest.mark.parametrize("how", ["cut", "killed"])
+async def test_a_refusal_says_nothing_of_a_request_before_it_whose_answer_nobody_has(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    """That one may have won, and the device have been deleted in the hours in which Google could not be reached."""
+    command = await open_command(desk, "WIPE")
+    if how == "cut":
+        await ask_to_cancel(desk, command, Unreachable("cut", is_unsure=True))
+    else:
+
+        async def killed(_: str) -> None:
+            raise RuntimeError("killed")
+
+        with monkeypatch.context() as patch:
+            patch.setattr(desk.google, "cancel", killed)
+            with pytest.raises(RuntimeError, match="killed"):
+                await ask_to_cancel(desk, command, CancelTaken())
+    desk.google.gone = True
+    desk.google.cancel_answer = CancelRefused(404, "gone")
+    for _ in range(3):
+        await look(desk, 3600)
+    why = "the device is gone, by this command or after its cancel, which Google may have taken"
+    assert await state(desk, command) == (Rung.FAILED, Reason("outcome_unknown", why))
+    assert (await desk.history(command))[-1].evidence == {"deviceGone": True, "cancel": "unanswered"}
+
+
+async def test_what_was_never_sent_leaves_no_doubt_and_no_line(desk: Desk) -> None:
+    command = await open_command(desk, "WIPE")
+    await ask_to_cancel(desk, command, Unreachable("no connection"))
+    told = (await desk.now(command)).entries
+    for _ in range(3):
+        await look(desk, 60)
+    assert (await desk.now(command)).entries == told
+    await ask_to_cancel(desk, command, CancelRefused(404, "gone"))
+    desk.google.gone = True
+    for _ in range(3):
+        await look(desk, 60)
+    assert await state(desk, command) == (Rung.SUCCEEDED, None)
+
+
 async def test_nor_does_it_wait_for_that_longer_than_the_command_lives(desk: Desk) -> None:
     command = await open_command(desk, "WIPE")
     await ask_to_cancel(desk, command, Unreachable("cut"))
@@ -177,6 +218,21 @@ async def test_an_absence_that_is_found_only_after_its_time_proves_nothing(
     why = "the device is gone, by this command or after its time was over"
     assert await state(desk, command) == (Rung.FAILED, Reason("outcome_unknown", why))
     assert (await desk.history(command))[-1].evidence == {"deviceGone": True, "isLate": True}
+
+
+@pytest.mark.parametrize("is_reported", [False, True])
+async def test_nor_does_one_that_google_s_clock_finds_late(desk: Desk, is_reported: bool) -> None:
+    """Ours may have lost time: it goes on from where it was after a restart."""
+    desk.google.clock = theirs = Theirs(desk.clock)
+    command = await short(desk)
+    theirs.advance(DAY_S)
+    if is_reported:
+        await delete(desk)
+    desk.google.gone = True
+    for _ in range(3):
+        await look(desk, 10)
+    why = "the device is gone, by this command or after its time was over"
+    assert await state(desk, command) == (Rung.FAILED, Reason("outcome_unknown", why))
 
 
 @pytest.mark.parametrize("confirmed_s", [20, DAY_S])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -128,3 +129,39 @@ async def test_what_another_process_has_seen_meanwhile_was_not_absent_all_the_ti
     assert (await desk.now(command)).rung is Rung.ISSUED
     await look(desk, 40)
     assert (await desk.now(command)).rung is Rung.FAILED
+
+
+UNREADABLE = {"done": True, "metadata": {"clearAppsDataStatus": {"results": ["odd"]}}}
+
+
+@pytest.mark.parametrize("shown", [{}, UNREADABLE])
+async def test_one_that_has_no_end_long_after_its_time_is_given_up(desk: Desk, shown: dict[str, Any]) -> None:
+    """Google does not say that it ends what has expired. Else the command would be pending, and looked at, for ever."""
+    body = {"type": "CLEAR_APP_DATA", "clearAppsDataParams": {"packageNames": ["a.b"]}, "duration": "60s"}
+    command = await desk.command(body)
+    await desk.pay("issue", times=1)
+    [name] = desk.google.operations_now
+    desk.google.operations_now[name] |= shown
+    desk.clock.advance(30 * DAY_S)  # whoever has set the clock forward has not waited for a week
+    for _ in range(7):
+        await look(desk, 1)
+        assert (await desk.now(command)).rung is Rung.ISSUED
+        desk.clock.advance(DAY_S)
+    await look(desk, 1)
+    found = await desk.now(command)
+    assert found.reason is not None
+    assert (found.rung, found.reason.code) == (Rung.FAILED, "outcome_unknown")
+    desk.clock.advance(DAY_S)
+    assert await desk.pay() == []
+
+
+async def test_one_that_ends_late_has_its_result(desk: Desk) -> None:
+    command = await desk.command({"type": "LOCK", "duration": "60s"})
+    await desk.pay("issue", times=1)
+    for _ in range(5):
+        await look(desk, DAY_S)
+    told = (await desk.now(command)).entries
+    desk.google.finish(str((await desk.now(command)).receipt))
+    await look(desk, DAY_S)
+    found = await desk.now(command)
+    assert (found.rung, found.entries) == (Rung.SUCCEEDED, told + 1)

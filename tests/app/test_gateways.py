@@ -79,6 +79,29 @@ async def test_who_asks_again_after_a_refusal_has_google_asked_again(desk: Desk)
         assert len(desk.google.cancels) == times
 
 
+async def test_who_asks_again_and_again_has_google_asked_now_and_then(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each request, with the looks behind it, takes of the quota that all other cancels need as well."""
+    monkeypatch.setattr("heliograph.app.effects.cancel._LOOKS_S", ())
+    command = await open_command(desk, "WIPE")
+    desk.google.cancel_answer = CancelRefused(400, "not now")
+    began = desk.clock.now()
+    for _ in range(30):
+        await ask_to_cancel(desk, command)
+        await desk.pay("cancel", times=1)
+        desk.clock.advance(1)
+    most = 2 + (desk.clock.now() - began) // 10_000_000
+    assert 4 <= len(desk.google.cancels) <= most
+    asked = len(desk.google.cancels)
+    desk.clock.advance(60)
+    await desk.pay()
+    assert len(desk.google.cancels) == asked + 1  # for who asked last
+    desk.clock.advance(60)
+    await desk.pay()
+    assert len(desk.google.cancels) == asked + 1
+
+
 @pytest.mark.parametrize("status", [400, 407, 451])
 async def test_a_page_of_a_proxy_does_not_fail_a_command(
     desk: Desk, monkeypatch: pytest.MonkeyPatch, status: int

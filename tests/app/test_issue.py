@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from heliograph.app.cancel_command import cancel_command
 from heliograph.domain.ladder import Issue, Rung
-from heliograph.ports.channel import CancelRefused, NotTaken, Refused, Unreachable
+from heliograph.ports.channel import CancelRefused, NotTaken, Refused, Uncertain, Unreachable
 from tests.app.conftest import Desk
+from tests.app.looking import absence_s, look_for
 
 
 async def test_an_accepted_command_is_bound_to_its_operation_and_watched(desk: Desk) -> None:
@@ -60,6 +61,30 @@ async def test_an_operation_of_a_shape_that_nobody_knows_keeps_no_results_from_u
     await desk.pay()
     assert (await desk.now(plain)).rung is Rung.SUCCEEDED
     assert (await desk.now(odd)).rung is Rung.ISSUED
+
+
+async def test_a_list_with_an_operation_that_cannot_be_read_shows_the_others_results(desk: Desk) -> None:
+    command = await desk.command({"type": "LOCK"})
+    await desk.pay()
+    desk.google.finish((await desk.now(command)).receipt or "")
+    desk.google.is_whole = False
+    desk.clock.advance(1)
+    await desk.pay()
+    assert (await desk.now(command)).rung is Rung.SUCCEEDED
+
+
+async def test_nor_does_it_prove_an_absence(desk: Desk) -> None:
+    desk.google.answers = [Uncertain("cut")]
+    desk.google.is_whole = False
+    command = await desk.command({"type": "LOCK"})
+    await desk.pay()
+    await look_for(desk, 2 * absence_s(desk))
+    assert (await desk.now(command)).issue is Issue.OPEN
+    assert len(desk.google.issued) == 1
+    desk.google.is_whole = True
+    operation = desk.google.accept("LOCK")
+    await look_for(desk, 35)
+    assert (await desk.now(command)).receipt == operation["name"]
 
 
 class TestCancelUpstream:

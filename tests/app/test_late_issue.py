@@ -11,7 +11,7 @@ from heliograph.app.cancel_command import cancel_command
 from heliograph.domain.ladder import Issue, Rung
 from heliograph.ports.channel import CancelTaken, NotTaken, Uncertain, Unreachable
 from tests.app.conftest import Desk
-from tests.app.looking import absence_s, look_for, until_issued
+from tests.app.looking import Theirs, absence_s, look_for, until_issued
 
 
 async def test_a_process_that_was_held_up_sends_nothing_any_more(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -119,6 +119,24 @@ async def test_one_that_google_showed_late_is_seen_although_the_command_was_issu
     await look_for(desk, 12)
     assert desk.google.cancels == [hidden["name"]]
     assert (await desk.now(command)).receipt != hidden["name"]
+
+
+async def test_nor_does_time_that_our_clock_has_not_counted_hide_it(desk: Desk) -> None:
+    """A process that was killed, and the next one, whose time goes on from where that was."""
+    desk.google.clock = theirs = Theirs(desk.clock)
+    desk.google.answers = [Uncertain("cut")]
+    desk.google.cancel_answer = CancelTaken()
+    command = await desk.command({"type": "LOCK"})
+    await desk.pay()
+    hidden = desk.google.accept("LOCK")
+    del desk.google.operations_now[hidden["name"]]
+    await cancel_command(desk.services, desk.work, command.id, desk.android.id, "key:x", "over")
+    await look_for(desk, absence_s(desk))
+    assert (await desk.now(command)).rung is Rung.CANCELLED
+    theirs.advance(60)
+    desk.google.operations_now[hidden["name"]] = hidden
+    await look_for(desk, 12)
+    assert desk.google.cancels == [hidden["name"]]
 
 
 async def test_a_watch_ends_with_what_could_still_run(desk: Desk) -> None:

@@ -98,6 +98,32 @@ async def test_who_listens_follows_the_enterprise_to_another_address(
         assert await addresses.get() == "https://two.example"
 
 
+async def test_one_wrong_answer_ends_the_pulls_for_no_day(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What stands before Google may say that it is away until tomorrow."""
+    answers: list[Unreachable] = [Unreachable("Google answered 503", 86_400.0), Unreachable("down", 20.0)]
+    pauses: list[float] = []
+    pulled = asyncio.Event()
+
+    class Away(Mailbox):
+        async def pull(self, limit: int) -> list[Received] | TooMuch | Gone | Unreachable:
+            if not answers:
+                pulled.set()
+                await asyncio.Event().wait()
+            return answers.pop(0)
+
+    async def subscription(_: Enterprise) -> Away:
+        return Away()
+
+    async def sleep(seconds: float) -> None:
+        pauses.append(seconds)
+
+    monkeypatch.setattr(desk.services.channels, "subscription", subscription)
+    monkeypatch.setattr("heliograph.app.listening.asyncio.sleep", sleep)
+    async with listening(desk), asyncio.timeout(30):
+        await pulled.wait()
+    assert pauses == [desk.services.limits.retry_after_cap_s, 20.0]
+
+
 async def test_who_says_at_once_that_nothing_came_is_not_asked_without_a_pause(
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -191,6 +191,15 @@ async def test_one_devices_fault_never_stops_the_round(desk: Desk) -> None:
     assert await counts(desk, "devices") == (1, 1)
 
 
+async def test_nor_does_it_keep_others_that_are_gone_from_being_missed(desk: Desk) -> None:
+    """Its name is all that is needed of it for that."""
+    broken = raw(OTHER, hardwareInfo={"serialNumber": "\ud800"})
+    for state in ("ACTIVE", "DELETED"):
+        await round_(desk, broken)
+        assert (await device(desk)).state == state
+    assert await counts(desk, "devices") == (2, 2)  # it is told all the same
+
+
 async def test_what_no_store_takes_is_left_out_of_a_description(desk: Desk) -> None:
     hardware = {"serialNumber": "R58\0\0", "model": "\0Kiosk"}
     await round_(desk, raw(), raw(OTHER, hardwareInfo=hardware, previousDeviceNames=[f"{OTHER}\0"]))

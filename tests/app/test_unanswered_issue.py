@@ -8,7 +8,7 @@ from heliograph.app.cancel_command import cancel_command
 from heliograph.domain.ladder import Issue, Rung
 from heliograph.ports.channel import CancelTaken, Uncertain
 from tests.app.conftest import Desk
-from tests.app.looking import absence_s, look_for
+from tests.app.looking import Theirs, absence_s, look_for
 
 
 async def test_an_attempt_without_an_answer_is_found_and_never_repeated(desk: Desk) -> None:
@@ -123,7 +123,24 @@ async def test_a_clock_that_is_set_forward_makes_no_absence(desk: Desk) -> None:
     assert (await desk.now(command)).rung is Rung.ISSUED
 
 
-async def test_an_operation_that_was_there_before_the_attempt_is_another_s(desk: Desk) -> None:
+async def test_time_that_our_clock_has_not_counted_hides_no_operation(desk: Desk) -> None:
+    """The process was killed, and another goes on: one whose clock is behind, or the next one where the wall clock was
+    ahead and was put right. Its time goes on from where the last one's was.
+    """
+    desk.google.clock = theirs = Theirs(desk.clock)
+    desk.google.answers = [Uncertain("cut")]
+    command = await desk.command({"type": "LOCK"})
+    await desk.pay()
+    operation = desk.google.accept("LOCK")
+    theirs.advance(20)
+    await look_for(desk, 2 * absence_s(desk))
+    assert (await desk.now(command)).receipt == operation["name"]
+    assert len(desk.google.issued) == 1
+
+
+@pytest.mark.parametrize("tells_time", [True, False])
+async def test_an_operation_that_was_there_before_the_attempt_is_another_s(desk: Desk, tells_time: bool) -> None:
+    desk.google.tells_time = tells_time
     foreign = desk.google.accept("REBOOT")
     desk.clock.advance(5)
     desk.google.answers = [Uncertain("cut")]

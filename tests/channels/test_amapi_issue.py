@@ -45,6 +45,14 @@ async def test_the_request(google: Google, channel: AmapiChannel) -> None:
     assert seen.json == {"type": "LOCK", "duration": "3600s"}
 
 
+async def test_an_operation_of_another_device_is_not_what_the_command_became(
+    google: Google, channel: AmapiChannel
+) -> None:
+    """Somebody in between who mixes answers up: the command may have been taken all the same."""
+    google.answers(json_answer(operation("enterprises/LC1/devices/d12/operations/1")))
+    assert await issue(channel) == Uncertain("the answer is not about this device")
+
+
 @pytest.mark.parametrize(
     ("kind", "params", "body"),
     [

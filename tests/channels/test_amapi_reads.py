@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any, cast
 
@@ -11,15 +13,23 @@ import pytest
 
 from heliograph.app.google_channel import OUT_OF_QUOTA, MeteredChannel
 from heliograph.app.quota import Quota
-from heliograph.channels import AmapiChannel
+from heliograph.channels import AmapiChannel, AmapiSettings
 from heliograph.channels.amapi import MAX_PAGES, _Deadline
+from heliograph.outbound.google import TokenSource
 from heliograph.ports.changes import NORMAL
 from heliograph.ports.channel import TOO_MANY, CancelRefused, CancelTaken, Gone, ListPage, Operations, Unreachable
-from tests.channels.google import DEVICE_NAME, OPERATION_NAME, Google, device, error, operation
+from tests.channels.google import DEVICE_NAME, OPERATION_NAME, Google, account, device, error, operation
 from tests.support.wire import Action, Answer, Raw, Seen, json_answer
 
 GONE = "Requested entity was not found."
 NOT_ITS_WORD = ": that is not the API's word; does a proxy stand between?"
+
+
+@asynccontextmanager
+async def made(google: Google, settings: AmapiSettings) -> AsyncIterator[AmapiChannel]:
+    channel = AmapiChannel(TokenSource(account(google.token_uri)), settings)
+    yield channel
+    await channel.close()
 
 
 def op(number: int) -> dict[str, Any]:
@@ -74,6 +84,27 @@ async def test_waiting_for_a_token_takes_nothing_of_the_time_for_asking(google: 
     assert deadline._end - before > 0.04
 
 
+async def test_each_page_of_a_long_list_has_the_time_of_a_read(google: Google, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else nobody could look at a device with a thousand operations."""
+    now = [0.0]
+    monkeypatch.setattr("heliograph.channels.amapi._now", lambda: now[0])
+    most = 12
+
+    def slow(seen: Seen) -> Action:
+        page = int(seen.query.get("pageToken", "0"))
+        now[0] += 4.0
+        return json_answer({"operations": [op(page)]} | ({"nextPageToken": str(page + 1)} if page < most else {}))
+
+    google.api = slow
+    settings = AmapiSettings(google.wire.url, read_timeout_s=5, list_timeout_s=60)
+    async with made(google, settings) as channel:
+        assert await channel.operations(device()) == Operations([op(n) for n in range(most + 1)])
+        most = 20
+        found = await channel.operations(device())
+        assert found == Unreachable("no time left")  # nor does it take for ever
+        assert len(google.asked) == 13 + 15
+
+
 async def test_no_operations(google: Google, channel: AmapiChannel) -> None:
     google.answers(json_answer({}), json_answer({"nextPageToken": ""}))
     assert await channel.operations(device()) == Operations([])
@@ -85,7 +116,6 @@ async def test_no_operations(google: Google, channel: AmapiChannel) -> None:
     [
         json_answer([op(1)]),
         json_answer({"operations": {}}),
-        json_answer({"operations": [op(1), {"name": "x"}]}),
         json_answer({"operations": [op(1)], "unreachable": ["elsewhere"]}),
         json_answer({"operations": [op(1)], "nextPageToken": 7}),
         Answer(200, b""),
@@ -104,6 +134,19 @@ async def test_a_list_that_may_be_incomplete_is_no_list(google: Google, channel:
     assert isinstance(await channel.operations(device()), Unreachable)
     google.answers(json_answer({"operations": [op(1)], "nextPageToken": "a"}), page)
     assert isinstance(await channel.operations(device()), Unreachable)
+
+
+async def test_an_operation_of_another_shape_hides_none_of_the_others(google: Google, channel: AmapiChannel) -> None:
+    google.answers(
+        json_answer({"operations": [op(1), {"name": "x"}], "nextPageToken": "a"}), json_answer({"operations": [op(2)]})
+    )
+    assert await channel.operations(device()) == Operations([op(1), op(2)], is_whole=False)
+
+
+async def test_a_list_of_another_device_s_operations_is_no_answer(google: Google, channel: AmapiChannel) -> None:
+    """Somebody in between who mixes answers up: what was done there is not what was done here."""
+    google.answers(json_answer({"operations": [op(1), operation("enterprises/LC1/devices/d12/operations/1")]}))
+    assert await channel.operations(device()) == Unreachable("the answer is not about this device")
 
 
 async def test_a_list_without_end(google: Google, channel: AmapiChannel) -> None:
@@ -131,6 +174,30 @@ async def test_when_to_ask_again(google: Google, channel: AmapiChannel) -> None:
     google.answers(error(429, "Quota", headers={"Retry-After": "8"}))
     assert await channel.operations(device()) == Unreachable("the token endpoint gave no token (429)", 5.0)
     assert await channel.operations(device()) == Unreachable("Google answered 429", 8.0)
+
+
+@pytest.mark.parametrize("is_gone", [False, True])
+async def test_what_time_it_is_for_google(
+    google: Google, channel: AmapiChannel, monkeypatch: pytest.MonkeyPatch, is_gone: bool
+) -> None:
+    now = [1000.0]
+    monkeypatch.setattr("heliograph.channels.amapi._now", lambda: now[0])
+    date, at = {"Date": "Tue, 24 Nov 2026 10:00:00 GMT"}, 1_795_514_400_000_000
+    google.answers(
+        Answer(200, b"<html>", date),
+        Answer(404, b"<html>", date),
+        error(404, GONE, headers=date) if is_gone else Answer(200, b"{}", date),
+        Answer(200, b"{}", {}),
+    )
+    for _ in range(2):
+        await channel.operations(device())
+        assert channel.time() is None
+    for heard in (0, 5):
+        now[0] += heard
+        await channel.operations(device())
+        assert channel.time() == at + heard * 1_000_000
+    now[0] += 3600
+    assert channel.time() is None  # two clocks drift apart
 
 
 # ---------------------------------------------------------------- devices
@@ -229,6 +296,34 @@ async def test_the_request_to_cancel(google: Google, channel: AmapiChannel) -> N
 async def test_answers_to_a_cancel(google: Google, channel: AmapiChannel, answer: Action, expected: object) -> None:
     google.answers(answer)
     assert await channel.cancel(OPERATION_NAME) == expected
+
+
+@pytest.mark.parametrize(
+    ("answer", "is_unsure"),
+    [
+        (Raw(b""), True),
+        (Answer(200, b""), True),
+        (Answer(302, b""), True),
+        (error(500, "Internal"), True),
+        (Answer(503, b"<html>"), True),
+        (error(503, "Unavailable"), False),
+        (error(429, "Quota"), False),
+        (error(403, "No"), False),
+        (Answer(407, b"<html>"), False),
+    ],
+)
+async def test_what_may_have_cancelled_without_saying_so(
+    google: Google, channel: AmapiChannel, answer: Action, is_unsure: bool
+) -> None:
+    google.answers(answer)
+    found = await channel.cancel(OPERATION_NAME)
+    assert isinstance(found, Unreachable)
+    assert found.is_unsure is is_unsure
+    google.token_answers = [Answer(500)]
+    google.api = lambda _: error(401, "expired")
+    unsent = await channel.cancel(OPERATION_NAME)
+    assert isinstance(unsent, Unreachable)
+    assert unsent.is_unsure is False
 
 
 async def test_every_status_has_a_meaning(google: Google, channel: AmapiChannel) -> None:

@@ -219,6 +219,26 @@ async def test_new_keys_are_fetched_when_named_but_not_for_everybody_who_names_o
     assert keys.fetches == 3
 
 
+async def test_a_forged_token_keeps_no_genuine_one_waiting(keys: Certs, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever names a key that is not there has the keys fetched, which may take its time."""
+    monkeypatch.setattr("heliograph.channels.oidc._TIMEOUT_S", 600)
+    assert await keys.check(token()) is True
+    asked = asyncio.Event()
+
+    def hang(_: Seen) -> Action:
+        asked.set()
+        return Hang()
+
+    keys.google.api = hang
+    keys.now += 31
+    forged = asyncio.create_task(keys.check(token(OTHER_KEY, kid="made up")))
+    async with asyncio.timeout(60):
+        await asked.wait()
+        assert await keys.check(token()) is True
+    forged.cancel()
+    await asyncio.gather(forged, return_exceptions=True)
+
+
 @pytest.mark.parametrize("answer", [Answer(500), Raw(), json_answer({"keys": 5}), json_answer({})])
 async def test_without_google_s_keys_nothing_can_be_said(keys: Certs, answer: Any) -> None:
     keys.serve(answer)

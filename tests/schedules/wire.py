@@ -58,6 +58,10 @@ class Wire:
 
     # ------------------------------------------------------------ channel
 
+    def time(self) -> int | None:
+        """To the second."""
+        return self._google.now_us() // 1_000_000 * 1_000_000
+
     async def authorise(self) -> None:
         """Every key is good."""
 
@@ -150,7 +154,7 @@ class Wire:
             return CancelRefused(int(operation.fate), "no")
         self._google.cancel(operation)
         await asyncio.sleep(self._latency(_READ_TIMEOUT_S))
-        return Unreachable("cut") if fault == "after" else CancelTaken()
+        return Unreachable("cut", is_unsure=True) if fault == "after" else CancelTaken()
 
     # ------------------------------------------------------------ channels
 

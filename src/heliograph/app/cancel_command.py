@@ -1,14 +1,16 @@
 """Cancel a command: proven at once where nobody was given it, else asked of the channel and awaited for a while."""
 
-from heliograph.app.effects.absence import was_refused
+from heliograph.app.effects.absence import REFUSALS, REFUSED_AT, was_refused
 from heliograph.app.effects.upstream import owe_cancel
-from heliograph.app.services import Services, until_committed
+from heliograph.app.services import SECOND, Services, until_committed
 from heliograph.app.waiting import command_of, wait_for_command
 from heliograph.app.wakes import owe_wake
 from heliograph.domain.errors import NotFound, NotPending
 from heliograph.domain.ladder import CancelRequested, Command, Rung
 from heliograph.ports.changes import ChangeSet
 from heliograph.ports.store import UnitOfWork
+
+_AGAIN_S = 10.0
 
 
 async def cancel_command(
@@ -32,7 +34,7 @@ async def cancel_command(
         elif after is not command:
             await _ask_channel(s, work, changes, after, source)
         elif was_refused(after):
-            owe_cancel(s, changes, after)  # Google may take it now
+            owe_cancel(s, changes, after, _pause_s(s, after))  # Google may take it now
         if changes:
             await work.commit(changes)
         return after
@@ -44,6 +46,17 @@ async def cancel_command(
     if command.is_over and command.rung is not Rung.CANCELLED:
         raise NotPending(over_message)
     return command
+
+
+def _pause_s(s: Services, command: Command) -> float:
+    """How long another request waits where Google has just refused more than one: each takes of the quota that all
+    cancels need.
+    """
+    found = command.findings or {}
+    if found.get(REFUSALS, 0) < 2:
+        return 0.0
+    since_us: int = s.clock.now() - found[REFUSED_AT]
+    return max(0.0, _AGAIN_S - since_us / SECOND)
 
 
 async def _withdraw_effects(s: Services, work: UnitOfWork, changes: ChangeSet, command: Command) -> None:

@@ -31,6 +31,7 @@ async def compare_devices(s: Services, channel: MeteredChannel, enterprise: Ente
     asked_at = began = s.clock.now()
     listed: set[str] = set()
     fault: Unreachable | None = None
+    all_named = True  # nothing else has to be known of a device to tell which others are not in the list
     async for page in channel.devices(enterprise.name):
         if isinstance(page, Gone | Unreachable):
             return page
@@ -38,13 +39,15 @@ async def compare_devices(s: Services, channel: MeteredChannel, enterprise: Ente
             name = _name_of(enterprise, raw)
             if name is None or not await _taken(s, work, enterprise, raw, asked_at):
                 fault = Unreachable("a device in the list cannot be read")
-            if name is not None:
+            if name is None:
+                all_named = False
+            else:
                 listed.add(name)
         asked_at = s.clock.now()
     if not listed:
         # A mistake on the other side has looked like this, and made another product drop its fleet.
         return fault or Unreachable("an empty list, which is not believed")
-    if fault is None:
+    if all_named:
         await _note_absent(s, work, enterprise, listed, began)
     return fault
 

@@ -95,6 +95,10 @@ class MeteredChannel:
             return NotTaken(refusal.reason, refusal.after_s)
         return await self._channel.issue(device, command, params, deadline_s)
 
+    def time(self) -> int | None:
+        """See ports.channel."""
+        return self._channel.time()
+
     async def authorise(self) -> Unreachable | None:
         """See ports.channel."""
         return await self._channel.authorise()

@@ -72,7 +72,7 @@ async def _listen(s: Services, enterprise: Enterprise) -> None:
             reason = answer.reason if isinstance(answer, Gone | Unreachable) else ""
             log.warning("notifications.cannot_be_pulled", enterprise=enterprise.name, reason=reason)
             after_s = answer.after_s if isinstance(answer, Unreachable) else None
-            await asyncio.sleep(max(pause_s, after_s or 0))
+            await asyncio.sleep(max(pause_s, min(after_s or 0, s.limits.retry_after_cap_s)))
             pause_s = min(_LONGEST_PAUSE_S, pause_s * 2)
             continue
         pause_s, limit = _FIRST_PAUSE_S, min(_BATCH, limit + 1)

@@ -169,8 +169,9 @@ class Topics:
         return await self._line.ask("PATCH", _escaped(subscription), json=body)
 
     async def policy(self, topic: str) -> Resource | Fault:
-        """A topic's policy, with its etag."""
-        return await self._line.ask("GET", f"{_escaped(topic)}:getIamPolicy")
+        """A topic's policy, with its etag. Below version 3 it would lack conditions, and could not be set again."""
+        version = {"options.requestedPolicyVersion": "3"}
+        return await self._line.ask("GET", f"{_escaped(topic)}:getIamPolicy", params=version)
 
     async def set_policy(self, topic: str, policy: Resource) -> Resource | Fault:
         """Replace a topic's policy, if it is still the one of the etag."""

@@ -5,13 +5,15 @@ client is not used: it is synchronous, and cannot tell "never sent" from "no ans
 """
 
 import asyncio
-from collections.abc import Awaitable, Iterable, Mapping
+import math
+from collections.abc import Awaitable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 from urllib.parse import quote
 
 from heliograph.channels.amapi_answers import (
     cancel_answer,
+    error_of,
     issue_answer,
     read_answer,
     usable_operation,
@@ -32,7 +34,9 @@ from heliograph.ports.channel import (
     ListPage,
     Operations,
     Refused,
+    Taken,
     Toll,
+    Uncertain,
     Unreachable,
 )
 
@@ -41,13 +45,17 @@ T = TypeVar("T")
 BASE_URL = "https://androidmanagement.googleapis.com"
 PAGE_SIZE = 100
 MAX_PAGES = 100
+_OF_ANOTHER = "the answer is not about this device"
 _PROVE_AGAIN_S = 5.0
+_TOLD_OF_LATE_S = 3600.0  # two clocks that nobody compares are apart by less than a second then
 MAX_ANSWER_BYTES = 16 * 1024 * 1024  # a page of devices, each with all reports that its policy asks for
 
 
 @dataclass(frozen=True, slots=True)
 class AmapiSettings:
-    """What an operator may set. A deadline holds for a call as a whole: token, all pages, the repeat after 401."""
+    """What an operator may set. A deadline holds for a call as a whole: token, all pages, the repeat after 401. Each
+    page of a list of operations has the time of a read.
+    """
 
     base_url: str = BASE_URL
     pubsub_url: str = PUBSUB_URL
@@ -66,6 +74,13 @@ class AmapiChannel:
         self._http = Outbound(settings.base_url.rstrip("/"), max_body_bytes=MAX_ANSWER_BYTES)
         self._unproved: Unreachable | None = None
         self._prove_at = 0.0
+        self._told = (0.0, -math.inf)  # what time it was for Google, and for us
+
+    def time(self) -> int | None:
+        """By the Date of the last answer, which is not later than it came, and by the clock that nobody sets."""
+        at_s, heard = self._told
+        since_s = _now() - heard
+        return int((at_s + since_s) * 1_000_000) if since_s < _TOLD_OF_LATE_S else None
 
     async def authorise(self) -> Unreachable | None:
         """Have an access token. Where there is none, that holds for a moment: no quota slows down who asks for one."""
@@ -87,22 +102,27 @@ class AmapiChannel:
         if body is None:
             return Refused("UNSUPPORTED_TYPE", f"{command.type} cannot be written as a command of Google's")
         reply = await self._call("POST", f"{path}:issueCommand", _Deadline(deadline_s), json=body)
-        return issue_answer(reply, secrets_in(params))
+        answer = issue_answer(reply, secrets_in(params))
+        if isinstance(answer, Taken) and not _is_of(answer.operation, device):
+            return Uncertain(_OF_ANOTHER)  # somebody in between mixes answers up
+        return answer
 
     async def operations(self, device: Device, toll: Toll | None = None) -> Operations | Gone | Unreachable:
-        """All operations of a device. A list that may be incomplete is no list: absence from it would prove nothing."""
+        """All operations of a device. A list that may be cut short is no list: absence from it would prove nothing. One
+        operation that cannot be read hides no others.
+        """
         path = _path(device.external_name, "devices")
         if path is None:
             return Gone("the device has no usable name at Google")
         times: list[float] = []
-        deadline = _Deadline(self._settings.read_timeout_s)
+        deadline = _Deadline(self._settings.list_timeout_s, self._settings.read_timeout_s)
         pages = await self._pages(f"{path}/operations", "operations", deadline, times, toll)
         if not isinstance(pages, list):
             return pages
-        found = _all_or_none(usable_operation(raw) for raw in pages)
-        if found is None:
-            return Unreachable("a page that is no list of operations")
-        return Operations(found, int(times[-1] * 1_000_000) if times else None)
+        found = [operation for raw in pages if (operation := usable_operation(raw)) is not None]
+        if not all(_is_of(operation, device) for operation in found):
+            return Unreachable(_OF_ANOTHER)
+        return Operations(found, int(times[-1] * 1_000_000) if times else None, len(found) == len(pages))
 
     async def device_page(self, enterprise: str, page_token: str) -> ListPage | Gone | Unreachable:
         """One page of an enterprise's devices."""
@@ -205,10 +225,18 @@ class AmapiChannel:
                 headers={"Authorization": f"Bearer {token}"},
                 json=json,
             )
+            self._hear_time(reply)
             if not isinstance(reply, Reply) or reply.status != 401:
                 break
             refused = token
         return reply
+
+    def _hear_time(self, reply: Exchange) -> None:
+        """Of Google itself: what stands before it may have another clock."""
+        if not isinstance(reply, Reply) or reply.at_s is None:
+            return
+        if (reply.status == 200 and reply.body[:1] == b"{") or error_of(reply) is not None:
+            self._told = reply.at_s, _now()
 
     async def close(self) -> None:
         """Let go of connections; calls in flight end first."""
@@ -221,22 +249,26 @@ def _now() -> float:
 
 
 class _Deadline:
-    """The end of a call that takes several requests."""
+    """The end of a call that takes several requests, of which each may take `each_s`."""
 
-    def __init__(self, seconds: float) -> None:
-        self._end = _now() + seconds
+    def __init__(self, seconds: float, each_s: float = math.inf) -> None:
+        self._end, self._each_s = _now() + seconds, each_s
 
     @property
     def left_s(self) -> float:
-        return self._end - _now()
+        return min(self._each_s, self._end - _now())
 
     async def without(self, waiting: Awaitable[T]) -> T:
         """Wait for something that does not count."""
-        left_s = self.left_s
+        left_s = self._end - _now()
         try:
             return await waiting
         finally:
             self._end = _now() + left_s
+
+
+def _is_of(operation: Mapping[str, Any], device: Device) -> bool:
+    return str(operation["name"]).startswith(f"{device.external_name}/operations/")
 
 
 def _path(name: str | None, last: str) -> str | None:
@@ -263,12 +295,3 @@ def _command_body(command: Command, params: Mapping[str, Any]) -> dict[str, Any]
         return None
     duration = params.get("duration") or f"{command.duration_us / 1_000_000:.6f}s"
     return encoded | {"type": command.type, "duration": duration}
-
-
-def _all_or_none(found: Iterable[dict[str, Any] | None]) -> list[dict[str, Any]] | None:
-    kept: list[dict[str, Any]] = []
-    for operation in found:
-        if operation is None:
-            return None
-        kept.append(operation)
-    return kept

@@ -8,6 +8,7 @@ And a gateway says 503 also of a request that it has passed on, when the connect
 
 import re
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any
 
 from heliograph.domain.command_types import redact, without_secrets
@@ -134,7 +135,10 @@ def cancel_answer(reply: Exchange) -> CancelTaken | CancelRefused | Unreachable:
     answer = read_answer(reply)
     if isinstance(answer, dict):
         return CancelTaken()
-    return answer if isinstance(answer, Unreachable) else Unreachable(answer.reason)
+    is_unsure = isinstance(reply, NoReply) or (isinstance(reply, Reply) and not _is_proof(reply))
+    if isinstance(answer, Unreachable):
+        return replace(answer, is_unsure=is_unsure)
+    return Unreachable(answer.reason, is_unsure=is_unsure)
 
 
 def usable_operation(raw: Any, secrets: Iterable[str] = ()) -> dict[str, Any] | None:

@@ -40,7 +40,8 @@ class TokenVerifier:
         key_id = _key_id(token)
         if key_id is None:
             return False
-        await self._refresh(key_id)
+        if not self._has(key_id):  # else nobody waits for what another token has us fetch
+            await self._refresh(key_id)
         key = self._keys.get(key_id)
         if key is None:
             return False if self._fetched_at >= self._tried_at else Unreachable("Google's keys cannot be had")
@@ -58,11 +59,13 @@ class TokenVerifier:
             return False
         return claims.get("email") == email and claims.get("email_verified") is True
 
+    def _has(self, key_id: str) -> bool:
+        return self._clock() - self._fetched_at < _FRESH_S and key_id in self._keys
+
     async def _refresh(self, key_id: str) -> None:
         async with self._fetching:
             now = self._clock()
-            is_fresh = now - self._fetched_at < _FRESH_S and key_id in self._keys
-            if is_fresh or now - self._tried_at < _PAUSE_S:
+            if self._has(key_id) or now - self._tried_at < _PAUSE_S:
                 return
             self._tried_at = now
             reply = await self._http.exchange("GET", "", deadline_s=_TIMEOUT_S)

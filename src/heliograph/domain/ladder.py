@@ -90,28 +90,26 @@ class Requested(Event):
 
 
 @record(kw_only=True)
-class IssueStarted(Event):
-    """An attempt to hand it to the upstream service begins; from here on it may have been accepted.
-
-    `device_name` = upstream's name of the device that it goes to.
-    """
-
-    device_name: str | None = None
-
-
-@record(kw_only=True)
 class Noted(Event):
     """Worth keeping, moves nothing (for example the upstream's answer to a cancel). Of `findings` (see Command) those
-    that are None are taken back.
+    that are None are taken back. Findings without evidence leave no line.
     """
 
     findings: dict[str, Any] | None = None
 
 
-class IssueRefused(Noted):
-    """The upstream answered in a way that proves it did not accept; another attempt will follow.
+@record(kw_only=True)
+class IssueStarted(Noted):
+    """An attempt to hand it to the upstream service begins; from here on it may have been accepted. `device_name` =
+    upstream's name of the device that it goes to.
+    """
 
-    All of them share one entry, with the last `evidence["reason"]`.
+    device_name: str | None = None
+
+
+class IssueRefused(Noted):
+    """The upstream proved that it did not accept; another attempt follows. All share one entry, with the last
+    `evidence["reason"]`.
     """
 
 
@@ -325,7 +323,8 @@ def _found(command: Command, event: Noted) -> dict[str, Any]:
 
 def _entered(command: Command, event: Event, now: int, **learnt: Any) -> Step:
     after = changed(command, **learnt, updated_at=now)
-    if command.entries >= MAX_ENTRIES and not after.is_over and not isinstance(event, CancelRequested):
+    is_full = command.entries >= MAX_ENTRIES and not after.is_over and not isinstance(event, CancelRequested)
+    if is_full or (isinstance(event, Noted) and event.findings and not event.evidence):
         return Step(after if learnt or not isinstance(event, Noted) else command, None)
     after = changed(after, entries=command.entries + 1)
     return Step(after, Entry(command.id, command.entries, after.rung.value, now, event.source, event.evidence))
@@ -336,9 +335,10 @@ def _note_attempt(command: Command, event: Event, now: int) -> Step:
     if command.rung is not Rung.QUEUED or command.issue is Issue.BOUND:
         return Step(command, None)
     if isinstance(event, IssueStarted):
-        began = {"issue": Issue.OPEN, "issue_at": now, "device_name": event.device_name or command.device_name}
+        name = event.device_name or command.device_name
+        began = {"issue": Issue.OPEN, "issue_at": now, "device_name": name, **_found(command, event)}
         if command.attempts is not None:  # the summary of the attempts counts this one
-            return Step(replace(command, **began, updated_at=now), None)  # type: ignore[arg-type]
+            return Step(replace(command, **began, updated_at=now), None)
         return _entered(command, event, now, **began)
     if isinstance(event, IssueRefused):
         return _refused(command, event, now)

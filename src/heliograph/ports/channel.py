@@ -48,11 +48,13 @@ IssueAnswer = Taken | NotTaken | Refused | Uncertain
 class Operations:
     """The operations of one device as the upstream lists them, oldest first, secrets removed.
 
-    `at`: the upstream's time of this answer in microseconds, to the second; None where it does not say.
+    `at`: the upstream's time of this answer in microseconds, to the second; None where it does not say. `is_whole`: all
+    that was listed could be read; else what is not here may be there all the same.
     """
 
     items: list[dict[str, Any]]
     at: int | None = None
+    is_whole: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,11 +84,14 @@ REFUSALS = frozenset({401, 403, TOO_MANY})
 
 @dataclass(frozen=True, slots=True)
 class Unreachable:
-    """No usable answer: ask again, `after_s` from Retry-After. `status`: what the upstream answered, if it did."""
+    """No usable answer: ask again, `after_s` from Retry-After. `status`: what the upstream answered, if it did.
+    `is_unsure`: what was asked for may have been done all the same (said of requests to cancel).
+    """
 
     reason: str
     after_s: float | None = None
     status: int | None = field(default=None, compare=False)
+    is_unsure: bool = field(default=False, compare=False)
 
 
 Toll = Callable[[], Awaitable[Unreachable | None]]
@@ -152,6 +157,12 @@ class ManagementChannel(Protocol):
     @property
     def project(self) -> str:
         """Whose quota its requests count against, once `authorise` has proved it."""
+        ...
+
+    def time(self) -> int | None:
+        """What time it is by the upstream's own clock, or a little earlier, in microseconds; None where it has not said
+        so of late.
+        """
         ...
 
     async def authorise(self) -> Unreachable | None:

@@ -19,6 +19,9 @@ from heliograph.ports.store import UnitOfWork
 _SOURCE = "amapi"
 _DEVICE, OPERATION = "deviceGone", "operationGone"  # the findings, and their names in a history
 CANCEL_TAKEN, CANCEL_REFUSED = "cancelTaken", "cancelRefused"
+REFUSED_AT, REFUSALS = "cancelRefusedAt", "cancelRefusals"  # the last time, and how often
+_ENDLESS = "endless"
+CANCEL_OPEN = "cancelOpen"  # a request to cancel was begun of which no answer says that it did nothing
 _NOT_FOUND = 404
 TAKEN = "requested"  # the answer to a cancel that Google took, in a history
 
@@ -79,14 +82,19 @@ class Absence:
 
     def _unless_cancelled(self, command: Command) -> Event | None:
         """A cancel that Google took may have won, and the device have been deleted by other means. One that is not
-        answered yet may have been taken.
+        answered yet may have been taken; so may one whose answer was lost, whatever the next one was told.
         """
-        if command.cancel_requested_at is None or was_refused(command):
+        found = command.findings or {}
+        is_refused = was_refused(command)
+        if command.cancel_requested_at is None or (is_refused and CANCEL_OPEN not in found):
             return self._unless_late(command)
-        is_taken = CANCEL_TAKEN in (command.findings or {})
-        if not is_taken and not is_past(self.s, command):
+        word, what = "unanswered", "to which Google never answered"
+        if CANCEL_TAKEN in found:
+            word, what = TAKEN, "which Google had taken"
+        elif is_refused:
+            what = "which Google may have taken"
+        elif not is_past(self.s, command):
             return None
-        word, what = (TAKEN, "which Google had taken") if is_taken else ("unanswered", "to which Google never answered")
         unclear = Reason(OUTCOME_UNKNOWN, f"the device is gone, by this command or after its cancel, {what}")
         return Failed(source=_SOURCE, reason=unclear, evidence={_DEVICE: True, "cancel": word})
 
@@ -94,10 +102,21 @@ class Absence:
         """Once its time is over a command does nothing any more, and the device may have been deleted by other means.
         Google's count may begin and end later than ours (`is_past`): in between nobody knows, so ours is what counts.
         """
-        if self._gone_since(command) < command.expires_at:
+        gone_since = self._gone_since(command)
+        if gone_since < command.expires_at and not self._is_late_there(command, gone_since):
             return Succeeded(source=_SOURCE, evidence={_DEVICE: True, "operation": "not found", "device": "not found"})
         unclear = Reason(OUTCOME_UNKNOWN, "the device is gone, by this command or after its time was over")
         return Failed(source=_SOURCE, reason=unclear, evidence={_DEVICE: True, "isLate": True})
+
+    def _is_late_there(self, command: Command, gone_since: int) -> bool:
+        """The same by Google's clock, where it is known: ours may have lost time. It goes on from where it was after a
+        restart.
+        """
+        there, made_at = self.channel.time(), made_at_google(command)
+        if there is None or made_at is None:
+            return False
+        left_us = command.expires_at - (command.issue_at or command.created_at)
+        return there - (self.s.clock.now() - gone_since) >= made_at + left_us
 
     def _gone_since(self, command: Command) -> int:
         """Since when the device is known to be gone, by our clock: a look has missed it, or its record says so."""
@@ -182,6 +201,21 @@ def forgotten(s: Services, command: Command) -> Event | None:
         marks[_DEVICE] = None
     evidence = {mark: at is not None for mark, at in marks.items()}
     return Noted(source=_SOURCE, evidence=evidence, findings=marks) if marks else None
+
+
+def endless(s: Services, command: Command) -> Event | None:
+    """What it means that Google shows no end of an operation, or none that can be read: nothing, until it has been so
+    for days after the command's time. Google says that a command expires, and not that its operation ends with that.
+    """
+    if not is_past(s, command):
+        return None
+    since = missed_since(command, _ENDLESS)
+    if since is None:
+        return Noted(source=_SOURCE, findings={_ENDLESS: s.clock.now()})
+    if s.clock.now() - since < s.limits.forgotten_after_s * SECOND:
+        return None
+    why = "Google shows no end of the operation, long after its time was over"
+    return Failed(source=_SOURCE, reason=Reason(OUTCOME_UNKNOWN, why), evidence={_ENDLESS: True})
 
 
 def _given_up(is_stuck: bool) -> Failed:

@@ -4,17 +4,18 @@ import asyncio
 from functools import partial
 
 from heliograph.app.dispatch import backoff_s
-from heliograph.app.effects.absence import CANCEL_REFUSED, CANCEL_TAKEN, TAKEN
+from heliograph.app.effects.absence import CANCEL_OPEN, CANCEL_REFUSED, CANCEL_TAKEN, REFUSALS, REFUSED_AT, TAKEN
 from heliograph.app.effects.look_up import record_result
-from heliograph.app.effects.upstream import result_of
-from heliograph.app.google_channel import google
+from heliograph.app.effects.upstream import ends_record, result_of
+from heliograph.app.google_channel import NO_TOKEN, google
 from heliograph.app.services import Services, until_committed
 from heliograph.domain.ladder import Command, Issue, Noted
-from heliograph.ports.changes import ChangeSet, OutboxItem
+from heliograph.ports.changes import NORMAL, URGENT, ChangeSet, OutboxItem
 from heliograph.ports.channel import CancelRefused, CancelTaken, Gone, ManagementChannel, Unreachable
 from heliograph.ports.store import UnitOfWork
 
 _SOURCE = "amapi"
+_PATIENCE_S = 0.5  # for the token of a look
 _LOOKS_S = (0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.6)  # pauses between looks: together within the caller's wait
 
 
@@ -31,31 +32,68 @@ async def cancel_upstream(s: Services, item: OutboxItem) -> None:
     channel = await google(s, command.organization_id, command.enterprise_id, item.priority)
     answer: CancelTaken | CancelRefused | Unreachable = Unreachable("no usable credentials")
     if channel is not None:
-        answer = await channel.cancel(command.receipt or "")
+        answer = await _ask(s, work, channel, command)
     if channel is None or isinstance(answer, Unreachable):
         after_s = answer.after_s if isinstance(answer, Unreachable) else None
-        changes.put_off(item, s.later(backoff_s(s, item.attempts, after_s)))
+        is_asked = channel is not None and channel.spent > 0
+        changes.put_off(item, s.later(max(backoff_s(s, item.attempts, after_s), await _share_s(s) if is_asked else 0)))
         await work.commit(changes)
         return
-    noted = _noted(answer)
-    await until_committed(lambda: record_result(s, work, item.subject_id, noted))
-    await _watch(s, work, channel, command)
+    await _note(s, work, command, _noted(command, answer, s.clock.now()))
+    await _watch(s, work, command)
     changes.settle(item)
     await work.commit(changes)
 
 
-def _noted(answer: CancelTaken | CancelRefused) -> Noted:
+async def _share_s(s: Services) -> float:
+    """The pause with which all cancels that come to nothing leave half of the quota to others. They go before all else,
+    and hundreds that Google refuses would take the whole of it.
+    """
+    per_minute = 0 if s.quota is None else s.quota.per_minute
+    return await s.store.system.owed("cancel", URGENT) * 2 * 60 / per_minute if per_minute > 0 else 0
+
+
+async def _ask(
+    s: Services, work: UnitOfWork, channel: ManagementChannel, command: Command
+) -> CancelTaken | CancelRefused | Unreachable:
+    """One request. Where the absence of a device may have to tell what came of it, each is known before it is sent, and
+    stays so unless its own answer proves that it did nothing: a later one speaks for itself alone.
+    """
+    is_first = ends_record(command) and CANCEL_OPEN not in (command.findings or {})
+    if is_first:
+        await _note(s, work, command, Noted(source=_SOURCE, findings={CANCEL_OPEN: True}))
+    answer = await channel.cancel(command.receipt or "")
+    did_nothing = isinstance(answer, CancelRefused) or (isinstance(answer, Unreachable) and not answer.is_unsure)
+    if is_first and did_nothing:
+        await _note(s, work, command, Noted(source=_SOURCE, findings={CANCEL_OPEN: None}))
+    return answer
+
+
+async def _note(s: Services, work: UnitOfWork, command: Command, noted: Noted) -> None:
+    await until_committed(partial(record_result, s, work, command.id, noted))
+
+
+def _noted(command: Command, answer: CancelTaken | CancelRefused, now: int) -> Noted:
     if isinstance(answer, CancelTaken):
         return Noted(source=_SOURCE, evidence={"cancel": TAKEN}, findings={CANCEL_TAKEN: True})
     evidence = {"cancel": "refused", "status": answer.status, "message": answer.message[:256]}
-    return Noted(source=_SOURCE, evidence=evidence, findings={CANCEL_REFUSED: answer.status})
+    times = (command.findings or {}).get(REFUSALS, 0) + 1
+    findings = {CANCEL_REFUSED: answer.status, REFUSED_AT: now, REFUSALS: times}
+    return Noted(source=_SOURCE, evidence=evidence, findings=findings)
 
 
-async def _watch(s: Services, work: UnitOfWork, channel: ManagementChannel, command: Command) -> None:
-    """Look a few times, quickly, so that the caller who waits gets the answer; the look-up goes on afterwards."""
+async def _watch(s: Services, work: UnitOfWork, command: Command) -> None:
+    """Look a few times, quickly, so that the caller who waits gets the answer; the look-up goes on afterwards. The
+    cancels of others go first: their devices may come back before they get there.
+    """
+    channel = await google(s, command.organization_id, command.enterprise_id, NORMAL, _PATIENCE_S)
+    if channel is None:
+        return
     for pause_s in _LOOKS_S:
         await asyncio.sleep(pause_s)
         answer = await channel.operation(command.receipt or "")
+        if answer is NO_TOKEN:
+            return
         if isinstance(answer, Gone | Unreachable):
             continue
         result = result_of(s, command, answer)

@@ -10,6 +10,7 @@ from typing import Any
 from heliograph.app.dispatch import backoff_s
 from heliograph.app.effects.erasure import device_name, in_flight
 from heliograph.app.effects.fitness import check_fitness
+from heliograph.app.effects.strays import BEGAN_THERE
 from heliograph.app.effects.uncertain import bind, resolve_attempt, retry_or_cancel, unresolvable
 from heliograph.app.effects.upstream import LATE_US, ends_record
 from heliograph.app.google_channel import MeteredChannel, google
@@ -71,7 +72,12 @@ async def _issue(
         return
     began = s.clock.elapsed()
     changes = ChangeSet(work.organization_id)
-    started = IssueStarted(source=_OURS, evidence={"attempt": "started"}, device_name=device.external_name)
+    started = IssueStarted(
+        source=_OURS,
+        evidence={"attempt": "started"},
+        device_name=device.external_name,
+        findings={BEGAN_THERE: channel.time()},
+    )
     marked = changes.move(command, started, s.clock.now())
     try:
         await work.commit(changes)  # durable before the call: from here on cancel must ask Google

@@ -6,7 +6,7 @@ from typing import Any
 import structlog
 
 from heliograph.app.dispatch import backoff_s
-from heliograph.app.effects.absence import OPERATION, Absence, back_again, forgotten, is_missed
+from heliograph.app.effects.absence import OPERATION, Absence, back_again, endless, forgotten, is_missed
 from heliograph.app.effects.upstream import (
     budget_s,
     ends_record,
@@ -112,7 +112,7 @@ async def _take_in(
 async def _meaning(s: Services, command: Command, operation: dict[str, Any] | Gone, absence: Absence) -> Event | None:
     if not isinstance(operation, Gone):
         s.absences.forget(command.id, OPERATION)
-        return result_of(s, command, operation) or back_again(command)
+        return result_of(s, command, operation) or back_again(command) or endless(s, command)
     if ends_record(command) and absence.is_likely(command):
         return await absence.meaning(command)
     return forgotten(s, command)

@@ -21,7 +21,10 @@ from heliograph.ports.store import UnitOfWork
 
 log = structlog.get_logger("heliograph.strays")
 
-ABSENT_SINCE = "absentSince"  # a finding: when the first attempt began that was taken for absent
+# Findings: when the last attempt began, and the first one that was taken for absent; by Google's clock where it was
+# known. Ours may lose time: it goes on from where it was after a restart, and another process has another.
+BEGAN_THERE = "beganThere"
+ABSENT_SINCE, ABSENT_SINCE_THERE = "absentSince", "absentSinceThere"
 _SOURCE = "amapi"
 _WATCH_S = 180
 _PAUSE_S = 5.0
@@ -67,9 +70,10 @@ async def watch_for_strays(s: Services, item: OutboxItem) -> None:
         answer = await channel.operations(replace(device, external_name=command.device_name or device.external_name))
     is_told = not isinstance(answer, Unreachable) and not await _is_being_issued(work, command)
     if is_told and isinstance(answer, Operations):
-        found = await unbound(s, work, command, answer, (command.findings or {}).get(ABSENT_SINCE))
+        found = await unbound(work, command, answer, _absent_since(s, command, answer))
         if found:
             await until_committed(partial(_record, s, work, command.id, [str(op["name"]) for op in found]))
+        is_told = answer.is_whole
     if is_told and now > _watched_until(command):
         changes.settle(item)
     else:
@@ -122,20 +126,31 @@ async def cancel_stray(s: Services, item: OutboxItem) -> None:
     await work.commit(changes)
 
 
-async def unbound(
-    s: Services, work: UnitOfWork, command: Command, listed: Operations, began: int | None = None
-) -> list[dict[str, Any]]:
-    """The operations of a command's type that were made since an attempt began (None: its last one) and belong to no
-    command.
-    """
-    since = _began(s, began or command.issue_at or command.created_at, listed)
+async def unbound(work: UnitOfWork, command: Command, listed: Operations, since: int) -> list[dict[str, Any]]:
+    """The operations of a command's type that were made since then, by Google's clock, and belong to no command."""
     fitting = [op for op in listed.items if _is_candidate(op, command.type, since)]
     bound = await work.commands.bound_receipts([op["name"] for op in fitting])
     return [op for op in fitting if op["name"] not in bound]
 
 
-def _began(s: Services, began: int, listed: Operations) -> int:
-    """When an attempt began by Google's clock; earlier by what that cannot be told."""
+def issued_since(s: Services, command: Command, listed: Operations) -> int:
+    """When the last attempt began by Google's clock, at the earliest."""
+    there = (command.findings or {}).get(BEGAN_THERE)
+    return _began(s, there, command.issue_at or command.created_at, listed)
+
+
+def _absent_since(s: Services, command: Command, listed: Operations) -> int:
+    """The same of the first attempt that was taken for absent."""
+    known = command.findings or {}
+    if ABSENT_SINCE not in known:
+        return issued_since(s, command, listed)
+    return _began(s, known.get(ABSENT_SINCE_THERE), known[ABSENT_SINCE], listed)
+
+
+def _began(s: Services, there: int | None, began: int, listed: Operations) -> int:
+    """When an attempt began by Google's clock, as it was known then or by ours; earlier by what that cannot be told."""
+    if there is not None:
+        return there - _SLACK_US
     if listed.at is None:
         return began - _UNKNOWN_SKEW_US
     return began + (listed.at - s.clock.now()) - _SLACK_US

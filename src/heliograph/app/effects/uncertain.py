@@ -9,7 +9,15 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from heliograph.app.dispatch import backoff_s
-from heliograph.app.effects.strays import ABSENT_SINCE, owe_stray_cancel, owe_watch, unbound
+from heliograph.app.effects.strays import (
+    ABSENT_SINCE,
+    ABSENT_SINCE_THERE,
+    BEGAN_THERE,
+    issued_since,
+    owe_stray_cancel,
+    owe_watch,
+    unbound,
+)
 from heliograph.app.effects.upstream import owe_cancel, owe_look_up, result_of
 from heliograph.app.services import SECOND, Services, until_committed
 from heliograph.domain.devices import Device
@@ -91,6 +99,8 @@ async def resolve_attempt(
 async def _look(device: Device, channel: ManagementChannel) -> Operations | Gone | Unreachable:
     """The operations of a device. Gone only where the device is not known either: one wrong 404 decides nothing."""
     answer = await channel.operations(device)
+    if isinstance(answer, Operations) and not answer.is_whole:
+        return Unreachable("an operation in the list cannot be read, which may be the one")
     if not isinstance(answer, Gone):
         return answer
     known = await channel.device(device.external_name or "")
@@ -141,7 +151,8 @@ class _Search:
     async def _decide(self, changes: ChangeSet, command: Command, answer: Operations) -> None:
         """One unbound operation of the type = ours. Two = nobody can tell. None for long enough = not accepted."""
         self.s.absences.forget(command.id, "device")
-        found = await unbound(self.s, self.work, command, answer)
+        since = issued_since(self.s, command, answer)
+        found = await unbound(self.work, command, answer, since)
         if len(found) == 1:
             bind(self.s, changes, self.item, command, found[0])
             changes.settle(self.item)
@@ -167,7 +178,9 @@ class _Search:
     def _refuse(self, changes: ChangeSet, command: Command) -> None:
         self.s.absences.forget(command.id)
         evidence = {"reason": "absent from the list of operations, look by look"}
-        findings = {ABSENT_SINCE: command.issue_at} | (command.findings or {})
+        known = command.findings or {}
+        first = {ABSENT_SINCE: command.issue_at, ABSENT_SINCE_THERE: known.get(BEGAN_THERE)}
+        findings = None if ABSENT_SINCE in known else first
         refused = IssueRefused(source=_SOURCE, evidence=evidence, findings=findings)
         after = changes.move(command, refused, self.s.clock.now())
         owe_watch(self.s, changes, command)

@@ -103,10 +103,10 @@ async def look_at_once(s: Services, work: UnitOfWork, device: Device) -> None:
         await work.commit(changes)
 
 
-def owe_cancel(s: Services, changes: ChangeSet, command: Command) -> None:
+def owe_cancel(s: Services, changes: ChangeSet, command: Command, after_s: float = 0.0) -> None:
     """Ask Google to cancel the operation of a command."""
-    debt = s.debt(command.organization_id, "cancel", command.id, pool=command.enterprise_id, priority=URGENT)
-    changes.owe(debt)
+    pool, priority = command.enterprise_id, URGENT
+    changes.owe(s.debt(command.organization_id, "cancel", command.id, after_s=after_s, pool=pool, priority=priority))
 
 
 def next_look_up_s(s: Services, newest_issue_at: int, owed: int, cap_s: float) -> float:
