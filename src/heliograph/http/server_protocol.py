@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+import httptools
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
@@ -46,6 +47,7 @@ class HttpProtocol(HttpToolsProtocol):
         super().__init__(*args, **named)
         self._limits = limits or ConnectionLimits()
         self._in_head = True
+        self._plain_head = b""  # of a request whose offer to speak another protocol is not taken up, without the offer
         self._came = 0  # bytes of the request that is being read, and at most one read of the one before
         self._timer: asyncio.TimerHandle | None = None
 
@@ -67,7 +69,7 @@ class HttpProtocol(HttpToolsProtocol):
         if self.transport.is_closing():
             return  # refused: what was on its way meanwhile is not read any more
         self._came += len(data)
-        super().data_received(data)
+        self._parse(data)
         if self._came == 0:
             if self._timer is not None:
                 self._expect(None)
@@ -77,6 +79,25 @@ class HttpProtocol(HttpToolsProtocol):
             self.transport.close()
         elif self._timer is None and not self.transport.is_closing():
             self._expect(self._limits.head_s if self._in_head else self._limits.body_s)
+
+    def _parse(self, data: bytes) -> None:
+        """Hand bytes to the parser. It takes what follows a head that offers another protocol for that protocol, so a
+        request with an offer that is not taken up is read anew without it.
+        """
+        self._unset_keepalive_if_required()
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserError:
+            self.logger.warning("Invalid HTTP request received.")
+            self.send_400_response("Invalid HTTP request received.")
+        except httptools.HttpParserUpgrade as offered:
+            plain, self._plain_head = self._plain_head, b""
+            if plain:
+                self.parser = httptools.HttpRequestParser(self)
+                self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
+                self._parse(plain + data[offered.args[0] :])
+            elif self._should_upgrade():
+                self.handle_websocket_upgrade()
 
     def on_message_begin(self) -> None:
         """The first byte of a request."""
@@ -93,6 +114,9 @@ class HttpProtocol(HttpToolsProtocol):
         if self.transport.is_closing():
             self.headers = deque(maxlen=0)  # type: ignore[assignment]
             return
+        if self.parser.should_upgrade() and self.parser.get_method() != b"CONNECT" and not self._should_upgrade():
+            self._plain_head = self._head_without_offer()
+            return
         self._in_head = False
         if self._timer is not None:
             self._expect(None)
@@ -108,6 +132,8 @@ class HttpProtocol(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         """The request is whole."""
+        if self._plain_head:
+            return
         self._in_head = True
         self._came = 0
         if not self.transport.is_closing():
@@ -121,6 +147,18 @@ class HttpProtocol(HttpToolsProtocol):
     def send_400_response(self, msg: str) -> None:
         """Refuse what is not HTTP."""
         self._refuse(Problem(400, INVALID, msg))
+
+    def _head_without_offer(self) -> bytes:
+        """The head of the request once more (RFC 9110, 7.8: an offer may be ignored)."""
+        version = self.parser.get_http_version().encode("ascii")
+        lines = [b"%b %b HTTP/%b" % (self.parser.get_method(), self.url, version)]
+        for name, value in self.headers:
+            if name == b"connection":
+                wanted = [option for option in value.split(b",") if option.strip().lower() != b"upgrade"]
+                lines.append(b"connection: " + b",".join(wanted))
+            elif name != b"upgrade":
+                lines.append(name + b": " + value)
+        return b"\r\n".join(lines) + b"\r\n\r\n"
 
     def _head_bytes(self) -> int:
         return len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
