@@ -6,7 +6,8 @@ import asyncio
 import contextlib
 import json
 import logging
-from collections.abc import AsyncIterator
+import socket
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any
@@ -51,8 +52,12 @@ class _Line:
 class Served:
     """A server with one route, and how to reach it."""
 
-    def __init__(self, port: int, line: _Line) -> None:
-        self.port, self.line = port, line
+    def __init__(self, port: int, line: _Line, connections: set[Any]) -> None:
+        self.port, self.line, self.connections = port, line, connections
+
+    def left(self) -> int:
+        """Bytes of answers that no client has taken yet, beside what the kernel holds."""
+        return sum(connection.transport.get_write_buffer_size() for connection in self.connections)
 
     async def connect(self) -> Stream:
         return await asyncio.open_connection("127.0.0.1", self.port)
@@ -99,19 +104,21 @@ ROUTES = [
 
 
 @asynccontextmanager
-async def serving(limits: ConnectionLimits | None = None) -> AsyncIterator[Served]:
+async def serving(limits: ConnectionLimits | None = None, kernel_holds: int = 0) -> AsyncIterator[Served]:
     line = _Line()
     edge = Edge(Routes(ROUTES), line, "/line", structlog.get_logger())
     http: Any = partial(HttpProtocol, limits=limits or ConnectionLimits())
     config = uvicorn.Config(edge, log_config=None, access_log=False, lifespan="off", http=http, ws=LineProtocol)
     listener = listen("127.0.0.1", 0)
+    if kernel_holds:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, kernel_holds)
     config.load()
     server = uvicorn.Server(config)
     server.lifespan = config.lifespan_class(config)
     await server.startup(sockets=[listener])
     await server.on_tick(0)  # the headers that every answer has
     try:
-        yield Served(listener.getsockname()[1], line)
+        yield Served(listener.getsockname()[1], line, server.server_state.connections)
     finally:
         await server.shutdown(sockets=[listener])
 
@@ -281,6 +288,61 @@ async def test_answers_that_nobody_reads_yet_are_not_lost() -> None:
         writer.close()
     assert raw.count(b"HTTP/1.1 200 OK\r\n") == 3
     assert len(raw) - len(raw.replace(b"\0", b"")) == 3 * len(LARGE)
+
+
+async def until(met: Callable[[], bool]) -> None:
+    async with asyncio.timeout(10):
+        while not met():  # noqa: ASYNC110 - nobody says when
+            await asyncio.sleep(0.01)
+
+
+async def until_gone(served: Served) -> None:
+    await until(lambda: not served.connections)
+
+
+def taking_little(served: Served) -> socket.socket:
+    """A connection that takes as little as it can."""
+    client = socket.socket()
+    client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    client.connect(("127.0.0.1", served.port))
+    client.setblocking(False)
+    return client
+
+
+@pytest.mark.parametrize("last", [GO_ON, b"Connection: close\r\n"])
+@pytest.mark.parametrize("ahead", [1, 3])
+async def test_who_takes_nothing_of_an_answer_is_gone(last: bytes, ahead: int) -> None:
+    async with serving(ConnectionLimits(taken_s=0.05)) as served:
+        with taking_little(served) as client:
+            client.sendall(ask(b"/large", more=GO_ON) * (ahead - 1) + ask(b"/large", more=last))
+            await until(lambda: served.left() > 0)
+            await until_gone(served)
+
+
+async def test_who_leaves_the_end_of_an_answer_is_gone() -> None:
+    """What is left is less than asyncio calls much, and closing waits for it as well."""
+    async with serving(ConnectionLimits(taken_s=0.2), kernel_holds=4096) as served:
+        with taking_little(served) as client:
+            client.sendall(ask(b"/large", more=b"Connection: close\r\n"))
+            await until(lambda: served.left() > 0)
+            while served.left() > 50_000:
+                with contextlib.suppress(BlockingIOError):
+                    client.recv(10_000)
+                await asyncio.sleep(0)
+            assert served.left() > 0
+            await until_gone(served)
+
+
+async def test_who_takes_an_answer_slowly_gets_all_of_it() -> None:
+    """The kernel holds megabytes, and takes no more of ours before a good part of those is gone."""
+    async with serving(ConnectionLimits(taken_s=0.2)) as served:
+        with taking_little(served) as client:
+            client.sendall(ask(b"/large"))
+            got = 0
+            while part := await asyncio.get_running_loop().sock_recv(client, 64 * 1024):
+                got += len(part)
+                await asyncio.sleep(0.003)
+    assert got > len(LARGE)
 
 
 async def test_a_header_that_would_be_two_is_never_sent() -> None:

@@ -1,7 +1,10 @@
 """uvicorn's protocols with what they lack: bounds on a request that does not end, and one system call an answer."""
 
 import asyncio
+import fcntl
 import secrets
+import sys
+import termios
 from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -21,6 +24,8 @@ MAX_REQUEST_BYTES = 16 * 1024 * 1024
 MAX_PIPELINED = 256
 HEAD_S = 10.0
 BODY_S = 30.0
+TAKEN_S = 30.0
+SLOWEST = 1024  # bytes a second
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,12 +33,13 @@ class ConnectionLimits:
     """What one connection may take before its request is whole, and how many connections there may be.
 
     `connections` 0 = no limit. Times in seconds: from the connection or the first byte to the end of the headers, and
-    from there to the end of the body.
+    from there to the end of the body. `taken_s`: how often it is seen whether answers are taken that wait to be.
     """
 
     connections: int = 0
     head_s: float = HEAD_S
     body_s: float = BODY_S
+    taken_s: float = TAKEN_S
 
 
 class HttpProtocol(HttpToolsProtocol):
@@ -50,10 +56,12 @@ class HttpProtocol(HttpToolsProtocol):
         self._plain_head = b""  # of a request whose offer to speak another protocol is not taken up, without the offer
         self._came = 0  # bytes of the request that is being read, and at most one read of the one before
         self._timer: asyncio.TimerHandle | None = None
+        self._taking: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """A client has connected."""
         super().connection_made(transport)
+        transport.set_write_buffer_limits(0)  # writing is paused as long as anything waits to be taken
         if 0 < self._limits.connections < len(self.connections):
             self._refuse(Problem(503, UNAVAILABLE, "Too many connections", {"Retry-After": "1"}))
             return
@@ -63,6 +71,17 @@ class HttpProtocol(HttpToolsProtocol):
         """The client has gone, or was sent away."""
         self._expect(None)
         super().connection_lost(exc)
+        self._cancel_taking()
+
+    def pause_writing(self) -> None:
+        """Something waits to be taken."""
+        super().pause_writing()
+        self._taking = self.loop.call_later(self._limits.taken_s, self._see_taken, self._left())
+
+    def resume_writing(self) -> None:
+        """All of it was."""
+        super().resume_writing()
+        self._cancel_taking()
 
     def data_received(self, data: bytes) -> None:
         """Bytes of the client."""
@@ -142,6 +161,8 @@ class HttpProtocol(HttpToolsProtocol):
     def handle_websocket_upgrade(self) -> None:
         """Hand the connection over as it was."""
         self._expect(None)
+        self._cancel_taking()
+        self.transport.set_write_buffer_limits()
         super().handle_websocket_upgrade()
 
     def send_400_response(self, msg: str) -> None:
@@ -168,6 +189,22 @@ class HttpProtocol(HttpToolsProtocol):
         if self._timer is not None:
             self._timer.cancel()
         self._timer = None if within_s is None else self.loop.call_later(within_s, self._late)
+
+    def _left(self) -> int:
+        """What the client has not taken yet: ours, and what the kernel holds, which takes it in large pieces."""
+        return self.transport.get_write_buffer_size() + _unacknowledged(self.transport)
+
+    def _see_taken(self, before: int) -> None:
+        """Hang up on who takes next to nothing: even closing would wait for that, and the answer stay in memory."""
+        if before - self._left() < self._limits.taken_s * SLOWEST:
+            self.transport.abort()
+        else:
+            self._taking = self.loop.call_later(self._limits.taken_s, self._see_taken, self._left())
+
+    def _cancel_taking(self) -> None:
+        if self._taking is not None:
+            self._taking.cancel()
+            self._taking = None
 
     def _late(self) -> None:
         self._timer = None
@@ -196,6 +233,15 @@ class HttpProtocol(HttpToolsProtocol):
         head = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
         self.transport.write(STATUS_LINE[problem.status] + head.encode("ascii") + b"\r\n" + body)
         self.transport.close()
+
+
+def _unacknowledged(transport: asyncio.Transport) -> int:
+    """Bytes that the other end has not confirmed; 0 where the system does not tell."""
+    try:
+        told = fcntl.ioctl(transport.get_extra_info("socket").fileno(), termios.TIOCOUTQ, bytes(4))
+    except (OSError, ValueError):  # ValueError: it is closed
+        return 0
+    return int.from_bytes(told, sys.byteorder)
 
 
 class LineProtocol(WebSocketsSansIOProtocol):
