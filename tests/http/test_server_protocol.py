@@ -19,6 +19,7 @@ import uvicorn
 from heliograph.bootstrap import listen
 from heliograph.http.answers import Answer, Request
 from heliograph.http.edge import Edge, Routes
+from heliograph.http.room import Room
 from heliograph.http.server_protocol import (
     MAX_HEAD_BYTES,
     MAX_PIPELINED,
@@ -93,12 +94,18 @@ async def _told(request: Request) -> Answer:
     return Answer(b"0", 201, headers={"Link": request.url("page=2")})
 
 
+async def _kept(_: Request) -> Answer:
+    return Answer(LARGE, place=await ROOM.take(len(LARGE)))
+
+
+ROOM = Room(2**30)
 LARGE = bytes(4 * 1024 * 1024)
 ROUTES = [
     ("POST", "/echo", _echo),
     ("GET", "/echo", _echo),
     ("GET", "/large", _large),
     ("GET", "/forged", _forged),
+    ("GET", "/kept", _kept),
     ("GET", "/told", _told),
 ]
 
@@ -331,6 +338,27 @@ async def test_who_leaves_the_end_of_an_answer_is_gone() -> None:
                 await asyncio.sleep(0)
             assert served.left() > 0
             await until_gone(served)
+
+
+@pytest.mark.parametrize("is_taken", [True, False])
+async def test_an_answer_has_its_room_until_it_is_taken_or_nobody_is_there(is_taken: bool) -> None:
+    async with serving() as served:
+        with taking_little(served) as client:
+            client.sendall(ask(b"/kept"))
+            await until(lambda: served.left() > 0)
+            assert not ROOM.is_empty
+            while is_taken and await asyncio.get_running_loop().sock_recv(client, 64 * 1024):
+                pass
+        await until(lambda: ROOM.is_empty)
+
+
+async def test_an_answer_that_needs_no_body_keeps_no_room() -> None:
+    async with serving() as served:
+        with taking_little(served) as client:
+            client.sendall(ask(b"/kept", method=b"HEAD", more=GO_ON))
+            assert b"\r\n\r\n" in await asyncio.get_running_loop().sock_recv(client, 4096)
+            await until(lambda: ROOM.is_empty)
+            assert served.connections
 
 
 async def test_who_takes_an_answer_slowly_gets_all_of_it() -> None:

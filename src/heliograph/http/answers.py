@@ -7,6 +7,7 @@ from typing import Any
 from urllib.parse import parse_qsl, quote
 
 from heliograph.domain.record import record
+from heliograph.http.room import Place
 
 _IN_PATHS = "/:@!$&'()*+,;=~"  # RFC 3986, 3.3
 
@@ -42,12 +43,13 @@ class Request:
 
 @record
 class Answer:
-    """Status, headers and the whole of the body."""
+    """Status, headers and the whole of the body. `place`: its share of its organization's room until it is taken."""
 
     body: bytes
     status: int = 200
     media_type: bytes = JSON
     headers: Mapping[str, str] = field(default_factory=dict)
+    place: Place | None = None
 
     def fields(self, request_id: bytes) -> list[tuple[bytes, bytes]]:
         """Its header fields, for any server to send as they are; raises ValueError for one that would be two."""

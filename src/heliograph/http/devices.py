@@ -1,6 +1,7 @@
 """Devices: Android, AOSP, and all platforms together."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from heliograph.domain.devices import Device
@@ -16,7 +17,7 @@ def _lister(platform: str | None, shown: Callable[[Device], Any]) -> Handler:
         return [shown(device) for device in devices]
 
     async def list_devices(call: Call) -> PageOf[Any]:
-        return await page_of(call, await call.work.devices.list(platform, call.query.page), all_shown)
+        return await page_of(call, partial(call.work.devices.list, platform, call.query.page), all_shown)
 
     return list_devices
 

@@ -21,14 +21,15 @@ from heliograph.domain.fields import Fields
 from heliograph.domain.ids import is_id
 from heliograph.domain.permissions import allows
 from heliograph.http.answers import Answer, Request
-from heliograph.http.problems import TOO_MANY, Problem
+from heliograph.http.problems import TOO_MANY, UNAVAILABLE, Problem
+from heliograph.http.room import NoRoom, Place, Rooms
 from heliograph.ports.pages import PageQuery
 from heliograph.ports.store import UnitOfWork
 
 MAX_DEPTH = 100
 MAX_WAIT_S = 30
 MAX_LIMIT = 10_000
-LARGE_PAGES = 2  # that are made at a time; see http/pages.py
+PAGES, LARGE_PAGES = 8, 2  # that are made at a time; see http/pages.py
 _FIRST_PAGE = PageQuery()
 MAX_PAGE = 2**53 - 1  # what every JSON reader counts to exactly; past the end a page is empty
 _BEARER = re.compile(r"\s*bearer\s+(\S+)\s*", re.IGNORECASE)
@@ -44,7 +45,9 @@ class Api:
     organizations: RateLimiter
     push_statuses: PushStatusReader
     log: Any
+    pages: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(PAGES))
     large_pages: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(LARGE_PAGES))
+    rooms: Rooms = field(default_factory=Rooms)
 
 
 @dataclass(slots=True)
@@ -60,6 +63,8 @@ class Call:
     work: UnitOfWork
     """Work inside the caller's organization."""
     headers: dict[str, str] = field(default_factory=dict)
+    place: Place | None = None
+    """What the answer may take of its organization's room."""
 
     @property
     def organization(self) -> Organization:
@@ -82,6 +87,16 @@ class Call:
         if not is_id(text):
             raise NotFound
         return text.lower()
+
+    async def take_room(self, bytes_: int) -> None:
+        """See that the answer may have so many bytes; raises a Problem where others that nobody takes have them."""
+        if self.place is not None:
+            self.place.leave()
+            self.place = None
+        try:
+            self.place = await self.api.rooms.take(self.organization.id, bytes_)
+        except NoRoom:
+            raise Problem(503, UNAVAILABLE, "Too many answers wait to be taken", {"Retry-After": "5"}) from None
 
 
 Handler = Callable[[Call], Awaitable[Any]]
@@ -189,8 +204,15 @@ async def run(api: Api, operation: Operation, request: Request) -> Answer:
         raise InvalidInput(query.errors)
     work = api.services.store.unit_of_work(principal.organization.id)
     call = Call(api, request, principal, path, query, body, work)
-    data = await operation.handler(call)
-    return Answer(ENCODER.encode({"status": True, "data": data}), headers=call.headers)
+    try:
+        encoded = ENCODER.encode({"status": True, "data": await operation.handler(call)})
+    except BaseException:
+        if call.place is not None:
+            call.place.leave()
+        raise
+    if call.place is not None:
+        call.place.shrink(len(encoded))
+    return Answer(encoded, headers=call.headers, place=call.place)
 
 
 ENCODER = msgspec.json.Encoder()

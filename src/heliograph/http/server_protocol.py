@@ -338,3 +338,8 @@ class Exchange:
         if not cycle.keep_alive:
             cycle.transport.close()
         cycle.on_response()
+
+    async def taken(self) -> None:
+        """Wait until the client has taken the answer, or is gone."""
+        if self._cycle.flow.write_paused:
+            await self._cycle.flow.drain()
