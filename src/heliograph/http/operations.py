@@ -197,7 +197,8 @@ def bearer_token(header: str | None) -> str:
 async def run(api: Api, operation: Operation, request: Request) -> Answer:
     """Authorise, validate, carry out, and wrap the answer in the envelope."""
     path = request.path
-    principal = await _authorised(api, operation, request, path.get("organizationId"))
+    token = bearer_token(request.header(b"authorization"))
+    principal = await _authorised(api, operation, token, path.get("organizationId"))
     query = Query(operation, request.query())
     body = Fields(parse_object(request.body) if operation.body is not None else {})
     if query.errors:
@@ -205,7 +206,10 @@ async def run(api: Api, operation: Operation, request: Request) -> Answer:
     work = api.services.store.unit_of_work(principal.organization.id)
     call = Call(api, request, principal, path, query, body, work)
     try:
-        encoded = ENCODER.encode({"status": True, "data": await operation.handler(call)})
+        data = await operation.handler(call)
+        if query.wait_s:  # the key may have ended meanwhile
+            await api.access.principal(token)
+        encoded = ENCODER.encode({"status": True, "data": data})
     except BaseException:
         if call.place is not None:
             call.place.leave()
@@ -218,8 +222,8 @@ async def run(api: Api, operation: Operation, request: Request) -> Answer:
 ENCODER = msgspec.json.Encoder()
 
 
-async def _authorised(api: Api, operation: Operation, request: Request, organization: str | None) -> Principal:
-    principal = await api.access.principal(bearer_token(request.header(b"authorization")))
+async def _authorised(api: Api, operation: Operation, token: str, organization: str | None) -> Principal:
+    principal = await api.access.principal(token)
     own, clock = principal.organization, api.services.clock
     wait_s = api.limiter.wait_s(principal.key_id, clock) or api.organizations.wait_s(own.id, clock)
     if wait_s > 0:
