@@ -21,9 +21,10 @@ from heliograph.domain.fields import Fields
 from heliograph.domain.ids import is_id
 from heliograph.domain.permissions import allows
 from heliograph.http.answers import Answer, Request
+from heliograph.http.filters import read_filters
 from heliograph.http.problems import TOO_MANY, UNAVAILABLE, Problem
 from heliograph.http.room import NoRoom, Place, Rooms
-from heliograph.ports.pages import PageQuery
+from heliograph.ports.pages import DeviceFilter, PageQuery
 from heliograph.ports.store import UnitOfWork
 
 MAX_DEPTH = 100
@@ -115,8 +116,9 @@ class Body:
 class Operation:
     """One operation: route, rights, shapes and the function that carries it out.
 
-    `sorts` = wire name → record field for lists; `waits` = takes `?wait=`; `body` documents the request body (it is
-    read field by field); `answer` = the shape of `data`. `extension`: ours, not the contract's.
+    `sorts` = wire name → record field for lists; `filters` = those that a list takes (http/filters.py); `waits` = takes
+    `?wait=`; `body` documents the request body (it is read field by field); `answer` = the shape of `data`.
+    `extension`: ours, not the contract's.
     """
 
     method: str
@@ -130,6 +132,7 @@ class Operation:
     feature: str | None = None
     body: type[msgspec.Struct] | Body | None = None
     sorts: Mapping[str, str] | None = None
+    filters: Sequence[str] = ()
     waits: bool = False
     extension: bool = False
     refusals: tuple[int, ...] = ()
@@ -141,6 +144,7 @@ class Query:
     def __init__(self, operation: Operation, given: Sequence[tuple[str, str]]) -> None:
         self.errors: list[FieldError] = []
         self.page = _FIRST_PAGE
+        self.devices: DeviceFilter | None = None
         self.wait_s = 0
         if not given:
             return
@@ -155,6 +159,8 @@ class Query:
                 sort,
                 descending,
             )
+        if operation.filters:
+            self.devices = read_filters(operation.filters, raw, self.errors)
         if operation.waits:
             self.wait_s = self._integer(raw, "wait", 0, 0, MAX_WAIT_S)
 
