@@ -94,6 +94,15 @@ async def _told(request: Request) -> Answer:
     return Answer(b"0", 201, headers={"Link": request.url("page=2")})
 
 
+async def _slow(_: Request) -> Answer:
+    HELD.append(asyncio.Event())
+    await HELD[-1].wait()
+    return Answer(b"slow")
+
+
+HELD: list[asyncio.Event] = []
+
+
 async def _kept(_: Request) -> Answer:
     return Answer(LARGE, place=await ROOM.take(len(LARGE)))
 
@@ -106,6 +115,7 @@ ROUTES = [
     ("GET", "/large", _large),
     ("GET", "/forged", _forged),
     ("GET", "/kept", _kept),
+    ("GET", "/slow", _slow),
     ("GET", "/told", _told),
 ]
 
@@ -297,10 +307,49 @@ async def test_answers_that_nobody_reads_yet_are_not_lost() -> None:
     assert len(raw) - len(raw.replace(b"\0", b"")) == 3 * len(LARGE)
 
 
-async def until(met: Callable[[], bool]) -> None:
+async def until(read: Callable[[], Any]) -> Any:
     async with asyncio.timeout(10):
-        while not met():  # noqa: ASYNC110 - nobody says when
+        while not (found := read()):  # noqa: ASYNC110 - nobody says when
             await asyncio.sleep(0.01)
+    return found
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        b"GARBAGE\r\n\r\n",
+        b"GET /echo HTTP/1.1\r\nX-Filler: " + b"a" * MAX_HEAD_BYTES + b"\r\n\r\n",
+        POST + b"Transfer-Encoding: chunked\r\n\r\nxyz\r\n",
+        POST + b"Content-Length: 1\r\n\r\na" + POST + b"Transfer-Encoding: chunked\r\n\r\n1\r\na\r\nxyz\r\n",
+    ],
+)
+async def test_what_is_wrong_overtakes_no_answer_to_a_request_before_it(wrong: bytes) -> None:
+    """That one may have been carried out, and its client must not take the refusal for its answer."""
+    async with serving() as served:
+        reader, writer = await served.connect()
+        writer.write(ask(b"/slow", more=GO_ON))
+        await until(lambda: HELD)
+        writer.write(wrong)
+        [connection] = served.connections
+        try:
+            await until(lambda: connection._is_over)
+        finally:
+            HELD.pop().set()
+        raw = await reader.read()
+        writer.close()
+    answers = raw.split(b"HTTP/1.1 ")[1:]
+    assert [part.rpartition(b"\r\n")[2] for part in answers] == [b"slow", b"1"][: 1 + wrong.count(b"Length")]
+    assert b"connection: close" in answers[-1]
+
+
+async def test_requests_that_are_wrong_by_themselves_are_refused_after_an_answer() -> None:
+    async with serving() as served:
+        reader, writer = await served.connect()
+        writer.write(ask(more=GO_ON))
+        await reader.readuntil(b"\r\n\r\n0")
+        writer.write(b"GARBAGE\r\n\r\n")
+        assert refusal(await reader.read()) == (400, 5209)
+        writer.close()
 
 
 async def until_gone(served: Served) -> None:

@@ -54,6 +54,8 @@ class HttpProtocol(HttpToolsProtocol):
         self._limits = limits or ConnectionLimits()
         self._in_head = True
         self._plain_head = b""  # of a request whose offer to speak another protocol is not taken up, without the offer
+        self._whole: RequestResponseCycle | None = None  # the newest request that has come to its end
+        self._is_over = False  # nothing is read any more: the answers that are owed go out, and then it ends
         self._came = 0  # bytes of the request that is being read, and at most one read of the one before
         self._timer: asyncio.TimerHandle | None = None
         self._taking: asyncio.TimerHandle | None = None
@@ -85,7 +87,7 @@ class HttpProtocol(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Bytes of the client."""
-        if self.transport.is_closing():
+        if self._is_deaf():
             return  # refused: what was on its way meanwhile is not read any more
         self._came += len(data)
         self._parse(data)
@@ -96,7 +98,7 @@ class HttpProtocol(HttpToolsProtocol):
             self._refuse(Problem(431, TOO_LARGE, "Address and headers too large"))
         elif self._came > MAX_REQUEST_BYTES:
             self.transport.close()
-        elif self._timer is None and not self.transport.is_closing():
+        elif self._timer is None and not self._is_deaf():
             self._expect(self._limits.head_s if self._in_head else self._limits.body_s)
 
     def _parse(self, data: bytes) -> None:
@@ -130,7 +132,7 @@ class HttpProtocol(HttpToolsProtocol):
             self._refuse(Problem(431, TOO_LARGE, "Address and headers too large"))
         if len(self.pipeline) >= MAX_PIPELINED:
             self.transport.close()
-        if self.transport.is_closing():
+        if self._is_deaf():
             self.headers = deque(maxlen=0)  # type: ignore[assignment]
             return
         if self.parser.should_upgrade() and self.parser.get_method() != b"CONNECT" and not self._should_upgrade():
@@ -146,7 +148,7 @@ class HttpProtocol(HttpToolsProtocol):
 
     def on_body(self, body: bytes) -> None:
         """A part of the body."""
-        if not self.transport.is_closing():
+        if not self._is_deaf():
             super().on_body(body)
 
     def on_message_complete(self) -> None:
@@ -155,8 +157,9 @@ class HttpProtocol(HttpToolsProtocol):
             return
         self._in_head = True
         self._came = 0
-        if not self.transport.is_closing():
+        if not self._is_deaf():
             super().on_message_complete()
+            self._whole = self.cycle
 
     def handle_websocket_upgrade(self) -> None:
         """Hand the connection over as it was."""
@@ -218,11 +221,25 @@ class HttpProtocol(HttpToolsProtocol):
         else:
             self._refuse(Problem(408, TIMED_OUT, "The request did not come to its end in time"))
 
+    def _is_deaf(self) -> bool:
+        return self._is_over or self.transport.is_closing()
+
     def _refuse(self, problem: Problem) -> None:
-        """Answer past the application, and hang up."""
-        if self.transport.is_closing():
+        """Answer past the application, and hang up.
+
+        Requests that came whole before have their answers first: they may have been carried out. Where some are owed,
+        the connection ends after the last of them, and the refused request goes without one.
+        """
+        if self._is_deaf():
             return
         self._expect(None)
+        before = self._whole
+        if before is not None and not before.response_complete and (self._in_head or self.pipeline):
+            if not self._in_head:
+                self.pipeline.popleft()  # the refused one
+            before.keep_alive = False
+            self._is_over = True
+            return
         body = problem.body()
         headers = {
             "content-type": "application/json; charset=utf-8",
