@@ -250,6 +250,22 @@ async def test_an_answer_says_when_what_how_long_and_whose_it_is() -> None:
     assert second[:1] + second[2:] == [b"201 Created", b"server: uvicorn", *common, link, *ended]
 
 
+@pytest.mark.parametrize(
+    ("host", "origin"),
+    [
+        (b"Host: [::1]:8080\r\n", b"http://[::1]:8080"),
+        (b"Host: a_b.example\r\n", b"http://a_b.example"),
+        (b'Host: x>; rel="next", <http://elsewhere\r\n', b""),
+        (b"Host:\r\n", b""),
+        (b"", b""),
+    ],
+)
+async def test_a_link_repeats_a_host_and_nothing_else(host: bytes, origin: bytes) -> None:
+    async with serving() as served:
+        raw = await served.answer(b"GET /told HTTP/1.0\r\n" + host + b"\r\n")
+    assert b"\r\nlink: " + origin + b"/told?page=2\r\n" in raw
+
+
 @pytest.mark.parametrize("more", [b"Connection: close\r\n", b"Connection: x, Close\r\n"])
 async def test_an_answer_says_that_it_is_the_last(more: bytes) -> None:
     async with serving() as served:

@@ -11,6 +11,7 @@ from heliograph.http.room import Place
 
 _IN_PATHS = "/:@!$&'()*+,;=~"  # RFC 3986, 3.3
 
+_HOST = re.compile(r"[A-Za-z0-9._:\[\]-]+")
 _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 
 JSON = b"application/json; charset=utf-8"
@@ -37,8 +38,10 @@ class Request:
         return parse_qsl(raw.decode("latin-1"), keep_blank_values=True) if raw else []
 
     def url(self, query: str) -> str:
-        """Its own address with another query."""
-        return f"{self.scope['scheme']}://{self.header(b'host') or ''}{quote(self.scope['path'], _IN_PATHS)}?{query}"
+        """Its own address with another query; from the path on where it does not say a host that can stand in one."""
+        host = self.header(b"host") or ""
+        origin = f"{self.scope['scheme']}://{host}" if _HOST.fullmatch(host) else ""
+        return f"{origin}{quote(self.scope['path'], _IN_PATHS)}?{query}"
 
 
 @record
