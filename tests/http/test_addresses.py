@@ -112,3 +112,25 @@ def test_the_operator_on_the_machine_is_free(demo: Demo, tenant: Api, credential
 def test_no_key_hands_on_the_right_that_it_does_not_hold(tenant: Api) -> None:
     answer = tenant.post("setup/key.create", {"permissions": ["operator.addresses"]})
     assert answer.status_code == 401
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "http://[bad",
+        "http://a\u2100b",
+        "http://x:99999",
+        "http://x:0",
+        "http://name:secret@x",
+        "http://x?y",
+        "http://x#y",
+    ],
+)
+def test_what_no_request_can_go_to_is_refused_before_it_is_stored(
+    address: str, demo: Demo, tenant: Api, credentials: str
+) -> None:
+    trusted = demo.key("*", "operator.addresses", organization=tenant)
+    assert connect(trusted, credentials=credentials, apiUrl=address) == ["apiUrl"]
+    assert trusted.setup("enterprise.list")["items"][1:] == []
+    assert connect(trusted, credentials=credentials, apiUrl="http://[::1]:9/path/") == []
+    assert trusted.setup("enterprise.check", enterprise=NAME)["items"][0]["steps"][-1]["step"] == "network"

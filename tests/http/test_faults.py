@@ -12,6 +12,7 @@ import structlog
 
 from heliograph.app.access import Access, hash_secret
 from heliograph.app.services import SECOND, Services
+from heliograph.domain.deliveries import Push, PushRung
 from heliograph.domain.devices import ApiKey, Organization, Principal
 from heliograph.domain.errors import Conflict, StoreUnavailable, Unauthenticated
 from heliograph.http.app import Rates, build_app
@@ -43,6 +44,7 @@ class Store:
         self.go_on = asyncio.Event()
         self.go_on.set()
         self.revoked_at: int | None = None
+        self.expires_at: int | None = None
         self.down = False
         self.pings = 0
         self.while_pinged: Callable[[], Awaitable[object]] = lambda: asyncio.sleep(0)
@@ -52,7 +54,7 @@ class Store:
             raise StoreUnavailable
         for name, secret in (("1", KEY), ("2", OTHER)):
             if hash_secret(secret) == key_hash:
-                key = ApiKey(name * 24, ORGANIZATION.id, name, secret, ("*",), 0, None, self.revoked_at)
+                key = ApiKey(name * 24, ORGANIZATION.id, name, secret, ("*",), 0, self.expires_at, self.revoked_at)
                 self.reading.set()
                 await self.go_on.wait()
                 return Principal(key.id, ORGANIZATION, frozenset(key.permissions)), key
@@ -230,3 +232,39 @@ async def test_a_key_that_is_revoked_while_it_is_looked_up_is_not_remembered(wor
     await early
     with pytest.raises(Unauthenticated):
         await world.access.principal(KEY)
+
+
+class Waiting:
+    """A push that is over, once its reader may go on."""
+
+    def __init__(self, world: World) -> None:
+        self.world, self.pushes, self.history = world, self, self
+        self.asked, self.go_on = asyncio.Event(), asyncio.Event()
+
+    async def find(self, push_id: str) -> Push:
+        self.asked.set()
+        await self.go_on.wait()
+        return Push(push_id, ORGANIZATION.id, "2" * 24, "mdmAgent", "silent", "x", None, {}, 0, 0, 0, PushRung.EXPIRED)
+
+    async def of(self, _: object) -> dict[str, Any]:
+        return {}
+
+
+@pytest.mark.parametrize(("end", "status"), [("revoked", 401), ("expired", 401), (None, 200)])
+async def test_a_key_that_ends_during_a_wait_learns_nothing_any_more(
+    end: str | None, status: int, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    work = Waiting(world)
+    monkeypatch.setattr(world.store, "unit_of_work", lambda _: work)
+    asked = asyncio.create_task(world.get(f"{HERE}/mdm/push-notifications/{'1' * 24}?wait=30"))
+    await work.asked.wait()
+    if end == "revoked":
+        world.store.revoked_at = world.clock.now()
+        world.access.forget()
+    elif end == "expired":
+        world.store.expires_at = world.clock.now()
+        world.access.forget()
+    work.go_on.set()
+    answer = await asked
+    assert answer.status_code == status
+    assert end is None or answer.json()["error"]["code"] == 4004

@@ -12,7 +12,7 @@ import msgspec
 import pytest
 
 from heliograph.domain.errors import InvalidInput
-from heliograph.http.operations import LARGE_PAGES
+from heliograph.http.operations import LARGE_PAGES, PAGES
 from heliograph.http.pages import LARGE_BYTES, MAX_BYTES, page_of
 from heliograph.http.wire import PageOf
 from heliograph.ports.pages import PIECE, Page, PageQuery
@@ -45,34 +45,58 @@ def test_a_page_that_is_too_large_is_refused_with_a_limit_that_fits(demo: Demo) 
 # ------------------------------------------------------------ the rule by itself
 
 
+class Record:
+    """One that is counted as long as anybody holds it."""
+
+    def __init__(self, making: Making, id_: str) -> None:
+        self.making, self.id = making, id_
+        making.alive += 1
+        making.most_alive = max(making.most_alive, making.alive)
+
+    def __del__(self) -> None:
+        self.making.alive -= 1
+
+
 class Making:
     """Makes pages of `count` records of `size` bytes, and knows how many are under way that have become large."""
 
     def __init__(self, count: int, size: int) -> None:
         self.ids, self.size = [str(n) for n in range(count)], size
-        self.api = SimpleNamespace(large_pages=asyncio.Semaphore(LARGE_PAGES))
-        self.pieces = self.most = 0
+        self.api = SimpleNamespace(pages=asyncio.Semaphore(PAGES), large_pages=asyncio.Semaphore(LARGE_PAGES))
+        self.pieces = self.most = self.alive = self.most_alive = 0
         self.large: set[object] = set()
+        self.asked: list[int] = []
 
     async def one(self) -> PageOf[Any]:
         me, so_far = object(), 0
 
-        async def read(ids: Sequence[str]) -> list[str]:
-            return [id_.rjust(self.size) for id_ in ids]
-
-        async def shown(records: list[str]) -> list[str]:
+        async def find() -> Page[Record]:
             nonlocal so_far
+            so_far = 0
+            self.large.discard(me)
+            return Page(self.ids, len(self.ids), read)
+
+        async def read(ids: Sequence[str]) -> list[Record]:
+            await asyncio.sleep(0)  # as a database that is asked over a network
+            return [Record(self, id_) for id_ in ids]
+
+        async def shown(records: list[Record]) -> list[str]:
+            nonlocal so_far
+            await asyncio.sleep(0)
             self.pieces += 1
             if so_far > LARGE_BYTES:
                 self.large.add(me)
                 self.most = max(self.most, len(self.large))
             so_far += len(records) * (self.size + 3)
-            return records
+            return [record.id.rjust(self.size) for record in records]
+
+        async def take_room(bytes_: int) -> None:
+            self.asked.append(bytes_)
 
         query = SimpleNamespace(page=PageQuery(limit=len(self.ids)))
-        call: Any = SimpleNamespace(api=self.api, query=query, headers={})
+        call: Any = SimpleNamespace(api=self.api, query=query, headers={}, take_room=take_room)
         try:
-            return await page_of(call, Page(self.ids, len(self.ids), read), shown)
+            return await page_of(call, find, shown)
         finally:
             self.large.discard(me)
 
@@ -83,6 +107,20 @@ async def test_two_large_pages_are_made_at_a_time() -> None:
     assert making.most == LARGE_PAGES
     for page in pages:
         assert [item.strip() for item in msgspec.json.decode(msgspec.json.encode(page))["items"]] == making.ids
+
+
+async def test_however_many_ask_few_records_are_in_memory() -> None:
+    """Who waits for its turn has read nothing, also where a page turned out to be large."""
+    making = Making(2 * PIECE, 30_000)
+    pages = await asyncio.gather(*(making.one() for _ in range(60)))
+    assert making.most_alive <= (PAGES + LARGE_PAGES) * 2 * PIECE
+    assert making.asked.count(LARGE_BYTES) == making.asked.count(MAX_BYTES) == len(pages)
+
+
+async def test_a_small_page_takes_little_room() -> None:
+    making = Making(10, 1_000)
+    await making.one()
+    assert making.asked == [LARGE_BYTES]
 
 
 async def test_who_is_refused_gives_up_the_place() -> None:

@@ -11,7 +11,7 @@ from heliograph.domain.deliveries import PushRung
 from heliograph.domain.devices import Device, PushTarget
 from heliograph.domain.errors import Conflict, InvalidInput
 from heliograph.domain.ladder import LIVE, TERMINAL, Issue, Rung
-from heliograph.ports.pages import PageQuery
+from heliograph.ports.pages import DeviceFilter, PageQuery
 from heliograph.store import AnyStore
 from tests.store.world import NOW, SECOND, World, new_id, new_world
 
@@ -335,3 +335,21 @@ async def test_values_that_no_column_takes(world: World) -> None:
     named = replace(world.organization, name="a\ud800")
     with pytest.raises(InvalidInput):
         await world.work.setup.save_organization(named, read_at=named.updated_at)
+
+
+async def test_a_list_of_devices_is_narrowed(world: World) -> None:
+    user, list_ = new_id(), world.work.devices.list
+    of_user = replace(world.device, id=new_id(), all_platform_id=new_id(), mdm_user_id=user, state="LOST")
+    await world.work.setup.add_device(of_user, None)
+    for only, expected in (
+        (DeviceFilter(), [world.device, of_user]),
+        (DeviceFilter(mdm_user_id=user), [of_user]),
+        (DeviceFilter(mdm_user_id=new_id()), []),
+        (DeviceFilter(states=("LOST", "x")), [of_user]),
+        (DeviceFilter(mdm_user_id=user, states=("ACTIVE",), with_deleted=False), []),
+        (DeviceFilter(with_deleted=False), [world.device, of_user]),
+        (DeviceFilter(nothing=True), []),
+    ):
+        for platform in (None, world.device.platform):
+            page = await list_(platform, PageQuery(), only)
+            assert (await page.items(), page.total) == (expected, len(expected))

@@ -11,6 +11,7 @@ from heliograph.app.connecting import Wish, connect
 from heliograph.app.enrolling import TokenWish, create_enrollment_token, enrollment_page, find_google_enterprise
 from heliograph.app.listening import ENTERPRISES_TOPIC
 from heliograph.app.services import Services
+from heliograph.domain.addresses import is_address
 from heliograph.domain.devices import Enterprise
 from heliograph.domain.enrollment import EnrollmentToken
 from heliograph.domain.errors import InvalidInput
@@ -58,11 +59,19 @@ def _checked_credentials(s: Services, caller: Caller, body: Fields, text: str | 
     return kept
 
 
+def _service_address(body: Fields, name: str) -> str | None:
+    """An address that paths are added to; an empty text takes it back."""
+    address = body.text(name)
+    if address and not is_address(address):
+        body.wrong(name, "must be an http(s) address without user, query and fragment")
+    return address
+
+
 async def add_enterprise(s: Services, caller: Caller, body: Fields) -> Json:
     name = body.text("name", required=True)
     credentials = body.text("credentials", max_length=65_536)
     said: Json = {
-        "api_url": body.text("apiUrl", pattern=_ADDRESS, meaning="must be an http(s) address"),
+        "api_url": _service_address(body, "apiUrl"),
         "subscription": body.text("subscription", pattern=_SUBSCRIPTION, meaning="must be projects/…/subscriptions/…"),
         "push_audience": body.text("pushAudience", max_length=1024),
         "push_email": body.text(

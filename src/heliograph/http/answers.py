@@ -7,9 +7,11 @@ from typing import Any
 from urllib.parse import parse_qsl, quote
 
 from heliograph.domain.record import record
+from heliograph.http.room import Place
 
 _IN_PATHS = "/:@!$&'()*+,;=~"  # RFC 3986, 3.3
 
+_HOST = re.compile(r"[A-Za-z0-9._:\[\]-]+")
 _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 
 JSON = b"application/json; charset=utf-8"
@@ -36,18 +38,21 @@ class Request:
         return parse_qsl(raw.decode("latin-1"), keep_blank_values=True) if raw else []
 
     def url(self, query: str) -> str:
-        """Its own address with another query."""
-        return f"{self.scope['scheme']}://{self.header(b'host') or ''}{quote(self.scope['path'], _IN_PATHS)}?{query}"
+        """Its own address with another query; from the path on where it does not say a host that can stand in one."""
+        host = self.header(b"host") or ""
+        origin = f"{self.scope['scheme']}://{host}" if _HOST.fullmatch(host) else ""
+        return f"{origin}{quote(self.scope['path'], _IN_PATHS)}?{query}"
 
 
 @record
 class Answer:
-    """Status, headers and the whole of the body."""
+    """Status, headers and the whole of the body. `place`: its share of its organization's room until it is taken."""
 
     body: bytes
     status: int = 200
     media_type: bytes = JSON
     headers: Mapping[str, str] = field(default_factory=dict)
+    place: Place | None = None
 
     def fields(self, request_id: bytes) -> list[tuple[bytes, bytes]]:
         """Its header fields, for any server to send as they are; raises ValueError for one that would be two."""

@@ -1,10 +1,12 @@
 """Devices: Android, AOSP, and all platforms together."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from heliograph.domain.devices import Device
 from heliograph.domain.errors import NotFound
+from heliograph.http.filters import ANDROID_FILTERS, AOSP_FILTERS
 from heliograph.http.operations import Call, Handler, Operation
 from heliograph.http.pages import page_of
 from heliograph.http.paths import ANDROID_DEVICES, AOSP_DEVICES, DEVICE_SORTS, MDM, find_device
@@ -16,7 +18,9 @@ def _lister(platform: str | None, shown: Callable[[Device], Any]) -> Handler:
         return [shown(device) for device in devices]
 
     async def list_devices(call: Call) -> PageOf[Any]:
-        return await page_of(call, await call.work.devices.list(platform, call.query.page), all_shown)
+        return await page_of(
+            call, partial(call.work.devices.list, platform, call.query.page, call.query.devices), all_shown
+        )
 
     return list_devices
 
@@ -47,6 +51,7 @@ OPERATIONS = (
         answer=PageOf[EmmDevice],
         handler=_lister("android", emm_device),
         sorts=DEVICE_SORTS,
+        filters=ANDROID_FILTERS,
         refusals=(5209,),
     ),
     Operation(
@@ -69,6 +74,7 @@ OPERATIONS = (
         answer=PageOf[AosDevice],
         handler=_lister("aosp", aos_device),
         sorts=DEVICE_SORTS,
+        filters=AOSP_FILTERS,
         refusals=(5209,),
     ),
     Operation(

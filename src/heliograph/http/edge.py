@@ -16,6 +16,7 @@ from typing import Any
 from heliograph.http.answers import JSON, Answer, Request
 from heliograph.http.metrics import requests_of, seconds_of
 from heliograph.http.problems import TOO_LARGE, UNAVAILABLE, UNKNOWN_ROUTE, Problem, problem_of
+from heliograph.http.room import Place
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -90,14 +91,14 @@ class Edge:
         request_id = _request_id(scope)
         exchange = scope["extensions"].get(EXCHANGE) if "extensions" in scope else None
         answer = _Sender(exchange, send, request_id)
-        template, unread = "unknown", None
+        template, unread, place = "unknown", None, None
         began = time.perf_counter()
         try:
             template, endpoint, parameters = self._routed(scope)
             body = await _whole_body(scope, receive, exchange)
             if body is None:
                 unread, endpoint = receive, self._too_large.get(template, _refuse_body)
-            await answer.give(await endpoint(Request(scope, parameters, body or b"")), unread)
+            place = await answer.give_made(endpoint(Request(scope, parameters, body or b"")), unread)
         except _ClientGone:
             answer.status = CLIENT_GONE
         except asyncio.CancelledError:
@@ -113,6 +114,8 @@ class Edge:
             method = scope["method"] if template != "unknown" else "any"
             requests_of(method, template, str(answer.status)).inc()
             seconds_of(template).observe(time.perf_counter() - began)
+        if place is not None:
+            await _taken(exchange, place)
 
     def _routed(self, scope: Scope) -> tuple[str, Endpoint, dict[str, str]]:
         """The template of the route, what answers there, and the parameters; refuses unknown routes and methods."""
@@ -153,6 +156,20 @@ class _Sender:
             await _drop(unread)
             await self._send({"type": "http.response.body", "body": b""})
 
+    async def give_made(self, making: Awaitable[Answer], unread: Receive | None) -> Place | None:
+        """Send the answer that is being made; the room that it takes from then on, which is its caller's to give back.
+
+        Who calls does not hold the answer itself: once it is sent, the server has it.
+        """
+        made = await making
+        try:
+            await self.give(made, unread)
+        except BaseException:
+            if made.place is not None:
+                made.place.leave()
+            raise
+        return made.place
+
     async def refuse(self, problem: Problem, unread: Receive | None = None) -> None:
         """Send a refusal."""
         if not self.status:  # else it is too late for another answer
@@ -173,6 +190,16 @@ async def _refuse_line(scope: Scope, receive: Receive, send: Send) -> None:
     headers.append((b"content-length", b"%d" % len(body)))
     await send({"type": "websocket.http.response.start", "status": problem.status, "headers": headers})
     await send({"type": "websocket.http.response.body", "body": body})
+
+
+async def _taken(exchange: Any, place: Place) -> None:
+    """Give back the room of an answer once its client has taken it, or is gone."""
+    try:
+        if exchange is not None:
+            with suppress(asyncio.CancelledError):  # the server is stopping
+                await exchange.taken()
+    finally:
+        place.leave()
 
 
 async def _drop(receive: Receive) -> None:

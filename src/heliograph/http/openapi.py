@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 
+from heliograph.http.filters import FILTERS
 from heliograph.http.operations import MAX_LIMIT, MAX_PAGE, MAX_WAIT_S, Body, Operation
 
 _MESSAGES = {
@@ -127,9 +128,10 @@ def _parameters(operation: Operation) -> list[dict[str, Any]]:
         query["sort"] = {"type": "string", "pattern": f"^(({names})(:asc|:desc)?)?$"}
     if operation.waits:
         query["wait"] = {"type": "integer", "minimum": 0, "maximum": MAX_WAIT_S, "default": 0}
+    meanings = _QUERY_PARAMETERS | {name: FILTERS[name].meaning for name in operation.filters}
+    query |= {name: dict(FILTERS[name].schema) for name in operation.filters}
     return found + [
-        {"name": name, "in": "query", "description": _QUERY_PARAMETERS[name], "schema": schema}
-        for name, schema in query.items()
+        {"name": name, "in": "query", "description": meanings[name], "schema": schema} for name, schema in query.items()
     ]
 
 

@@ -21,14 +21,16 @@ from heliograph.domain.fields import Fields
 from heliograph.domain.ids import is_id
 from heliograph.domain.permissions import allows
 from heliograph.http.answers import Answer, Request
-from heliograph.http.problems import TOO_MANY, Problem
-from heliograph.ports.pages import PageQuery
+from heliograph.http.filters import read_filters
+from heliograph.http.problems import TOO_MANY, UNAVAILABLE, Problem
+from heliograph.http.room import NoRoom, Place, Rooms
+from heliograph.ports.pages import DeviceFilter, PageQuery
 from heliograph.ports.store import UnitOfWork
 
 MAX_DEPTH = 100
 MAX_WAIT_S = 30
 MAX_LIMIT = 10_000
-LARGE_PAGES = 2  # that are made at a time; see http/pages.py
+PAGES, LARGE_PAGES = 8, 2  # that are made at a time; see http/pages.py
 _FIRST_PAGE = PageQuery()
 MAX_PAGE = 2**53 - 1  # what every JSON reader counts to exactly; past the end a page is empty
 _BEARER = re.compile(r"\s*bearer\s+(\S+)\s*", re.IGNORECASE)
@@ -44,7 +46,9 @@ class Api:
     organizations: RateLimiter
     push_statuses: PushStatusReader
     log: Any
+    pages: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(PAGES))
     large_pages: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(LARGE_PAGES))
+    rooms: Rooms = field(default_factory=Rooms)
 
 
 @dataclass(slots=True)
@@ -60,6 +64,8 @@ class Call:
     work: UnitOfWork
     """Work inside the caller's organization."""
     headers: dict[str, str] = field(default_factory=dict)
+    place: Place | None = None
+    """What the answer may take of its organization's room."""
 
     @property
     def organization(self) -> Organization:
@@ -83,6 +89,16 @@ class Call:
             raise NotFound
         return text.lower()
 
+    async def take_room(self, bytes_: int) -> None:
+        """See that the answer may have so many bytes; raises a Problem where others that nobody takes have them."""
+        if self.place is not None:
+            self.place.leave()
+            self.place = None
+        try:
+            self.place = await self.api.rooms.take(self.organization.id, bytes_)
+        except NoRoom:
+            raise Problem(503, UNAVAILABLE, "Too many answers wait to be taken", {"Retry-After": "5"}) from None
+
 
 Handler = Callable[[Call], Awaitable[Any]]
 
@@ -100,8 +116,9 @@ class Body:
 class Operation:
     """One operation: route, rights, shapes and the function that carries it out.
 
-    `sorts` = wire name → record field for lists; `waits` = takes `?wait=`; `body` documents the request body (it is
-    read field by field); `answer` = the shape of `data`. `extension`: ours, not the contract's.
+    `sorts` = wire name → record field for lists; `filters` = those that a list takes (http/filters.py); `waits` = takes
+    `?wait=`; `body` documents the request body (it is read field by field); `answer` = the shape of `data`.
+    `extension`: ours, not the contract's.
     """
 
     method: str
@@ -115,6 +132,7 @@ class Operation:
     feature: str | None = None
     body: type[msgspec.Struct] | Body | None = None
     sorts: Mapping[str, str] | None = None
+    filters: Sequence[str] = ()
     waits: bool = False
     extension: bool = False
     refusals: tuple[int, ...] = ()
@@ -126,6 +144,7 @@ class Query:
     def __init__(self, operation: Operation, given: Sequence[tuple[str, str]]) -> None:
         self.errors: list[FieldError] = []
         self.page = _FIRST_PAGE
+        self.devices: DeviceFilter | None = None
         self.wait_s = 0
         if not given:
             return
@@ -140,6 +159,8 @@ class Query:
                 sort,
                 descending,
             )
+        if operation.filters:
+            self.devices = read_filters(operation.filters, raw, self.errors)
         if operation.waits:
             self.wait_s = self._integer(raw, "wait", 0, 0, MAX_WAIT_S)
 
@@ -182,22 +203,33 @@ def bearer_token(header: str | None) -> str:
 async def run(api: Api, operation: Operation, request: Request) -> Answer:
     """Authorise, validate, carry out, and wrap the answer in the envelope."""
     path = request.path
-    principal = await _authorised(api, operation, request, path.get("organizationId"))
+    token = bearer_token(request.header(b"authorization"))
+    principal = await _authorised(api, operation, token, path.get("organizationId"))
     query = Query(operation, request.query())
     body = Fields(parse_object(request.body) if operation.body is not None else {})
     if query.errors:
         raise InvalidInput(query.errors)
     work = api.services.store.unit_of_work(principal.organization.id)
     call = Call(api, request, principal, path, query, body, work)
-    data = await operation.handler(call)
-    return Answer(ENCODER.encode({"status": True, "data": data}), headers=call.headers)
+    try:
+        data = await operation.handler(call)
+        if query.wait_s:  # the key may have ended meanwhile
+            await api.access.principal(token)
+        encoded = ENCODER.encode({"status": True, "data": data})
+    except BaseException:
+        if call.place is not None:
+            call.place.leave()
+        raise
+    if call.place is not None:
+        call.place.shrink(len(encoded))
+    return Answer(encoded, headers=call.headers, place=call.place)
 
 
 ENCODER = msgspec.json.Encoder()
 
 
-async def _authorised(api: Api, operation: Operation, request: Request, organization: str | None) -> Principal:
-    principal = await api.access.principal(bearer_token(request.header(b"authorization")))
+async def _authorised(api: Api, operation: Operation, token: str, organization: str | None) -> Principal:
+    principal = await api.access.principal(token)
     own, clock = principal.organization, api.services.clock
     wait_s = api.limiter.wait_s(principal.key_id, clock) or api.organizations.wait_s(own.id, clock)
     if wait_s > 0:

@@ -1,11 +1,11 @@
 """Pages of lists on the wire: one rule for how much memory, and how much of everybody's time, an answer takes.
 
-What is large is read, shaped and encoded piece by piece, and the others get their turn in between (ADR 0057).
+What is large is read, shaped and encoded piece by piece, and the others get their turn in between (ADR 0057, 0059).
 """
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import AsyncExitStack
+from functools import partial
 from typing import Any, TypeVar
 from urllib.parse import urlencode
 
@@ -23,27 +23,44 @@ MAX_BYTES = 16 * 1024 * 1024
 LARGE_BYTES = 1024 * 1024
 
 
-async def page_of(call: Call, page: Page[T], shown: Callable[[list[T]], Awaitable[Sequence[Any]]]) -> PageOf[Any]:
-    """A page on the wire, with a Link header to the next; `shown` gives the shapes of some records.
+Find = Callable[[], Awaitable[Page[T]]]
+Shown = Callable[[list[T]], Awaitable[Sequence[Any]]]
+
+
+async def page_of(call: Call, find: Find[T], shown: Shown[T]) -> PageOf[Any]:
+    """A page on the wire, with a Link header to the next; `find` reads which records, `shown` gives the shapes of some.
 
     Raises InvalidInput where all of it is larger than MAX_BYTES, with a limit that fits. A single record is shown
     however large it is.
     """
-    items = bytearray(b"[")
-    count, has_place = 0, False
-    async with AsyncExitStack() as places:
+    made = await _made(call, find, shown, call.api.pages, LARGE_BYTES)
+    if made is None:  # nothing of it is kept: who waits takes no memory
+        made = await _made(call, find, shown, call.api.large_pages, MAX_BYTES)
+    total, items = made or (0, b"[]")
+    return page_with(call, total, msgspec.Raw(items))
+
+
+async def _made(
+    call: Call, find: Find[T], shown: Shown[T], places: asyncio.Semaphore, most: int
+) -> tuple[int, bytearray] | None:
+    """The number of all records, and a page of them as JSON; None where that is large, for which `most` is too few."""
+    await call.take_room(most)
+    async with places:
+        page = await find()
+        items = bytearray(b"[")
+        count = 0
         async for records in page.pieces():
             await asyncio.sleep(0)
             for shape in await shown(records):
                 part = ENCODER.encode(shape)
-                if count and len(items) + len(part) > MAX_BYTES:
+                if len(items) + len(part) > most and (count or most < MAX_BYTES):
+                    if most < MAX_BYTES:
+                        return None
                     raise _too_large(count)
                 items += b"," + part if count else part
                 count += 1
-            if len(items) > LARGE_BYTES and not has_place:
-                await places.enter_async_context(call.api.large_pages)
-                has_place = True
-        return page_with(call, page.total, msgspec.Raw(items + b"]"))
+    items += b"]"
+    return page.total, items
 
 
 async def commands_page(call: Call, device_id: str, shape: Callable[[Command, Sequence[Entry]], Any]) -> PageOf[Any]:
@@ -53,7 +70,7 @@ async def commands_page(call: Call, device_id: str, shape: Callable[[Command, Se
         histories = await call.work.history.of([c.id for c in commands])
         return [shape(c, histories.get(c.id, [])) for c in commands]
 
-    return await page_of(call, await call.work.commands.list_of_device(device_id, call.query.page), shown)
+    return await page_of(call, partial(call.work.commands.list_of_device, device_id, call.query.page), shown)
 
 
 def page_with(call: Call, total: int, items: Any) -> PageOf[Any]:

@@ -1,12 +1,16 @@
 """uvicorn's protocols with what they lack: bounds on a request that does not end, and one system call an answer."""
 
 import asyncio
+import fcntl
 import secrets
+import sys
+import termios
 from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+import httptools
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
@@ -20,6 +24,8 @@ MAX_REQUEST_BYTES = 16 * 1024 * 1024
 MAX_PIPELINED = 256
 HEAD_S = 10.0
 BODY_S = 30.0
+TAKEN_S = 30.0
+SLOWEST = 1024  # bytes a second
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,12 +33,13 @@ class ConnectionLimits:
     """What one connection may take before its request is whole, and how many connections there may be.
 
     `connections` 0 = no limit. Times in seconds: from the connection or the first byte to the end of the headers, and
-    from there to the end of the body.
+    from there to the end of the body. `taken_s`: how often it is seen whether answers are taken that wait to be.
     """
 
     connections: int = 0
     head_s: float = HEAD_S
     body_s: float = BODY_S
+    taken_s: float = TAKEN_S
 
 
 class HttpProtocol(HttpToolsProtocol):
@@ -46,12 +53,17 @@ class HttpProtocol(HttpToolsProtocol):
         super().__init__(*args, **named)
         self._limits = limits or ConnectionLimits()
         self._in_head = True
+        self._plain_head = b""  # of a request whose offer to speak another protocol is not taken up, without the offer
+        self._whole: RequestResponseCycle | None = None  # the newest request that has come to its end
+        self._is_over = False  # nothing is read any more: the answers that are owed go out, and then it ends
         self._came = 0  # bytes of the request that is being read, and at most one read of the one before
         self._timer: asyncio.TimerHandle | None = None
+        self._taking: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """A client has connected."""
         super().connection_made(transport)
+        transport.set_write_buffer_limits(0)  # writing is paused as long as anything waits to be taken
         if 0 < self._limits.connections < len(self.connections):
             self._refuse(Problem(503, UNAVAILABLE, "Too many connections", {"Retry-After": "1"}))
             return
@@ -61,13 +73,24 @@ class HttpProtocol(HttpToolsProtocol):
         """The client has gone, or was sent away."""
         self._expect(None)
         super().connection_lost(exc)
+        self._cancel_taking()
+
+    def pause_writing(self) -> None:
+        """Something waits to be taken."""
+        super().pause_writing()
+        self._taking = self.loop.call_later(self._limits.taken_s, self._see_taken, self._left())
+
+    def resume_writing(self) -> None:
+        """All of it was."""
+        super().resume_writing()
+        self._cancel_taking()
 
     def data_received(self, data: bytes) -> None:
         """Bytes of the client."""
-        if self.transport.is_closing():
+        if self._is_deaf():
             return  # refused: what was on its way meanwhile is not read any more
         self._came += len(data)
-        super().data_received(data)
+        self._parse(data)
         if self._came == 0:
             if self._timer is not None:
                 self._expect(None)
@@ -75,8 +98,27 @@ class HttpProtocol(HttpToolsProtocol):
             self._refuse(Problem(431, TOO_LARGE, "Address and headers too large"))
         elif self._came > MAX_REQUEST_BYTES:
             self.transport.close()
-        elif self._timer is None and not self.transport.is_closing():
+        elif self._timer is None and not self._is_deaf():
             self._expect(self._limits.head_s if self._in_head else self._limits.body_s)
+
+    def _parse(self, data: bytes) -> None:
+        """Hand bytes to the parser. It takes what follows a head that offers another protocol for that protocol, so a
+        request with an offer that is not taken up is read anew without it.
+        """
+        self._unset_keepalive_if_required()
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserError:
+            self.logger.warning("Invalid HTTP request received.")
+            self.send_400_response("Invalid HTTP request received.")
+        except httptools.HttpParserUpgrade as offered:
+            plain, self._plain_head = self._plain_head, b""
+            if plain:
+                self.parser = httptools.HttpRequestParser(self)
+                self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
+                self._parse(plain + data[offered.args[0] :])
+            elif self._should_upgrade():
+                self.handle_websocket_upgrade()
 
     def on_message_begin(self) -> None:
         """The first byte of a request."""
@@ -90,8 +132,11 @@ class HttpProtocol(HttpToolsProtocol):
             self._refuse(Problem(431, TOO_LARGE, "Address and headers too large"))
         if len(self.pipeline) >= MAX_PIPELINED:
             self.transport.close()
-        if self.transport.is_closing():
+        if self._is_deaf():
             self.headers = deque(maxlen=0)  # type: ignore[assignment]
+            return
+        if self.parser.should_upgrade() and self.parser.get_method() != b"CONNECT" and not self._should_upgrade():
+            self._plain_head = self._head_without_offer()
             return
         self._in_head = False
         if self._timer is not None:
@@ -103,24 +148,41 @@ class HttpProtocol(HttpToolsProtocol):
 
     def on_body(self, body: bytes) -> None:
         """A part of the body."""
-        if not self.transport.is_closing():
+        if not self._is_deaf():
             super().on_body(body)
 
     def on_message_complete(self) -> None:
         """The request is whole."""
+        if self._plain_head:
+            return
         self._in_head = True
         self._came = 0
-        if not self.transport.is_closing():
+        if not self._is_deaf():
             super().on_message_complete()
+            self._whole = self.cycle
 
     def handle_websocket_upgrade(self) -> None:
         """Hand the connection over as it was."""
         self._expect(None)
+        self._cancel_taking()
+        self.transport.set_write_buffer_limits()
         super().handle_websocket_upgrade()
 
     def send_400_response(self, msg: str) -> None:
         """Refuse what is not HTTP."""
         self._refuse(Problem(400, INVALID, msg))
+
+    def _head_without_offer(self) -> bytes:
+        """The head of the request once more (RFC 9110, 7.8: an offer may be ignored)."""
+        version = self.parser.get_http_version().encode("ascii")
+        lines = [b"%b %b HTTP/%b" % (self.parser.get_method(), self.url, version)]
+        for name, value in self.headers:
+            if name == b"connection":
+                wanted = [option for option in value.split(b",") if option.strip().lower() != b"upgrade"]
+                lines.append(b"connection: " + b",".join(wanted))
+            elif name != b"upgrade":
+                lines.append(name + b": " + value)
+        return b"\r\n".join(lines) + b"\r\n\r\n"
 
     def _head_bytes(self) -> int:
         return len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
@@ -130,6 +192,22 @@ class HttpProtocol(HttpToolsProtocol):
         if self._timer is not None:
             self._timer.cancel()
         self._timer = None if within_s is None else self.loop.call_later(within_s, self._late)
+
+    def _left(self) -> int:
+        """What the client has not taken yet: ours, and what the kernel holds, which takes it in large pieces."""
+        return self.transport.get_write_buffer_size() + _unacknowledged(self.transport)
+
+    def _see_taken(self, before: int) -> None:
+        """Hang up on who takes next to nothing: even closing would wait for that, and the answer stay in memory."""
+        if before - self._left() < self._limits.taken_s * SLOWEST:
+            self.transport.abort()
+        else:
+            self._taking = self.loop.call_later(self._limits.taken_s, self._see_taken, self._left())
+
+    def _cancel_taking(self) -> None:
+        if self._taking is not None:
+            self._taking.cancel()
+            self._taking = None
 
     def _late(self) -> None:
         self._timer = None
@@ -143,11 +221,25 @@ class HttpProtocol(HttpToolsProtocol):
         else:
             self._refuse(Problem(408, TIMED_OUT, "The request did not come to its end in time"))
 
+    def _is_deaf(self) -> bool:
+        return self._is_over or self.transport.is_closing()
+
     def _refuse(self, problem: Problem) -> None:
-        """Answer past the application, and hang up."""
-        if self.transport.is_closing():
+        """Answer past the application, and hang up.
+
+        Requests that came whole before have their answers first: they may have been carried out. Where some are owed,
+        the connection ends after the last of them, and the refused request goes without one.
+        """
+        if self._is_deaf():
             return
         self._expect(None)
+        before = self._whole
+        if before is not None and not before.response_complete and (self._in_head or self.pipeline):
+            if not self._in_head:
+                self.pipeline.popleft()  # the refused one
+            before.keep_alive = False
+            self._is_over = True
+            return
         body = problem.body()
         headers = {
             "content-type": "application/json; charset=utf-8",
@@ -158,6 +250,15 @@ class HttpProtocol(HttpToolsProtocol):
         head = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
         self.transport.write(STATUS_LINE[problem.status] + head.encode("ascii") + b"\r\n" + body)
         self.transport.close()
+
+
+def _unacknowledged(transport: asyncio.Transport) -> int:
+    """Bytes that the other end has not confirmed; 0 where the system does not tell."""
+    try:
+        told = fcntl.ioctl(transport.get_extra_info("socket").fileno(), termios.TIOCOUTQ, bytes(4))
+    except (OSError, ValueError):  # ValueError: it is closed
+        return 0
+    return int.from_bytes(told, sys.byteorder)
 
 
 class LineProtocol(WebSocketsSansIOProtocol):
@@ -254,3 +355,8 @@ class Exchange:
         if not cycle.keep_alive:
             cycle.transport.close()
         cycle.on_response()
+
+    async def taken(self) -> None:
+        """Wait until the client has taken the answer, or is gone."""
+        if self._cycle.flow.write_paused:
+            await self._cycle.flow.drain()

@@ -17,18 +17,17 @@ import msgspec
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
-from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from google.auth import crypt, jwt
 
 from heliograph.domain.errors import InvalidInput
 from heliograph.domain.fields import Fields
 from heliograph.outbound import NoReply, NotSent, Outbound, Reply, is_address
+from heliograph.outbound.keys import MAX_KEY_CHARACTERS, load_key
 
 # For management. One token serves both: what the account may do is decided by its grants.
 SCOPE = "https://www.googleapis.com/auth/androidmanagement https://www.googleapis.com/auth/pubsub"
 GRANT = "urn:ietf:params:oauth:grant-type:jwt-bearer"
 MAX_FILE_BYTES = 64 * 1024
-MAX_KEY_CHARACTERS = 16_000
 # What is needed of a key file; the rest is for other clients.
 TOKEN_ADDRESSES = ("https://oauth2.googleapis.com/token", "https://accounts.google.com/o/oauth2/token")
 KEPT_MEMBERS = ("type", "project_id", "private_key_id", "private_key", "client_email", "token_uri")
@@ -129,7 +128,7 @@ def _key_fault(pem: str) -> str | None:
 @lru_cache(maxsize=64)
 def _key_of(pem: str) -> PrivateKeyTypes:
     """The key of a PEM block. Kept, because reading one proves that its numbers fit, which takes 50 ms."""
-    return load_pem_private_key(pem.encode(), None)
+    return load_key(pem.encode())
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,6 +20,16 @@ class PageQuery:
 
 
 @dataclass(frozen=True, slots=True)
+class DeviceFilter:
+    """Which devices a list has: of a user, in one of some states, without those that are deleted; or none at all."""
+
+    mdm_user_id: str | None = None
+    states: tuple[str, ...] | None = None
+    with_deleted: bool = True
+    nothing: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Page(Generic[T]):
     """One page: the ids of its records in their order, the number of all rows, and what reads records by their ids."""
 

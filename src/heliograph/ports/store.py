@@ -20,7 +20,7 @@ from heliograph.domain.devices import (
 from heliograph.domain.enrollment import EnrollmentToken, SignUp
 from heliograph.domain.ladder import Command, Entry, Issue
 from heliograph.ports.changes import ChangeSet, OutboxItem
-from heliograph.ports.pages import Page, PageQuery
+from heliograph.ports.pages import DeviceFilter, Page, PageQuery
 from heliograph.ports.system import SystemWork
 
 
@@ -126,7 +126,7 @@ class DeviceRepository(Protocol):
         """Of these names, each that the upstream gives to a device of ours, or gave it before, with that device."""
         ...
 
-    async def list(self, platform: str | None, query: PageQuery) -> Page[Device]:
+    async def list(self, platform: str | None, query: PageQuery, only: DeviceFilter | None = None) -> Page[Device]:
         """Devices; sorts by created_at, updated_at, name, state."""
         ...
 

@@ -4,10 +4,11 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 from heliograph.domain.devices import Device, PushTarget
 from heliograph.domain.ids import is_id
-from heliograph.ports.pages import Page, PageQuery
+from heliograph.ports.pages import DeviceFilter, Page, PageQuery
 from heliograph.store.database import Database, LookUp, Rows, statement
 from heliograph.store.inserts import insert_of
 from heliograph.store.paging import order_by, page_of
@@ -128,10 +129,25 @@ class Devices:
         rows = await self._database.fetch(_FIND_BY_ALIAS, self._organization_id, platform, alias)
         return [DEVICES.read(row) for row in rows]
 
-    async def list(self, platform: str | None, query: PageQuery) -> Page[Device]:
+    async def list(self, platform: str | None, query: PageQuery, only: DeviceFilter | None = None) -> Page[Device]:
         """A page of devices."""
-        ordered = f"{_OF_PLATFORM} {order_by(query, _SORTS)} LIMIT $3 OFFSET $4"
-        return await page_of(self._database, DEVICES, ordered, _OF_PLATFORM, (self._organization_id, platform), query)
+        where, args = self._narrowed(_OF_PLATFORM, (self._organization_id, platform), only or DeviceFilter())
+        ordered = f"{where} {order_by(query, _SORTS)} LIMIT ${len(args) + 1} OFFSET ${len(args) + 2}"
+        return await page_of(self._database, DEVICES, ordered, where, args, query)
+
+    def _narrowed(self, where: str, args: tuple[Any, ...], only: DeviceFilter) -> tuple[str, tuple[Any, ...]]:
+        dialect = self._database.dialect
+        if only.nothing:
+            where += " AND 1 = 0"
+        if not only.with_deleted:
+            where += " AND state <> 'DELETED'"
+        if only.mdm_user_id is not None:
+            args = (*args, only.mdm_user_id)
+            where += f" AND mdm_user_id = ${len(args)}"
+        if only.states is not None:
+            args = (*args, dialect.pack(only.states))
+            where += f" AND {dialect.among('state', len(args))}"
+        return where, args
 
     async def of_enterprise(self, enterprise_id: str, behind: str, limit: int) -> _Found:
         """Devices of an enterprise in the order of their ids."""

@@ -13,9 +13,10 @@ from cryptography.hazmat.primitives.serialization import (
     NoEncryption,
     PrivateFormat,
     PublicFormat,
-    load_pem_private_key,
 )
 from cryptography.x509.oid import NameOID
+
+from heliograph.outbound.keys import load_key
 
 _KEY = re.compile(rb"-----BEGIN ([A-Z ]*)PRIVATE KEY-----.*?-----END \1PRIVATE KEY-----", re.DOTALL)
 _EXPORT = "export certificate and key together, and turn the .p12 into PEM: openssl pkcs12 -in FILE.p12 -nodes"
@@ -82,9 +83,9 @@ def _key(pem: bytes) -> RSAPrivateKey | EllipticCurvePrivateKey:
     if b"ENCRYPTED" in block[0]:
         raise ValueError("holds a private key that is protected by a password; take that off (openssl pkcs12 … -nodes)")
     try:
-        key = load_pem_private_key(block[0], None)
+        key = load_key(block[0])
     except (ValueError, TypeError, UnsupportedAlgorithm) as error:
-        raise ValueError("holds a private key that cannot be read") from error
+        raise ValueError("holds a private key that cannot be read, or has more than 4096 bits") from error
     if not isinstance(key, RSAPrivateKey | EllipticCurvePrivateKey):
         raise ValueError("holds a private key that is neither RSA nor EC")  # noqa: TRY004 - of a file, not an argument
     return key

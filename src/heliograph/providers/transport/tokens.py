@@ -10,8 +10,9 @@ from dataclasses import dataclass, field
 import jwt
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, EllipticCurvePrivateKey
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
+from heliograph.outbound.keys import load_key
 from heliograph.ports.clock import Clock
 
 RENEW_US = 40 * 60 * 1_000_000
@@ -36,7 +37,7 @@ class SigningKey:
 def read_key(team_id: str, key_id: str, pem: bytes) -> SigningKey:
     """A key from the .p8 file of Apple's developer site. Raises ValueError for anything else than a P-256 key."""
     try:
-        private = load_pem_private_key(pem, password=None)
+        private = load_key(pem)
     except UnsupportedAlgorithm as error:  # of a curve from elsewhere
         raise ValueError("is not a P-256 key") from error
     except (ValueError, TypeError) as error:

@@ -5,10 +5,11 @@ from collections import OrderedDict
 import jwt
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from jwt.utils import base64url_encode
 
 from heliograph.guard import origin_of
+from heliograph.outbound.keys import load_key
 from heliograph.ports.clock import Clock
 from heliograph.providers.webpush.subscription import bytes_of
 
@@ -53,7 +54,7 @@ def private_key_of(text: str) -> ec.EllipticCurvePrivateKey:
     """A key of P-256, from PEM or from the 32 bytes as base64url. Raises ValueError."""
     if text.lstrip().startswith("-----"):
         try:
-            key = load_pem_private_key(text.encode(), None)
+            key = load_key(text.encode())
         except (TypeError, UnsupportedAlgorithm) as error:  # it wants a password; a curve from elsewhere
             raise ValueError(type(error).__name__) from None
         if not isinstance(key, ec.EllipticCurvePrivateKey) or not isinstance(key.curve, ec.SECP256R1):
