@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from contextlib import suppress
 
 import pytest
 
+from heliograph.app.cancel_command import cancel_command
 from heliograph.app.effects import EFFECTS
 from heliograph.app.setup import add_account
 from heliograph.domain.deliveries import PushCollapsed, PushRung
 from heliograph.domain.errors import Conflict
-from heliograph.ports.changes import ChangeSet
-from heliograph.ports.push import Misconfigured
+from heliograph.ports.changes import ChangeSet, OutboxItem
+from heliograph.ports.push import CannotWithdraw, Misconfigured, Rejected
 from tests.app.conftest import Desk
 from tests.app.pushing import Provider, one_for_each_kind
 from tests.app.test_blamed_accounts import MQTT, fleet, now_of, push_to
@@ -68,3 +70,51 @@ async def test_what_was_collapsed_on_its_way_goes_no_other(desk: Desk, ways: def
     assert (after.rung, after.provider, after.legs) == (PushRung.COLLAPSED, "pushy", None)
     assert after.attempts is not None
     assert after.attempts.reason == REFUSED.reason
+
+
+async def claimed_twice(desk: Desk) -> tuple[OutboxItem, OutboxItem]:
+    """The claim of a process that stands still, and that of the one that has taken over since."""
+    system, now = desk.services.store.system, desk.clock.now()
+    [first] = await system.claim(now, now + 15_000_000, 1)
+    desk.clock.advance(16)
+    now = desk.clock.now()
+    [second] = await system.claim(now, now + 15_000_000, 1)
+    assert first.id == second.id
+    return first, second
+
+
+async def test_who_has_lost_its_claim_calls_no_push_revoked(desk: Desk, ways: defaultdict[str, Provider]) -> None:
+    """Another process may be at it: only that one knows whether a provider has it."""
+    await add_account(desk.services, desk.organization, "pushy", "", {"apiKey": "abc"}, True)
+    [device] = await fleet(desk, 1, "pushy")
+    command = await desk.command({"command": "LOCK"}, device)
+    first, second = await claimed_twice(desk)
+
+    async def cancelled() -> None:
+        await cancel_command(desk.services, desk.work, command.id, device.id, "key:x", "over")
+        with suppress(Conflict):
+            await EFFECTS["push"](desk.services, first)
+
+    ways["pushy"].meanwhile, ways["pushy"].withdrawals = cancelled, [CannotWithdraw("too late")]
+    await EFFECTS["push"](desk.services, second)
+    await desk.pay()
+    [push] = await desk.work.pushes.of_command(command.id)
+    assert (push.rung, push.reference, ways["pushy"].withdrawn) == (PushRung.ACCEPTED, "p1", ["p1"])
+
+
+async def test_who_has_lost_its_claim_calls_no_push_rejected(desk: Desk, ways: defaultdict[str, Provider]) -> None:
+    await add_account(desk.services, desk.organization, "pushy", "", {"apiKey": "abc"}, True)
+    [push] = await push_to(desk, *await fleet(desk, 1, "pushy"))
+    first, second = await claimed_twice(desk)
+
+    async def refused() -> None:
+        ways["pushy"].meanwhile, ways["pushy"].outcomes = Provider.meanwhile, [Rejected("not as it is")]
+        with suppress(Conflict):
+            await EFFECTS["push"](desk.services, first)
+
+    ways["pushy"].meanwhile = refused
+    await EFFECTS["push"](desk.services, second)
+    [after] = await now_of(desk, [push])
+    assert (after.rung, after.reference) == (PushRung.ACCEPTED, "p2")
+    assert after.attempts is not None
+    assert after.attempts.uncertain == 1  # nobody has recorded what became of the first

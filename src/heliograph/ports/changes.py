@@ -158,8 +158,8 @@ class ChangeSet:
         self.topics.add("outbox")
 
     def bury(self, item: OutboxItem, reason: str) -> None:
-        """The claimed effect is given up; the reason stays in the list of dead letters."""
-        self.settlements.append(Settlement(item, dead=reason))
+        """The claimed effect is given up; the reason stays in the list of dead letters. Conflict as of `take`."""
+        self.settlements.append(Settlement(item, dead=reason, hard=True))
 
     def wake_device(self, device_id: str) -> None:
         """Tell the process that holds the device's connection that something waits for it."""

@@ -150,12 +150,13 @@ async def _leave_unsent(s: Services, work: UnitOfWork, item: OutboxItem) -> None
     """Settle the debt of a push that is not to be sent (again), and say of it what is known."""
     push = await work.pushes.find(item.subject_id)
     changes = ChangeSet(item.organization_id)
-    if push is not None and push.rung is PushRung.QUEUED:
-        if push.expires_at <= s.clock.now():
+    if push is not None and push.rung is PushRung.QUEUED and push.expires_at > s.clock.now():
+        _give_up(s, changes, item, push)
+        changes.take(item)  # who has claimed it since may be sending it
+    else:
+        if push is not None and push.rung is PushRung.QUEUED:
             await expire_push(s, work, changes, push, "dispatcher")
-        else:
-            _give_up(s, changes, item, push)
-    changes.settle(item)
+        changes.settle(item)
     await work.commit(changes)
 
 
@@ -293,11 +294,13 @@ class _Sent:
                 returned = PushReturned(source=source, evidence=outcome.evidence | {"refused": outcome.reason})
                 changes.move_push(push, returned, now)
                 changes.settle(self.item)
-            case Rejected():
+            case Rejected() if push.rung is PushRung.QUEUED:
                 evidence = outcome.evidence | {"reason": outcome.reason}
                 rejected = PushRejected(source=source, evidence=evidence, reason=outcome.reason)
                 changes.move_push(push, rejected, now)
                 changes.bury(self.item, outcome.reason)
+            case Rejected():  # it has moved on
+                changes.settle(self.item)
             case RetryLater() | Misconfigured():
                 after_s = outcome.after_s if isinstance(outcome, RetryLater) else None
                 changes.move_push(push, _attempted(source, outcome), now)
