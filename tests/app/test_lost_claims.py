@@ -7,13 +7,15 @@ from contextlib import suppress
 
 import pytest
 
+from heliograph.app.agent_line import check_in
 from heliograph.app.cancel_command import cancel_command
 from heliograph.app.effects import EFFECTS
 from heliograph.app.setup import add_account
 from heliograph.domain.deliveries import PushCollapsed, PushRung
 from heliograph.domain.errors import Conflict
 from heliograph.ports.changes import ChangeSet, OutboxItem
-from heliograph.ports.push import CannotWithdraw, Misconfigured, Rejected
+from heliograph.ports.push import CannotWithdraw, Misconfigured, Outcome, Rejected, RetryLater
+from heliograph_protocol.messages import CheckIn, PushAck
 from tests.app.conftest import Desk
 from tests.app.pushing import Provider, one_for_each_kind
 from tests.app.test_blamed_accounts import MQTT, fleet, now_of, push_to
@@ -118,3 +120,37 @@ async def test_who_has_lost_its_claim_calls_no_push_rejected(desk: Desk, ways: d
     assert (after.rung, after.reference) == (PushRung.ACCEPTED, "p2")
     assert after.attempts is not None
     assert after.attempts.uncertain == 1  # nobody has recorded what became of the first
+
+
+@pytest.mark.parametrize(("answer", "uncertain"), [(None, 1), (RetryLater("busy"), 0)])
+async def test_an_attempt_whose_process_died_is_told_of_what_has_moved_on(
+    answer: Outcome | None, uncertain: int, desk: Desk, ways: defaultdict[str, Provider]
+) -> None:
+    """It may have been taken: so nobody counts the one that is known for the only one."""
+    await add_account(desk.services, desk.organization, "pushy", "", {"apiKey": "abc"}, True)
+    [device] = await fleet(desk, 1, "pushy")
+    [push] = await push_to(desk, device)
+    now = desk.clock.now()
+    [item] = await desk.services.store.system.claim(now, now + 15_000_000, 1)
+    if answer is not None:
+        ways["pushy"].outcomes = [answer]
+        await EFFECTS["push"](desk.services, item)
+    acks = CheckIn(push_acks=[PushAck(id=push.id, at="2026-01-01T00:00:00Z")])
+    await check_in(desk.services, device, "mdmAgent", acks)
+    desk.clock.advance(16)
+    assert await desk.pay() == ["push"]
+    [after] = await now_of(desk, [push])
+    assert (after.rung, after.unanswered) == (PushRung.ACKNOWLEDGED, uncertain)
+
+
+async def test_of_a_claim_that_was_lost_while_another_took_over_the_acceptance_is_no_loss(
+    desk: Desk, ways: defaultdict[str, Provider]
+) -> None:
+    """One of both claims came to it; what the third one finds was sent once."""
+    await add_account(desk.services, desk.organization, "pushy", "", {"apiKey": "abc"}, True)
+    [push] = await push_to(desk, *await fleet(desk, 1, "pushy"))
+    first, second = await claimed_twice(desk)
+    await EFFECTS["push"](desk.services, first)
+    await EFFECTS["push"](desk.services, second)
+    [after] = await now_of(desk, [push])
+    assert (after.rung, after.unanswered, len(ways["pushy"].sent)) == (PushRung.ACCEPTED, 0, 1)

@@ -1,5 +1,7 @@
 """Hand a push to its provider."""
 
+from dataclasses import replace
+
 import structlog
 
 from heliograph.app.account_health import Lesson
@@ -149,13 +151,16 @@ def _is_void(s: Services, push: Push, command: Command | None) -> bool:
 async def _leave_unsent(s: Services, work: UnitOfWork, item: OutboxItem) -> None:
     """Settle the debt of a push that is not to be sent (again), and say of it what is known."""
     push = await work.pushes.find(item.subject_id)
-    changes = ChangeSet(item.organization_id)
-    if push is not None and push.rung is PushRung.QUEUED and push.expires_at > s.clock.now():
+    changes, now = ChangeSet(item.organization_id), s.clock.now()
+    if push is not None and push.rung is PushRung.QUEUED and push.expires_at > now:
         _give_up(s, changes, item, push)
         changes.take(item)  # who has claimed it since may be sending it
     else:
-        if push is not None and push.rung is PushRung.QUEUED:
-            await expire_push(s, work, changes, push, "dispatcher")
+        if push is not None:
+            # Of the claims, one came to the acceptance that is known.
+            push = note_lost(changes, replace(item, attempts=item.attempts - (push.reference is not None)), push, now)
+            if push.rung is PushRung.QUEUED:
+                await expire_push(s, work, changes, push, "dispatcher")
         changes.settle(item)
     await work.commit(changes)
 
