@@ -286,3 +286,25 @@ async def test_a_command_that_no_way_can_wake_for_waits_for_a_check_in_and_the_s
     await sweep_once(desk.services)
     assert [push.rung for push in await pushes(desk, woken)] == [PushRung.EXPIRED]
     assert set(await say(desk)) == {woken.id, command.id}
+
+
+async def test_a_wake_that_is_taken_while_a_newer_one_takes_its_place_was_sent(
+    desk: Desk, kiosk: Device, provider: Provider
+) -> None:
+    """Collapsed is what was not sent."""
+    command = await desk.command({"command": "LOCK"})
+
+    async def deferred() -> None:
+        provider.meanwhile = Provider.meanwhile
+        assert await say(desk) == [command.id]
+        await defer(desk, command, 1)
+        desk.clock.advance(2)
+        assert await desk.pay(times=1) == ["wake"]
+        assert await rungs(desk, command) == [PushRung.COLLAPSED, PushRung.QUEUED]
+
+    provider.meanwhile = deferred
+    await desk.pay()
+    first, second = await pushes(desk, command)
+    assert (first.rung, first.reference, second.rung) == (PushRung.ACCEPTED, "p1", PushRung.ACCEPTED)
+    history = (await desk.work.history.of([first.id]))[first.id]
+    assert history[-1].evidence == {"reference": "p1"}
