@@ -112,6 +112,11 @@ class ChangeSet:
         self.topics.add(f"command:{command.id}")
         return step.command
 
+    def hold(self, command: Command) -> None:
+        """Conflict if a command has changed since it was read: what is stated here depends on it."""
+        if all(held.id != command.id for held in self.commands):
+            self.commands.append(command)
+
     def add_push(self, push: Push, event: PushEvent, now: int) -> Push:
         """A new push, with the first line of its history."""
         step = apply_push(push, event, now=now)

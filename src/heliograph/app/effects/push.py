@@ -347,6 +347,7 @@ class _Sent:
         if command is not None:
             issued = Issued(source=source, evidence={"pushId": reference}, push_id=reference)
             changes.move(command, issued, now)
+            changes.hold(command)  # it may know the name already; and who cancels it does not ask a way that has none
             if command.is_over:
                 # It ended while its push was on the way: take the push back.
                 changes.owe(self.s.debt(push.organization_id, "revoke", push.id, pool=push.withdrawn_through))
