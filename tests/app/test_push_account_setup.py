@@ -23,6 +23,7 @@ from heliograph.providers import ProviderRegistry, accounts_in, discover
 from heliograph.providers.transport import Connections
 from heliograph.store import AnyStore, Hub, known_accounts
 from heliograph.store.database import LookUp, Rows
+from heliograph.store.devices import Devices
 from heliograph.store.known_accounts import KnownAccounts
 from heliograph.store.setup import Setup
 from tests.app.conftest import Desk
@@ -184,6 +185,23 @@ async def test_what_another_process_sent_with_former_settings_after_they_were_me
     desk.clock.advance(60)
     await there.pay()
     assert await rungs(desk, pushes) == {"accepted": 1}
+
+
+async def test_no_address_is_given_up_by_settings_that_are_mended_before_that_is_stored(
+    desk: Desk, there: Process, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was given up before is used again with the new settings: nobody would look after it once more."""
+    account, store = await pushy(desk, "wrong"), Devices.quarantine
+
+    async def mended(*args: Any) -> None:
+        await update_account(desk.services, account, {"config": {"apiKey": "right"}})
+        await store(*args)
+
+    monkeypatch.setattr(Devices, "quarantine", mended)
+    devices = await fleet(desk, 1, "pushy")
+    await there.push_to(*devices)
+    await there.pay()
+    assert await given_up(desk, devices) == 0
 
 
 async def test_what_another_process_sent_through_a_former_default_goes_through_the_present_one(

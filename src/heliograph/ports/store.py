@@ -143,10 +143,16 @@ class DeviceRepository(Protocol):
         ...
 
     async def quarantine(
-        self, target: PushTarget, reason: str, since: int, now: int, account_id: str | None = None
+        self,
+        target: PushTarget,
+        reason: str,
+        since: int,
+        now: int,
+        account_id: str | None = None,
+        made_at: int | None = None,
     ) -> None:
         """Use an address no more, unless it was registered after `since` (microseconds); with `account_id`, which has
-        refused it, unless it is reached through another account by now.
+        refused it, unless it is reached through another by now, or has changed since `made_at`.
         """
         ...
 

@@ -70,7 +70,8 @@ async def deliver_push(s: Services, item: OutboxItem) -> None:
     except Exception:
         s.health.say_again(push.account_id, lesson)
         raise
-    await _heed(s, work, push.account_id, target, outcome, s.health.that_holds(push.account_id, began, lesson))
+    lesson = s.health.that_holds(push.account_id, began, lesson)
+    await _heed(s, work, (push.account_id, made_at), target, outcome, lesson)
 
 
 def _speaks_of_settings(outcome: Outcome) -> bool:
@@ -113,14 +114,21 @@ async def _send(s: Services, push: Push, target: PushTarget | None, priority: in
 
 
 async def _heed(
-    s: Services, work: UnitOfWork, account_id: str, target: PushTarget, outcome: Outcome, lesson: Lesson
+    s: Services,
+    work: UnitOfWork,
+    account: tuple[str, int | None],
+    target: PushTarget,
+    outcome: Outcome,
+    lesson: Lesson,
 ) -> None:
-    """Store what follows for address and account. What is lost of it, the next outcome says again."""
-    now = s.clock.now()
+    """Store what follows for address and account. What is lost of it, the next outcome says again. `account`: its id,
+    and when its settings were made.
+    """
+    now, (account_id, made_at) = s.clock.now(), account
     try:
         if lesson.quarantine and isinstance(outcome, Rejected):
             since = outcome.gone_since or target.registered_at  # what was registered meanwhile, it says nothing of
-            await work.devices.quarantine(target, outcome.reason, since, now, account_id)
+            await work.devices.quarantine(target, outcome.reason, since, now, account_id, made_at)
         if lesson.revive:
             await work.devices.revive(target.provider, now - _OF_LATE_S * SECOND, account_id)
         walks = [account_id] if lesson.reroute else []
