@@ -17,7 +17,7 @@ from heliograph.app.verbs import VERBS, call_verb
 from heliograph.domain.deliveries import Push, PushAccepted
 from heliograph.domain.devices import Device, ProviderAccount, PushTarget
 from heliograph.ports.changes import ChangeSet
-from heliograph.ports.push import Accepted, Outcome, ProbeAnswer, PushMessage, Tools, Works
+from heliograph.ports.push import Accepted, Misconfigured, Outcome, ProbeAnswer, PushMessage, Tools, Works
 from heliograph.ports.store import Store, UnitOfWork
 from heliograph.providers import ProviderRegistry, accounts_in, discover
 from heliograph.providers.transport import Connections
@@ -94,7 +94,8 @@ class Keyed(Provider):
         self.key = key
 
     async def send(self, message: PushMessage, target: PushTarget) -> Outcome:
-        return WRONG if self.key == "wrong" else Accepted("p")
+        refusals: dict[str, Outcome] = {"wrong": WRONG, "refused": Misconfigured("the key is refused")}
+        return refusals.get(self.key, Accepted("p"))
 
     async def probe(self) -> ProbeAnswer:
         return Works(self.key)
@@ -202,6 +203,23 @@ async def test_no_address_is_given_up_by_settings_that_are_mended_before_that_is
     await there.push_to(*devices)
     await there.pay()
     assert await given_up(desk, devices) == 0
+
+
+async def test_no_fault_is_told_of_settings_that_are_mended_before_that_is_stored(
+    desk: Desk, there: Process, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    account, store = await pushy(desk, "refused"), Setup.note_fault
+
+    async def mended(setup: Setup, account_id: str, fault: str | None, *args: Any) -> bool:
+        if fault is not None:
+            await update_account(desk.services, account, {"config": {"apiKey": "right"}})
+        return await store(setup, account_id, fault, *args)
+
+    monkeypatch.setattr(Setup, "note_fault", mended)
+    await there.push_to(*await fleet(desk, 1, "pushy"))
+    await there.pay()
+    after = await stored(desk, account)
+    assert (open_config(desk.services, after)["apiKey"], after.fault) == ("right", None)
 
 
 async def test_what_another_process_sent_through_a_former_default_goes_through_the_present_one(

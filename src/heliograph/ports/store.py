@@ -249,8 +249,10 @@ class SetupRepository(Protocol):
         """
         ...
 
-    async def note_fault(self, account_id: str, fault: str | None, now: int) -> bool:
-        """Note why pushes do not go through an account, or that they do (None); whether that is news."""
+    async def note_fault(self, account_id: str, fault: str | None, now: int, made_at: int | None = None) -> bool:
+        """Note why pushes do not go through an account, or that they do (None); whether that is news. Not of an account
+        that has changed since `made_at`.
+        """
         ...
 
     async def key(self, key_id: str) -> ApiKey | None:

@@ -132,7 +132,8 @@ async def _heed(
         if lesson.revive:
             await work.devices.revive(target.provider, now - _OF_LATE_S * SECOND, account_id)
         walks = [account_id] if lesson.reroute else []
-        if lesson.tells_fault and await work.setup.note_fault(account_id, lesson.fault, now):
+        of_settings = made_at if lesson.fault else None
+        if lesson.tells_fault and await work.setup.note_fault(account_id, lesson.fault, now, of_settings):
             if lesson.fault:
                 log.warning("push.account_out_of_order", account=account_id, why=lesson.fault)
             else:  # it works again: what waits for others that do not may go through it
