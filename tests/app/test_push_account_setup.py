@@ -26,7 +26,7 @@ from heliograph.store.database import LookUp, Rows
 from heliograph.store.devices import Devices
 from heliograph.store.known_accounts import KnownAccounts
 from heliograph.store.setup import Setup
-from tests.app.conftest import Desk
+from tests.app.conftest import Clock, Desk
 from tests.app.pushing import Provider
 from tests.app.test_blamed_accounts import WRONG, fleet, given_up, now_of, push_to, rungs
 
@@ -203,6 +203,20 @@ async def test_no_address_is_given_up_by_settings_that_are_mended_before_that_is
     await there.push_to(*devices)
     await there.pay()
     assert await given_up(desk, devices) == 0
+
+
+async def test_settings_that_were_made_by_a_clock_that_is_ahead_are_judged_at_once(desk: Desk, there: Process) -> None:
+    """Else what they hear counts for nothing until this machine's clock says so, too."""
+    account, clock = await pushy(desk, "old"), Clock()
+    clock.advance(600)
+    ahead = replace(desk.services, clock=clock)
+    await update_account(ahead, account, {"config": {"apiKey": "wrong"}})
+    devices = await fleet(desk, 1, "pushy")
+    pushes = await there.push_to(*devices)
+    for _ in range(3):
+        await there.pay()
+        desk.clock.advance(31)
+    assert (await given_up(desk, devices), await rungs(desk, pushes)) == (1, {"rejected": 1})
 
 
 async def test_no_fault_is_told_of_settings_that_are_mended_before_that_is_stored(

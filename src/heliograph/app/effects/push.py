@@ -93,7 +93,7 @@ async def _judged_as_of(s: Services, work: UnitOfWork, account_id: str, began: i
         return began
     if made_at is not None and made_at < account.updated_at:
         began = min(began, made_at)
-    s.health.heard_of_settings(account_id, account.updated_at, began)
+    s.health.heard_of_settings(account_id, account.updated_at, began, s.clock.now())
     return began
 
 
