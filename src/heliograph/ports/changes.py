@@ -162,9 +162,9 @@ class ChangeSet:
         self.settlements.append(Settlement(item, due_at=due_at))
         self.topics.add("outbox")
 
-    def bury(self, item: OutboxItem, reason: str) -> None:
-        """The claimed effect is given up; the reason stays in the list of dead letters. Conflict as of `take`."""
-        self.settlements.append(Settlement(item, dead=reason, hard=True))
+    def bury(self, item: OutboxItem, reason: str, *, hard: bool = False) -> None:
+        """The claimed effect is given up; the reason stays among the dead letters. `hard`: Conflict as of `take`."""
+        self.settlements.append(Settlement(item, dead=reason, hard=hard))
 
     def wake_device(self, device_id: str) -> None:
         """Tell the process that holds the device's connection that something waits for it."""

@@ -312,7 +312,7 @@ class _Sent:
                 evidence = outcome.evidence | {"reason": outcome.reason}
                 rejected = PushRejected(source=source, evidence=evidence, reason=outcome.reason)
                 changes.move_push(push, rejected, now)
-                changes.bury(self.item, outcome.reason)
+                changes.bury(self.item, outcome.reason, hard=True)
             case Rejected():  # it has moved on
                 changes.settle(self.item)
             case RetryLater() | Misconfigured():
