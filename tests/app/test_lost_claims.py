@@ -122,6 +122,33 @@ async def test_who_has_lost_its_claim_calls_no_push_rejected(desk: Desk, ways: d
     assert after.attempts.uncertain == 1  # nobody has recorded what became of the first
 
 
+async def test_a_late_answer_counts_where_the_push_has_come_back_to_its_way(
+    desk: Desk, ways: defaultdict[str, Provider]
+) -> None:
+    """Else it waits there to be sent again, and nobody knows under which name it can be taken back."""
+    await add_account(desk.services, desk.organization, "pushy", "", {"apiKey": "abc"}, True)
+    await add_account(desk.services, desk.organization, "mqtt", "", MQTT, True)
+    [push] = await push_to(desk, *await fleet(desk, 1, "pushy", "mqtt"))
+    first, second = await claimed_twice(desk)
+
+    async def to_and_fro() -> None:
+        ways["pushy"].meanwhile = Provider.meanwhile
+        ways["pushy"].outcomes, ways["mqtt"].outcomes = [RetryLater("busy")] * 3, [RetryLater("busy")] * 8
+        await EFFECTS["push"](desk.services, second)
+        while ways["mqtt"].outcomes:
+            desk.clock.advance(31)
+            await desk.pay(times=1)
+        [back] = await now_of(desk, [push])
+        assert (back.rung, back.provider) == (PushRung.QUEUED, "pushy")
+
+    ways["pushy"].meanwhile = to_and_fro
+    await EFFECTS["push"](desk.services, first)
+    [after] = await now_of(desk, [push])
+    assert (after.rung, after.provider, after.reference) == (PushRung.ACCEPTED, "pushy", "p4")
+    await desk.pay()
+    assert len(ways["pushy"].sent) == 4
+
+
 @pytest.mark.parametrize(("answer", "uncertain"), [(None, 1), (RetryLater("busy"), 0)])
 async def test_an_attempt_whose_process_died_is_told_of_what_has_moved_on(
     answer: Outcome | None, uncertain: int, desk: Desk, ways: defaultdict[str, Provider]

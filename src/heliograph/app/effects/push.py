@@ -243,6 +243,12 @@ def _stay(push: Push) -> tuple[object, ...]:
     return push.provider, [(leg.provider, leg.account_id, leg.attempts) for leg in push.legs or ()]
 
 
+def _waits_there(current: Push, sent: Push) -> bool:
+    """Whether it has come back, to be sent again, to the way that it was sent by."""
+    is_same = (current.provider, current.account_id) == (sent.provider, sent.account_id)
+    return is_same and current.rung is PushRung.QUEUED
+
+
 def _attempted(source: str, outcome: Rejected | RetryLater | Misconfigured) -> PushAttempted:
     uncertain = isinstance(outcome, RetryLater) and outcome.uncertain
     return PushAttempted(source=source, evidence=outcome.evidence, reason=outcome.reason, uncertain=uncertain)
@@ -264,7 +270,7 @@ class _Sent:
 
         async def afresh() -> None:
             current, command = await self.work.pushes.find(push.id) or push, await _command_of(self.work, push)
-            if _stay(current) == _stay(push):
+            if _stay(current) == _stay(push) or (isinstance(self.outcome, Accepted) and _waits_there(current, push)):
                 await self._commit(current, command, other_way)
             else:
                 await self._commit_late(push, current, command)
