@@ -16,6 +16,7 @@ from heliograph.app.setup import add_account, open_config, update_account
 from heliograph.app.verbs import VERBS, call_verb
 from heliograph.domain.deliveries import Push, PushAccepted
 from heliograph.domain.devices import Device, ProviderAccount, PushTarget
+from heliograph.domain.errors import OutcomeUnknown, StoreUnavailable
 from heliograph.ports.changes import ChangeSet
 from heliograph.ports.push import Accepted, Misconfigured, Outcome, ProbeAnswer, PushMessage, Tools, Works
 from heliograph.ports.store import Store, UnitOfWork
@@ -54,6 +55,24 @@ async def test_of_two_who_change_an_account_at_once_none_undoes_the_other(desk: 
     assert (after.name, after.disabled_at is not None) == ("till", True)
     config = open_config(desk.services, after)
     assert (config["apiKey"], config["requestsPerMinute"]) == ("new", 7)
+
+
+async def test_what_is_stored_is_not_called_unchanged_where_the_database_goes_away_behind_it(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who repeats it without looking has two accounts."""
+
+    async def away(*_: object, **__: object) -> None:
+        raise StoreUnavailable
+
+    account = await made(desk)
+    monkeypatch.setattr(Devices, "revive", away)
+    with pytest.raises(OutcomeUnknown):
+        await add_account(desk.services, desk.organization, "pushy", "more", {"apiKey": "b"}, True)
+    with pytest.raises(OutcomeUnknown):
+        await update_account(desk.services, account, {"config": {"apiKey": "new"}})
+    assert open_config(desk.services, await stored(desk, account))["apiKey"] == "new"
+    assert [a.name for a in await desk.work.setup.accounts()] == ["main", "more"]
 
 
 async def test_new_settings_end_the_fault_of_the_old_ones(desk: Desk) -> None:
