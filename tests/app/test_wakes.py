@@ -79,6 +79,26 @@ async def test_a_cancel_that_the_agent_decides_wakes_it_once(desk: Desk, kiosk: 
     assert (await desk.now(command)).rung is Rung.CANCELLED
 
 
+@pytest.mark.parametrize("is_heard", [False, True])
+async def test_the_wake_for_a_cancel_that_is_confirmed_is_taken_back_unless_it_was_heard(
+    is_heard: bool, desk: Desk, kiosk: Device, provider: Provider
+) -> None:
+    command = await claimed(desk)
+    await cancel(desk, command)
+    await desk.pay()
+    _, wake = await pushes(desk, command)
+    acks = [PushAck(id=wake.id, at=AT)] if is_heard else []
+    confirmed = CancelAnswer(command_id=command.id, outcome="confirmed", at=AT)
+    for _ in range(2):
+        await say(desk, cancel_answers=[confirmed], push_acks=acks)
+    assert await desk.pay() == ([] if is_heard else ["revoke"])
+    assert provider.withdrawn == ([] if is_heard else ["p2"])
+    assert await rungs(desk, command) == [
+        PushRung.ACKNOWLEDGED,
+        PushRung.ACKNOWLEDGED if is_heard else PushRung.REVOKED,
+    ]
+
+
 async def test_a_cancel_of_what_runs_wakes_nobody(desk: Desk, kiosk: Device, provider: Provider) -> None:
     command = await claimed(desk)
     await say(desk, reports=[Report(command_id=command.id, rung="running", at=AT)])
