@@ -127,21 +127,29 @@ def test_what_waits_is_moved_once_for_each_time_that_an_account_goes_out_of_orde
 
 def test_what_another_process_made_of_an_account_is_heard_of_with_the_next_refusal() -> None:
     health = AccountHealth()
-    health.heard_of_settings("a", 3, began=4)  # they were there before
+    health.heard_of_settings("a", 3, began=4, now=9)  # they were there before
     assert health.learn("a", device(1), GONE, 4, 5).quarantine
-    health.heard_of_settings("a", 3, began=2)  # as is known
+    health.heard_of_settings("a", 3, began=2, now=9)  # as is known
     assert health.learn("a", device(2), Accepted("x"), 5, 5).tells_fault
-    health.heard_of_settings("a", 6, began=7)
+    health.heard_of_settings("a", 6, began=7, now=9)
     assert [health.learn("a", device(n), GONE, began, 7).try_again for n, began in ((3, 5), (4, 6))] == [True, False]
-    health.heard_of_settings("b", 9, began=8)
+    health.heard_of_settings("b", 9, began=8, now=9)
     assert health.learn("b", device(1), GONE, 8, 9) == Lesson(try_again=True)
+
+
+def test_settings_that_were_made_by_a_clock_that_is_ahead_hold_from_when_they_are_heard_of() -> None:
+    health = AccountHealth()
+    for began, quarantine in ((8, False), (9, True), (10, True)):
+        health.heard_of_settings("a", 1000, began, now=began + 1)
+        lesson = health.learn("a", device(1), GONE, began, began + 1)
+        assert (lesson.quarantine, lesson.try_again) == (quarantine, not quarantine)
 
 
 def test_what_comes_late_from_former_settings_says_nothing_after_a_refusal_with_the_present_ones() -> None:
     health = AccountHealth()
-    health.heard_of_settings("a", 20, 30)  # with those, one is refused
+    health.heard_of_settings("a", 20, 30, 31)  # with those, one is refused
     assert health.learn("a", device(1), GONE, 30, 31).quarantine
-    health.heard_of_settings("a", 20, 10)  # and this one was on its way for long
+    health.heard_of_settings("a", 20, 10, 40)  # and this one was on its way for long
     assert health.learn("a", device(2), GONE, 10, 40) == Lesson(try_again=True)
     assert health.learn("a", device(3), GONE, 35, 41).quarantine
 

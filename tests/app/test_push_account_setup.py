@@ -16,16 +16,18 @@ from heliograph.app.setup import add_account, open_config, update_account
 from heliograph.app.verbs import VERBS, call_verb
 from heliograph.domain.deliveries import Push, PushAccepted
 from heliograph.domain.devices import Device, ProviderAccount, PushTarget
+from heliograph.domain.errors import OutcomeUnknown, StoreUnavailable
 from heliograph.ports.changes import ChangeSet
-from heliograph.ports.push import Accepted, Outcome, ProbeAnswer, PushMessage, Tools, Works
+from heliograph.ports.push import Accepted, Misconfigured, Outcome, ProbeAnswer, PushMessage, Tools, Works
 from heliograph.ports.store import Store, UnitOfWork
 from heliograph.providers import ProviderRegistry, accounts_in, discover
 from heliograph.providers.transport import Connections
 from heliograph.store import AnyStore, Hub, known_accounts
 from heliograph.store.database import LookUp, Rows
+from heliograph.store.devices import Devices
 from heliograph.store.known_accounts import KnownAccounts
 from heliograph.store.setup import Setup
-from tests.app.conftest import Desk
+from tests.app.conftest import Clock, Desk
 from tests.app.pushing import Provider
 from tests.app.test_blamed_accounts import WRONG, fleet, given_up, now_of, push_to, rungs
 
@@ -53,6 +55,24 @@ async def test_of_two_who_change_an_account_at_once_none_undoes_the_other(desk: 
     assert (after.name, after.disabled_at is not None) == ("till", True)
     config = open_config(desk.services, after)
     assert (config["apiKey"], config["requestsPerMinute"]) == ("new", 7)
+
+
+async def test_what_is_stored_is_not_called_unchanged_where_the_database_goes_away_behind_it(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who repeats it without looking has two accounts."""
+
+    async def away(*_: object, **__: object) -> None:
+        raise StoreUnavailable
+
+    account = await made(desk)
+    monkeypatch.setattr(Devices, "revive", away)
+    with pytest.raises(OutcomeUnknown):
+        await add_account(desk.services, desk.organization, "pushy", "more", {"apiKey": "b"}, True)
+    with pytest.raises(OutcomeUnknown):
+        await update_account(desk.services, account, {"config": {"apiKey": "new"}})
+    assert open_config(desk.services, await stored(desk, account))["apiKey"] == "new"
+    assert [a.name for a in await desk.work.setup.accounts()] == ["main", "more"]
 
 
 async def test_new_settings_end_the_fault_of_the_old_ones(desk: Desk) -> None:
@@ -93,7 +113,8 @@ class Keyed(Provider):
         self.key = key
 
     async def send(self, message: PushMessage, target: PushTarget) -> Outcome:
-        return WRONG if self.key == "wrong" else Accepted("p")
+        refusals: dict[str, Outcome] = {"wrong": WRONG, "refused": Misconfigured("the key is refused")}
+        return refusals.get(self.key, Accepted("p"))
 
     async def probe(self) -> ProbeAnswer:
         return Works(self.key)
@@ -184,6 +205,54 @@ async def test_what_another_process_sent_with_former_settings_after_they_were_me
     desk.clock.advance(60)
     await there.pay()
     assert await rungs(desk, pushes) == {"accepted": 1}
+
+
+async def test_no_address_is_given_up_by_settings_that_are_mended_before_that_is_stored(
+    desk: Desk, there: Process, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was given up before is used again with the new settings: nobody would look after it once more."""
+    account, store = await pushy(desk, "wrong"), Devices.quarantine
+
+    async def mended(*args: Any) -> None:
+        await update_account(desk.services, account, {"config": {"apiKey": "right"}})
+        await store(*args)
+
+    monkeypatch.setattr(Devices, "quarantine", mended)
+    devices = await fleet(desk, 1, "pushy")
+    await there.push_to(*devices)
+    await there.pay()
+    assert await given_up(desk, devices) == 0
+
+
+async def test_settings_that_were_made_by_a_clock_that_is_ahead_are_judged_at_once(desk: Desk, there: Process) -> None:
+    """Else what they hear counts for nothing until this machine's clock says so, too."""
+    account, clock = await pushy(desk, "old"), Clock()
+    clock.advance(600)
+    ahead = replace(desk.services, clock=clock)
+    await update_account(ahead, account, {"config": {"apiKey": "wrong"}})
+    devices = await fleet(desk, 1, "pushy")
+    pushes = await there.push_to(*devices)
+    for _ in range(3):
+        await there.pay()
+        desk.clock.advance(31)
+    assert (await given_up(desk, devices), await rungs(desk, pushes)) == (1, {"rejected": 1})
+
+
+async def test_no_fault_is_told_of_settings_that_are_mended_before_that_is_stored(
+    desk: Desk, there: Process, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    account, store = await pushy(desk, "refused"), Setup.note_fault
+
+    async def mended(setup: Setup, account_id: str, fault: str | None, *args: Any) -> bool:
+        if fault is not None:
+            await update_account(desk.services, account, {"config": {"apiKey": "right"}})
+        return await store(setup, account_id, fault, *args)
+
+    monkeypatch.setattr(Setup, "note_fault", mended)
+    await there.push_to(*await fleet(desk, 1, "pushy"))
+    await there.pay()
+    after = await stored(desk, account)
+    assert (open_config(desk.services, after)["apiKey"], after.fault) == ("right", None)
 
 
 async def test_what_another_process_sent_through_a_former_default_goes_through_the_present_one(

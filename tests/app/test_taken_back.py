@@ -179,3 +179,23 @@ async def test_what_was_on_its_way_when_the_others_took_it_back_is_not_lost(
     assert (push.rung.value, ways["pushy"].withdrawn) == (comes_to, ["p1"])
     assert ways["mqtt"].withdrawn == (["m1"] if answer == Accepted("m1") else [])
     assert await desk.pay() == []
+
+
+async def test_what_is_taken_under_the_same_name_while_its_command_is_cancelled_is_taken_back(
+    desk: Desk, ways: Ways
+) -> None:
+    """The command knows the name from our line, which takes nothing back: so neither record changes meanwhile."""
+    await register(desk, "builtin", "mqtt")
+    ways["builtin"].outcomes, ways["mqtt"].outcomes = [Accepted("same")], [Accepted("same")]
+    command = await desk.command({"command": "LOCK"})
+    await desk.pay()
+    desk.clock.advance(1.1)
+
+    async def cancelled_and_revoked() -> None:
+        await cancel(desk, command)
+        assert await desk.pay() == ["revoke"]
+
+    ways["mqtt"].meanwhile = cancelled_and_revoked
+    assert await desk.pay() == ["fall_back", "push", "revoke"]
+    push = await push_of(desk, command)
+    assert (push.rung, ways["mqtt"].withdrawn) == (PushRung.REVOKED, ["same"])

@@ -79,6 +79,26 @@ async def test_a_cancel_that_the_agent_decides_wakes_it_once(desk: Desk, kiosk: 
     assert (await desk.now(command)).rung is Rung.CANCELLED
 
 
+@pytest.mark.parametrize("is_heard", [False, True])
+async def test_the_wake_for_a_cancel_that_is_confirmed_is_taken_back_unless_it_was_heard(
+    is_heard: bool, desk: Desk, kiosk: Device, provider: Provider
+) -> None:
+    command = await claimed(desk)
+    await cancel(desk, command)
+    await desk.pay()
+    _, wake = await pushes(desk, command)
+    acks = [PushAck(id=wake.id, at=AT)] if is_heard else []
+    confirmed = CancelAnswer(command_id=command.id, outcome="confirmed", at=AT)
+    for _ in range(2):
+        await say(desk, cancel_answers=[confirmed], push_acks=acks)
+    assert await desk.pay() == ([] if is_heard else ["revoke"])
+    assert provider.withdrawn == ([] if is_heard else ["p2"])
+    assert await rungs(desk, command) == [
+        PushRung.ACKNOWLEDGED,
+        PushRung.ACKNOWLEDGED if is_heard else PushRung.REVOKED,
+    ]
+
+
 async def test_a_cancel_of_what_runs_wakes_nobody(desk: Desk, kiosk: Device, provider: Provider) -> None:
     command = await claimed(desk)
     await say(desk, reports=[Report(command_id=command.id, rung="running", at=AT)])
@@ -286,3 +306,25 @@ async def test_a_command_that_no_way_can_wake_for_waits_for_a_check_in_and_the_s
     await sweep_once(desk.services)
     assert [push.rung for push in await pushes(desk, woken)] == [PushRung.EXPIRED]
     assert set(await say(desk)) == {woken.id, command.id}
+
+
+async def test_a_wake_that_is_taken_while_a_newer_one_takes_its_place_was_sent(
+    desk: Desk, kiosk: Device, provider: Provider
+) -> None:
+    """Collapsed is what was not sent."""
+    command = await desk.command({"command": "LOCK"})
+
+    async def deferred() -> None:
+        provider.meanwhile = Provider.meanwhile
+        assert await say(desk) == [command.id]
+        await defer(desk, command, 1)
+        desk.clock.advance(2)
+        assert await desk.pay(times=1) == ["wake"]
+        assert await rungs(desk, command) == [PushRung.COLLAPSED, PushRung.QUEUED]
+
+    provider.meanwhile = deferred
+    await desk.pay()
+    first, second = await pushes(desk, command)
+    assert (first.rung, first.reference, second.rung) == (PushRung.ACCEPTED, "p1", PushRung.ACCEPTED)
+    history = (await desk.work.history.of([first.id]))[first.id]
+    assert history[-1].evidence == {"reference": "p1"}

@@ -156,6 +156,18 @@ async def test_a_fenced_worker_neither_puts_off_nor_buries(world: World, store: 
     assert await store.system.dead_letters(1) == []
 
 
+async def test_a_fenced_worker_changes_nothing_where_its_burial_is_hard(world: World, store: AnyStore) -> None:
+    await world.owe(world.debt(key="k"))
+    old = await world.claim_one()
+    await world.owe(world.debt(key="k"))
+    command = await world.added_command()
+    changes = world.noted(command)
+    changes.bury(old, "x", hard=True)
+    with pytest.raises(Conflict):
+        await world.work.commit(changes)
+    assert ((await world.read(command.id)).version, await store.system.dead_letters(1)) == (1, [])
+
+
 async def test_the_settlement_of_a_withdrawn_item_is_soft_too(world: World) -> None:
     await world.owe(world.debt(key="k"))
     item = await world.claim_one()

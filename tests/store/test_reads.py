@@ -241,6 +241,16 @@ async def test_an_address_is_given_up_and_taken_back(store: AnyStore, world: Wor
     assert await devices.targets(world.device.id) == given
 
 
+async def test_an_account_that_has_changed_since_gives_up_no_address(world: World) -> None:
+    devices, account = world.work.devices, world.account
+    target = PushTarget(world.device.id, "mdmAgent", "pushy", None, "t", NOW)
+    await devices.register(world.device.id, "mdmAgent", [target], NOW)
+    await devices.quarantine(target, "gone", NOW, NOW + 5, account.id, account.updated_at - 1)
+    assert await devices.targets(world.device.id) == [target]
+    await devices.quarantine(target, "gone", NOW, NOW + 5, account.id, account.updated_at)
+    assert [t.dead_at for t in await devices.targets(world.device.id)] == [NOW + 5]
+
+
 async def test_an_account_gives_up_and_takes_back_what_is_reached_through_it_alone(world: World) -> None:
     """The device's own account, if it can be used, else the address's own, else the default."""
     default, setup, devices = world.account, world.work.setup, world.work.devices

@@ -97,7 +97,8 @@ async def test_a_default_account_replaces_the_default_of_its_kind(world: World) 
 
 async def test_an_account_is_renewed_but_for_its_fault(store: AnyStore, world: World) -> None:
     setup = world.work.setup
-    assert await setup.note_fault(world.account.id, "refused", NOW + 5)
+    assert not await setup.note_fault(world.account.id, "refused", NOW + 5, world.account.updated_at - 1)
+    assert await setup.note_fault(world.account.id, "refused", NOW + 5, world.account.updated_at)
     assert not await setup.note_fault(world.account.id, "refused", NOW + 6)
     renewed = replace(
         world.account, name="n", config=b"new", updated_at=NOW + 1, disabled_at=NOW + 1, expires_at=NOW + 9

@@ -171,17 +171,18 @@ class AccountHealth:
             return Lesson()
         return replace(lesson, quarantine=False) if account.fault is not None else lesson
 
-    def heard_of_settings(self, account_id: str, made_at: int, began: int) -> None:
+    def heard_of_settings(self, account_id: str, made_at: int, began: int, now: int) -> None:
         """When its settings were made, as the store says after a sending that `began` then: maybe in another process,
-        since the sending was, or since the one before that was refused.
+        since the sending was, or since the one before that was refused. By a clock that is ahead: they hold from now.
         """
         account = self._of(account_id)
         known = began if account.settings_at is None else account.settings_at
         if made_at > max(known, account.renewed_at):
-            self.renew(account_id, made_at)
+            self.renew(account_id, min(made_at, now))
         account = self._of(account_id)
         account.settings_at = made_at
-        account.renewed_at = max(account.renewed_at, made_at)  # what comes late from those before says nothing either
+        if made_at <= now:
+            account.renewed_at = max(account.renewed_at, made_at)  # what comes late from those before says nothing
 
     def renew(self, account_id: str, now: int) -> None:
         """Forget what the account's former settings are to blame for. What the service asked for stays."""

@@ -265,7 +265,17 @@ class _Conversation:
             event = ladder.Started(source=_SOURCE, evidence=evidence, rejects_cancel=True)
         else:
             event = ladder.Noted(source=_SOURCE, evidence=evidence)
-        live[command.id] = self.changes.move(command, event, self.s.clock.now())
+        after = live[command.id] = self.changes.move(command, event, self.s.clock.now())
+        if after.rung is Rung.CANCELLED:
+            await self._take_back_wakes(after)
+
+    async def _take_back_wakes(self, command: Command) -> None:
+        """What would wake the device for a command that will not run any more."""
+        touched = {push.id: push for push in self.changes.pushes}
+        for found in await self.work.pushes.of_command(command.id):
+            push = touched.get(found.id, found)
+            if not push.is_over:
+                self.changes.owe(self.s.debt(push.organization_id, "revoke", push.id, pool=push.withdrawn_through))
 
     def _claim(self, live: dict[str, Command], wanted: int) -> list[ClaimedCommand]:
         """Claim the oldest commands first; one claimed before and never acknowledged is handed out again."""

@@ -1,6 +1,8 @@
 """What an operator sets up: organizations, keys, enterprises, devices and provider accounts."""
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -12,7 +14,14 @@ from heliograph.app.google_channel import google
 from heliograph.app.google_devices import is_device_of, take_over
 from heliograph.app.services import SECOND, Services, until_committed
 from heliograph.domain.devices import PLATFORMS, ApiKey, Device, Enterprise, Organization, Principal, ProviderAccount
-from heliograph.domain.errors import Conflict, InvalidInput, NotFound, Unauthenticated
+from heliograph.domain.errors import (
+    Conflict,
+    InvalidInput,
+    NotFound,
+    OutcomeUnknown,
+    StoreUnavailable,
+    Unauthenticated,
+)
 from heliograph.domain.fields import Fields
 from heliograph.domain.ids import is_id
 from heliograph.domain.permissions import FEATURES, is_grant
@@ -151,9 +160,19 @@ async def add_account(
     )
     await work.setup.add_account(account)
     if account.is_default:
-        await work.devices.revive(provider, since=0)
-        await _let_go_on(s, work)
+        with _stored():
+            await work.devices.revive(provider, since=0)
+            await _let_go_on(s, work)
     return account
+
+
+@contextmanager
+def _stored() -> Iterator[None]:
+    """What follows from a change that is stored: nobody shall take it for undone where the database goes away."""
+    try:
+        yield
+    except StoreUnavailable:
+        raise OutcomeUnknown from None
 
 
 def _checked_config(s: Services, plugin: ProviderPlugin, config: dict[str, Any]) -> tuple[bytes, int | None]:
@@ -187,11 +206,13 @@ async def update_account(s: Services, account: ProviderAccount, said: dict[str, 
     after = await until_committed(attempt)
     if said.get("config") is not None or said.get("disabled") is False:  # the fault was that of the settings before
         s.health.renew(account.id, s.clock.now())
-        await stored.note_fault(account.id, None, s.clock.now())
+        with _stored():
+            await stored.note_fault(account.id, None, s.clock.now())
         after = replace(after, fault=None, fault_at=None)
     if any(said.get(member) is not None for member in ("config", "disabled", "default")):
-        await work.devices.revive(account.provider, since=0)
-        await _let_go_on(s, work)
+        with _stored():
+            await work.devices.revive(account.provider, since=0)
+            await _let_go_on(s, work)
         s.wakeups.notify({"outbox"})  # what waits for the end of a pause that is over
     return after
 

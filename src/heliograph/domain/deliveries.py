@@ -221,7 +221,8 @@ class PushCollapsed(PushEvent):
 
 _OPEN = (P.QUEUED, P.ACCEPTED, P.PROVIDER_DELIVERED)
 PUSH_TRANSITIONS: dict[tuple[PushRung, type[PushEvent]], PushRung] = {
-    (P.QUEUED, PushAccepted): P.ACCEPTED,
+    # One that was collapsed while it was on its way was sent all the same.
+    **{(r, PushAccepted): P.ACCEPTED for r in (P.QUEUED, P.COLLAPSED)},
     (P.ACCEPTED, ProviderAnswered): P.PROVIDER_DELIVERED,
     **{(r, PushRerouted): P.QUEUED for r in (P.QUEUED, P.ACCEPTED)},
     (P.QUEUED, PushReturned): P.ACCEPTED,

@@ -112,6 +112,11 @@ class ChangeSet:
         self.topics.add(f"command:{command.id}")
         return step.command
 
+    def hold(self, command: Command) -> None:
+        """Conflict if a command has changed since it was read: what is stated here depends on it."""
+        if all(held.id != command.id for held in self.commands):
+            self.commands.append(command)
+
     def add_push(self, push: Push, event: PushEvent, now: int) -> Push:
         """A new push, with the first line of its history."""
         step = apply_push(push, event, now=now)
@@ -157,9 +162,9 @@ class ChangeSet:
         self.settlements.append(Settlement(item, due_at=due_at))
         self.topics.add("outbox")
 
-    def bury(self, item: OutboxItem, reason: str) -> None:
-        """The claimed effect is given up; the reason stays in the list of dead letters."""
-        self.settlements.append(Settlement(item, dead=reason))
+    def bury(self, item: OutboxItem, reason: str, *, hard: bool = False) -> None:
+        """The claimed effect is given up; the reason stays among the dead letters. `hard`: Conflict as of `take`."""
+        self.settlements.append(Settlement(item, dead=reason, hard=hard))
 
     def wake_device(self, device_id: str) -> None:
         """Tell the process that holds the device's connection that something waits for it."""

@@ -143,10 +143,16 @@ class DeviceRepository(Protocol):
         ...
 
     async def quarantine(
-        self, target: PushTarget, reason: str, since: int, now: int, account_id: str | None = None
+        self,
+        target: PushTarget,
+        reason: str,
+        since: int,
+        now: int,
+        account_id: str | None = None,
+        made_at: int | None = None,
     ) -> None:
         """Use an address no more, unless it was registered after `since` (microseconds); with `account_id`, which has
-        refused it, unless it is reached through another account by now.
+        refused it, unless it is reached through another by now, or has changed since `made_at`.
         """
         ...
 
@@ -243,8 +249,10 @@ class SetupRepository(Protocol):
         """
         ...
 
-    async def note_fault(self, account_id: str, fault: str | None, now: int) -> bool:
-        """Note why pushes do not go through an account, or that they do (None); whether that is news."""
+    async def note_fault(self, account_id: str, fault: str | None, now: int, made_at: int | None = None) -> bool:
+        """Note why pushes do not go through an account, or that they do (None); whether that is news. Not of an account
+        that has changed since `made_at`.
+        """
         ...
 
     async def key(self, key_id: str) -> ApiKey | None:

@@ -74,11 +74,14 @@ _THROUGH = f"""CAST($4 AS TEXT) = COALESCE(
         SELECT d.provider_account_id FROM devices d WHERE d.organization_id = $1 AND d.id = t.device_id)),
     ({_USABLE} a.id = t.account_id),
     ({_USABLE} a.is_default = 1))"""
-# Of those that were registered since the provider's word, it says nothing; nor an account of another's.
+# Of those that were registered since the provider's word, it says nothing; nor an account of another's, nor of what its
+# present settings would hear.
 _QUARANTINE = f"""
 UPDATE push_targets AS t SET dead_at = $8, dead_reason = $9
 WHERE t.organization_id = $1 AND t.provider = $2 AND t.token = $3 AND (CAST($4 AS TEXT) IS NULL OR {_THROUGH})
 AND t.device_id = $5 AND t.app = $6 AND t.registered_at <= $7 AND t.dead_at IS NULL
+AND (CAST($10 AS BIGINT) IS NULL OR EXISTS (
+    SELECT 1 FROM provider_accounts a WHERE a.organization_id = $1 AND a.id = $4 AND a.updated_at = $10))
 """
 
 
@@ -170,11 +173,20 @@ class Devices:
         )
 
     async def quarantine(
-        self, target: PushTarget, reason: str, since: int, now: int, account_id: str | None = None
+        self,
+        target: PushTarget,
+        reason: str,
+        since: int,
+        now: int,
+        account_id: str | None = None,
+        made_at: int | None = None,
     ) -> None:
-        """Use an address no more, unless it was registered after `since` or is not reached through the account now."""
+        """Use an address no more, unless it was registered after `since`, or is not reached through the account now, or
+        that has changed since `made_at`.
+        """
         place = (target.provider, target.token, account_id, target.device_id, target.app)
-        await self._database.write(statement(_QUARANTINE, self._organization_id, *place, since, now, reason))
+        said = (since, now, reason, made_at)
+        await self._database.write(statement(_QUARANTINE, self._organization_id, *place, *said))
 
     async def revive(self, provider: str, since: int, account_id: str | None = None) -> None:
         """Use addresses again that were given up since then, those of one account or all."""

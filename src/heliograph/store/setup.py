@@ -59,7 +59,8 @@ _ACCOUNT_UNCHANGED = f" AND updated_at = ${len(_ACCOUNT_CHANGES) + 3}"
 _NOTE_FAULT = """
 UPDATE provider_accounts
 SET fault = $3, fault_at = CASE WHEN CAST($3 AS TEXT) IS NULL THEN NULL ELSE CAST($4 AS BIGINT) END
-WHERE organization_id = $1 AND id = $2 AND COALESCE(fault, '') <> COALESCE(CAST($3 AS TEXT), '') RETURNING id
+WHERE organization_id = $1 AND id = $2 AND COALESCE(fault, '') <> COALESCE(CAST($3 AS TEXT), '')
+AND (CAST($5 AS BIGINT) IS NULL OR updated_at = $5) RETURNING id
 """
 _REVOKE = """
 UPDATE api_keys SET revoked_at = CASE WHEN revoked_at IS NULL THEN $3 ELSE revoked_at END
@@ -216,9 +217,10 @@ class Setup:
             raise NotFound if read_at is None else Conflict("The account was changed meanwhile")
         self._known_accounts.changed()
 
-    async def note_fault(self, account_id: str, fault: str | None, now: int) -> bool:
-        """Note why pushes do not go through an account, or that they do."""
-        [noted] = await self._database.write(statement(_NOTE_FAULT, self._organization_id, account_id, fault, now))
+    async def note_fault(self, account_id: str, fault: str | None, now: int, made_at: int | None = None) -> bool:
+        """Note why pushes do not go through an account, or that they do, unless it has changed since `made_at`."""
+        said = (account_id, fault, now, made_at)
+        [noted] = await self._database.write(statement(_NOTE_FAULT, self._organization_id, *said))
         if noted:
             self._known_accounts.changed()
         return bool(noted)

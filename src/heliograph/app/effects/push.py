@@ -1,5 +1,7 @@
 """Hand a push to its provider."""
 
+from dataclasses import replace
+
 import structlog
 
 from heliograph.app.account_health import Lesson
@@ -68,7 +70,8 @@ async def deliver_push(s: Services, item: OutboxItem) -> None:
     except Exception:
         s.health.say_again(push.account_id, lesson)
         raise
-    await _heed(s, work, push.account_id, target, outcome, s.health.that_holds(push.account_id, began, lesson))
+    lesson = s.health.that_holds(push.account_id, began, lesson)
+    await _heed(s, work, (push.account_id, made_at), target, outcome, lesson)
 
 
 def _speaks_of_settings(outcome: Outcome) -> bool:
@@ -90,7 +93,7 @@ async def _judged_as_of(s: Services, work: UnitOfWork, account_id: str, began: i
         return began
     if made_at is not None and made_at < account.updated_at:
         began = min(began, made_at)
-    s.health.heard_of_settings(account_id, account.updated_at, began)
+    s.health.heard_of_settings(account_id, account.updated_at, began, s.clock.now())
     return began
 
 
@@ -111,18 +114,26 @@ async def _send(s: Services, push: Push, target: PushTarget | None, priority: in
 
 
 async def _heed(
-    s: Services, work: UnitOfWork, account_id: str, target: PushTarget, outcome: Outcome, lesson: Lesson
+    s: Services,
+    work: UnitOfWork,
+    account: tuple[str, int | None],
+    target: PushTarget,
+    outcome: Outcome,
+    lesson: Lesson,
 ) -> None:
-    """Store what follows for address and account. What is lost of it, the next outcome says again."""
-    now = s.clock.now()
+    """Store what follows for address and account. What is lost of it, the next outcome says again. `account`: its id,
+    and when its settings were made.
+    """
+    now, (account_id, made_at) = s.clock.now(), account
     try:
         if lesson.quarantine and isinstance(outcome, Rejected):
             since = outcome.gone_since or target.registered_at  # what was registered meanwhile, it says nothing of
-            await work.devices.quarantine(target, outcome.reason, since, now, account_id)
+            await work.devices.quarantine(target, outcome.reason, since, now, account_id, made_at)
         if lesson.revive:
             await work.devices.revive(target.provider, now - _OF_LATE_S * SECOND, account_id)
         walks = [account_id] if lesson.reroute else []
-        if lesson.tells_fault and await work.setup.note_fault(account_id, lesson.fault, now):
+        of_settings = made_at if lesson.fault else None
+        if lesson.tells_fault and await work.setup.note_fault(account_id, lesson.fault, now, of_settings):
             if lesson.fault:
                 log.warning("push.account_out_of_order", account=account_id, why=lesson.fault)
             else:  # it works again: what waits for others that do not may go through it
@@ -149,13 +160,17 @@ def _is_void(s: Services, push: Push, command: Command | None) -> bool:
 async def _leave_unsent(s: Services, work: UnitOfWork, item: OutboxItem) -> None:
     """Settle the debt of a push that is not to be sent (again), and say of it what is known."""
     push = await work.pushes.find(item.subject_id)
-    changes = ChangeSet(item.organization_id)
-    if push is not None and push.rung is PushRung.QUEUED:
-        if push.expires_at <= s.clock.now():
-            await expire_push(s, work, changes, push, "dispatcher")
-        else:
-            _give_up(s, changes, item, push)
-    changes.settle(item)
+    changes, now = ChangeSet(item.organization_id), s.clock.now()
+    if push is not None and push.rung is PushRung.QUEUED and push.expires_at > now:
+        _give_up(s, changes, item, push)
+        changes.take(item)  # who has claimed it since may be sending it
+    else:
+        if push is not None:
+            # Of the claims, one came to the acceptance that is known.
+            push = note_lost(changes, replace(item, attempts=item.attempts - (push.reference is not None)), push, now)
+            if push.rung is PushRung.QUEUED:
+                await expire_push(s, work, changes, push, "dispatcher")
+        changes.settle(item)
     await work.commit(changes)
 
 
@@ -228,6 +243,12 @@ def _stay(push: Push) -> tuple[object, ...]:
     return push.provider, [(leg.provider, leg.account_id, leg.attempts) for leg in push.legs or ()]
 
 
+def _waits_there(current: Push, sent: Push) -> bool:
+    """Whether it has come back, to be sent again, to the way that it was sent by."""
+    is_same = (current.provider, current.account_id) == (sent.provider, sent.account_id)
+    return is_same and current.rung is PushRung.QUEUED
+
+
 def _attempted(source: str, outcome: Rejected | RetryLater | Misconfigured) -> PushAttempted:
     uncertain = isinstance(outcome, RetryLater) and outcome.uncertain
     return PushAttempted(source=source, evidence=outcome.evidence, reason=outcome.reason, uncertain=uncertain)
@@ -249,7 +270,7 @@ class _Sent:
 
         async def afresh() -> None:
             current, command = await self.work.pushes.find(push.id) or push, await _command_of(self.work, push)
-            if _stay(current) == _stay(push):
+            if _stay(current) == _stay(push) or (isinstance(self.outcome, Accepted) and _waits_there(current, push)):
                 await self._commit(current, command, other_way)
             else:
                 await self._commit_late(push, current, command)
@@ -293,11 +314,13 @@ class _Sent:
                 returned = PushReturned(source=source, evidence=outcome.evidence | {"refused": outcome.reason})
                 changes.move_push(push, returned, now)
                 changes.settle(self.item)
-            case Rejected():
+            case Rejected() if push.rung is PushRung.QUEUED:
                 evidence = outcome.evidence | {"reason": outcome.reason}
                 rejected = PushRejected(source=source, evidence=evidence, reason=outcome.reason)
                 changes.move_push(push, rejected, now)
-                changes.bury(self.item, outcome.reason)
+                changes.bury(self.item, outcome.reason, hard=True)
+            case Rejected():  # it has moved on
+                changes.settle(self.item)
             case RetryLater() | Misconfigured():
                 after_s = outcome.after_s if isinstance(outcome, RetryLater) else None
                 changes.move_push(push, _attempted(source, outcome), now)
@@ -339,6 +362,7 @@ class _Sent:
         if command is not None:
             issued = Issued(source=source, evidence={"pushId": reference}, push_id=reference)
             changes.move(command, issued, now)
+            changes.hold(command)  # it may know the name already; and who cancels it does not ask a way that has none
             if command.is_over:
                 # It ended while its push was on the way: take the push back.
                 changes.owe(self.s.debt(push.organization_id, "revoke", push.id, pool=push.withdrawn_through))
