@@ -15,6 +15,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from heliograph_agent import clock
 from heliograph_agent.config import AgentConfig
+from heliograph_agent.records import is_deeper
 from heliograph_agent.talk import LineError, Talk
 from heliograph_protocol.messages import (
     CHECK_IN_PATH,
@@ -146,7 +147,7 @@ async def _read(line: ClientConnection, talk: Talk) -> None:
     while True:
         frame = await line.recv(decode=False)
         at = clock.elapsed()
-        await talk.handle(_decode(frame, Orders), at, ordered=True)
+        await talk.handle(_orders(frame), at, ordered=True)
 
 
 async def _write(line: ClientConnection, talk: Talk) -> None:
@@ -171,7 +172,7 @@ async def _check_in(config: AgentConfig, talk: Talk, http: httpx2.AsyncClient, m
     timeout = message.wait_seconds + config.answer_timeout
     body = await _post(config, http, CHECK_IN_PATH, message, _query(config, talk), timeout=timeout)
     at = clock.elapsed()
-    orders = _decode(body, Orders)
+    orders = _orders(body)
     if orders.seq != message.seq:
         raise LineError("the server answered another check-in")
     return await talk.handle(orders, at, ordered=False)
@@ -228,6 +229,13 @@ def _decode(data: bytes, shape: type[_T]) -> _T:
     except UNREADABLE:
         # The decoder's words may quote the frame.
         raise LineError("the server sent a frame that cannot be read") from None
+
+
+def _orders(data: bytes) -> Orders:
+    orders = _decode(data, Orders)
+    if any(is_deeper(command.params) for command in orders.commands):
+        raise LineError("the server sent a command that is nested too deep")
+    return orders
 
 
 def _base(config: AgentConfig) -> str:
