@@ -118,8 +118,12 @@ async def new_offers(
         new = [offer_of(s, push) for push in page if push.id not in offered]
         while new:
             some = fitting(new)
+            new = new[len(some) :]
+            if len(some) == 1 and len(msgspec.json.encode(some[0])) > _MAX_LIST_BYTES:
+                yield Orders(pushes=some)  # alone: it may fill a message
+                continue
             yield msgspec.structs.replace(orders, pushes=some)
-            orders, new = Orders(), new[len(some) :]
+            orders = Orders()
         if len(page) < MAX_ITEMS:
             break
     if orders.cancels or orders.waiting:

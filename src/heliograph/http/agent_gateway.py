@@ -137,11 +137,14 @@ class AgentGateway:
 
 
 def _joined(orders: Orders, offers: Orders) -> Orders:
-    """The answer to a check-in over HTTP: what it claimed, and what waits besides and still fits."""
-    taken = len(_ENCODER.encode(orders)) if orders.commands else 0
-    return msgspec.structs.replace(
-        orders, pushes=fitting(offers.pushes, taken), cancels=offers.cancels, waiting=orders.waiting or offers.waiting
-    )
+    """The answer to a check-in over HTTP: what it claimed, and what waits besides and still fits.
+
+    A push that may fill a message waits for the next one where there is anything else.
+    """
+    waiting = orders.waiting or offers.waiting
+    joined = msgspec.structs.replace(orders, cancels=offers.cancels, waiting=waiting)
+    taken = len(_ENCODER.encode(joined)) if joined.commands or joined.cancels else 0
+    return msgspec.structs.replace(joined, pushes=fitting(offers.pushes, taken))
 
 
 def _status(error: HeliographError) -> int:
