@@ -135,7 +135,9 @@ class Agent:
                 try:
                     if not registered:
                         answer = await register(self._config, http)
-                        talk.interval, self._device_id = max(1.0, answer.check_in_seconds), answer.device_id
+                        # Whatever is said once, perhaps by nobody who had to say it, the server is asked again.
+                        talk.interval = min(max(1.0, answer.check_in_seconds), _DAY)
+                        self._device_id = answer.device_id
                         registered = ever_registered = True
                     await self._hold(talk, http)
                 except _LINE_FAULTS as error:

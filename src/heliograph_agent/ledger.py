@@ -113,8 +113,8 @@ class Ledger:
         return record
 
     def ready(self, record: CommandRecord) -> None:
-        """Let a command that was taken on wait for its turn."""
-        if record.stage == "received":
+        """Let a command that was taken on wait for its turn, unless it does."""
+        if record.stage == "received" and record.id not in self._queue:
             self._queue.append(record.id)
 
     def repeat(self, record: CommandRecord) -> None:

@@ -15,6 +15,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from heliograph_agent import clock
 from heliograph_agent.config import AgentConfig
+from heliograph_agent.records import is_deeper
 from heliograph_agent.talk import LineError, Talk
 from heliograph_protocol.messages import (
     CHECK_IN_PATH,
@@ -90,7 +91,7 @@ async def hold_websocket(config: AgentConfig, talk: Talk) -> None:
     """Talk over a WebSocket until it breaks."""
     url = f"{_base(config).replace('http', 'ws', 1)}{LINE_PATH}?{urlencode(_query(config, talk))}"
     try:
-        async with connect(
+        async with _Connect(
             url,
             additional_headers={"Authorization": f"Bearer {config.secret}"},
             ssl=(config.ssl_context or system_authorities()) if url.startswith("wss:") else None,
@@ -116,6 +117,14 @@ async def hold_websocket(config: AgentConfig, talk: Talk) -> None:
         if error.rcvd is not None and error.rcvd.code == CLOSE_REPLACED:
             raise TryLater("another agent with this secret took the line", _REPLACED_PAUSE) from None
         raise
+
+
+class _Connect(connect):
+    """A line goes where it was meant to: neither it nor what is asked over HTTP is sent elsewhere by an answer."""
+
+    def process_redirect(self, exc: Exception) -> Exception | str:
+        """Leave it at the answer."""
+        return exc
 
 
 async def hold_poll(config: AgentConfig, talk: Talk, http: httpx2.AsyncClient) -> None:
@@ -146,7 +155,7 @@ async def _read(line: ClientConnection, talk: Talk) -> None:
     while True:
         frame = await line.recv(decode=False)
         at = clock.elapsed()
-        await talk.handle(_decode(frame, Orders), at, ordered=True)
+        await talk.handle(_orders(frame), at, ordered=True)
 
 
 async def _write(line: ClientConnection, talk: Talk) -> None:
@@ -171,7 +180,7 @@ async def _check_in(config: AgentConfig, talk: Talk, http: httpx2.AsyncClient, m
     timeout = message.wait_seconds + config.answer_timeout
     body = await _post(config, http, CHECK_IN_PATH, message, _query(config, talk), timeout=timeout)
     at = clock.elapsed()
-    orders = _decode(body, Orders)
+    orders = _orders(body)
     if orders.seq != message.seq:
         raise LineError("the server answered another check-in")
     return await talk.handle(orders, at, ordered=False)
@@ -187,20 +196,36 @@ async def _post(
     timeout: float,
     headers: dict[str, str] | None = None,
 ) -> bytes:
-    response = await http.post(
+    request = http.stream(
+        "POST",
         _base(config) + path,
         params=query,
         content=msgspec.json.encode(message),
         headers={
             "Authorization": f"Bearer {config.secret}",
             "Content-Type": "application/json",
+            "Accept-Encoding": "identity",
             **(headers or {}),
         },
         timeout=timeout,
     )
-    if response.status_code != 200:
-        raise _refusal(response.status_code, response.content, response.headers.get("Retry-After"))
-    return response.content
+    async with asyncio.timeout(timeout), request as response:  # the client's own bounds each step, of which any number
+        body = await _body(response)
+        if response.status_code != 200:
+            raise _refusal(response.status_code, body or b"", response.headers.get("Retry-After"))
+    if body is None:
+        raise LineError("the server's answer is too long")
+    return body
+
+
+async def _body(response: httpx2.Response) -> bytes | None:
+    """The body of an answer; None where it is longer than a message may be."""
+    body = b""
+    async for part in response.aiter_raw():
+        body += part
+        if len(body) > MAX_MESSAGE_BYTES:
+            return None
+    return body
 
 
 def _query(config: AgentConfig, talk: Talk) -> dict[str, str]:
@@ -228,6 +253,13 @@ def _decode(data: bytes, shape: type[_T]) -> _T:
     except UNREADABLE:
         # The decoder's words may quote the frame.
         raise LineError("the server sent a frame that cannot be read") from None
+
+
+def _orders(data: bytes) -> Orders:
+    orders = _decode(data, Orders)
+    if any(is_deeper(command.params) for command in orders.commands):
+        raise LineError("the server sent a command that is nested too deep")
+    return orders
 
 
 def _base(config: AgentConfig) -> str:

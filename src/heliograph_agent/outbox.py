@@ -57,6 +57,7 @@ class Outbox:
             # To the end: a result must not overtake the acknowledgement that is repeated with it.
             self._reports.pop((item.command_id, item.rung), None)
             self._reports[item.command_id, item.rung] = item
+        self._drop_overtaken()
         self._changed.notify()
 
     def take(self, *, claim: int, wait: float = 0.0, items: bool = True) -> CheckIn:
@@ -89,6 +90,15 @@ class Outbox:
         self._acks = {ack.id: ack for message in lost for ack in message.push_acks} | self._acks
         self._reports = {(r.command_id, r.rung): r for message in lost for r in message.reports} | self._reports
         self._answers = {a.command_id: a for message in lost for a in message.cancel_answers} | self._answers
+        self._drop_overtaken()
+
+    def _drop_overtaken(self) -> None:
+        """A cancel was rejected because the command had begun; put off since, it is asked about again. Told later than
+        that, the rejection would say that it runs.
+        """
+        for command_id in [answer.command_id for answer in self._answers.values() if answer.outcome == "rejected"]:
+            if (command_id, "deferred") in self._reports:
+                del self._answers[command_id]
 
     @property
     def under_way(self) -> int:

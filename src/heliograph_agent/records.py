@@ -10,6 +10,7 @@ Stage = Literal["received", "started", "finished", "deferred", "cancelled"]
 Owed = Literal["acknowledged", "result", "cancel"]
 
 LIVE: frozenset[Stage] = frozenset({"received", "started"})
+MAX_DEPTH = 100  # levels of what is kept or told: what can be read within Python's bounds must be written within them
 
 
 class CommandRecord(msgspec.Struct, kw_only=True, omit_defaults=True, tag_field="of", tag="command"):
@@ -58,6 +59,14 @@ _decoder: msgspec.json.Decoder[CommandRecord | PushRecord | Header] = msgspec.js
     CommandRecord | PushRecord | Header
 )
 _encoder = msgspec.json.Encoder()
+
+
+def is_deeper(value: Any, levels: int = MAX_DEPTH) -> bool:
+    """Whether a value is nested deeper than so many levels."""
+    if not isinstance(value, dict | list):
+        return False
+    members = value.values() if isinstance(value, dict) else value
+    return levels == 0 or any(is_deeper(member, levels - 1) for member in members)
 
 
 def decode_line(line: bytes) -> CommandRecord | PushRecord | Header:

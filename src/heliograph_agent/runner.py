@@ -12,12 +12,11 @@ from heliograph_agent.effector import Effector, Result
 from heliograph_agent.journal import Journal
 from heliograph_agent.ledger import Ledger
 from heliograph_agent.outbox import Signal
-from heliograph_agent.records import CommandRecord
+from heliograph_agent.records import CommandRecord, is_deeper
 from heliograph_agent.talk import Talk
 from heliograph_protocol.messages import Report, ReportedRung, ReportError
 
 _MAX_DETAIL_BYTES = 64 * 1024
-_MAX_DETAIL_DEPTH = 100
 _MAX_CODE = 100
 _MAX_MESSAGE = 2000
 _log = logging.getLogger("heliograph_agent")
@@ -170,11 +169,4 @@ def _carried(detail: dict[str, Any]) -> dict[str, Any]:
         return {"omitted": "not JSON"}
     if len(data) > _MAX_DETAIL_BYTES:
         return {"omitted": f"{len(data)} bytes"}
-    return {"omitted": "nested too deep"} if _is_deeper(plain, _MAX_DETAIL_DEPTH) else plain
-
-
-def _is_deeper(value: Any, levels: int) -> bool:
-    if not isinstance(value, dict | list):
-        return False
-    members = value.values() if isinstance(value, dict) else value
-    return levels == 0 or any(_is_deeper(member, levels - 1) for member in members)
+    return {"omitted": "nested too deep"} if is_deeper(plain) else plain

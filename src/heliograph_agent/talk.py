@@ -188,12 +188,14 @@ class Talk:
         return new
 
     async def _begin(self, new: list[CommandRecord], commands: list[ClaimedCommand]) -> None:
-        """Acknowledge what is in the journal now, and only then let it run."""
+        """Acknowledge what is in the journal now, and only then let it run.
+
+        Known ones, too: the line may have ended before this was done when they came first.
+        """
         for record in new:
             await self._observe(self._effector.observe("acknowledged", command_id=record.id, type=record.type))
-        for command in commands:
-            self.tell(self._ledger.commands[command.id])
-        for record in new:
+        for record in (self._ledger.commands[command.id] for command in commands):
+            self.tell(record)
             self._ledger.ready(record)
 
     def _cancel(self, command_id: str) -> CancelAnswer:

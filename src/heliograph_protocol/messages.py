@@ -17,7 +17,7 @@ Durations travel as remaining milliseconds, so that a wrong wall clock on either
 Times (`at`) are RFC 3339 in UTC and are evidence, never used to decide.
 """
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 
@@ -28,6 +28,10 @@ CLOSE_REFUSED = 4401  # of a WebSocket: the secret opens nothing (any more)
 CLOSE_REPLACED = 4409  # of a WebSocket: a newer line of the same app on the same device took its place
 MAX_MESSAGE_BYTES = 256 * 1024
 MAX_ITEMS = 64  # of each list in one message; the rest follows in the next
+MAX_ID_LENGTH = 128  # of what an agent is told: it repeats ids, and an answer must fit into a message
+
+Id = Annotated[str, msgspec.Meta(max_length=MAX_ID_LENGTH)]
+Milliseconds = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
 
 ReportedRung = Literal["acknowledged", "running", "succeeded", "failed", "deferred"]
 PushKind = Literal["wake", "notification", "silent"]
@@ -115,9 +119,9 @@ class CheckIn(Wire, frozen=True):
 class PushOffer(Wire, frozen=True):
     """A push for this app. `wake` carries a command id and shows nothing; `silent` shows nothing either."""
 
-    id: str
+    id: Id
     kind: PushKind
-    expires_in_ms: int
+    expires_in_ms: Milliseconds
     command_id: str | None = None
     title: str | None = None
     body: str | None = None
@@ -127,9 +131,9 @@ class PushOffer(Wire, frozen=True):
 class ClaimedCommand(Wire, frozen=True):
     """A command that this agent may run once, if it begins before `expires_in_ms` have passed."""
 
-    id: str
+    id: Id
     type: str
-    expires_in_ms: int
+    expires_in_ms: Milliseconds
     params: dict[str, Any] = {}
 
 
@@ -143,7 +147,7 @@ class Orders(Wire, frozen=True):
     seq: int = 0
     pushes: list[PushOffer] = []
     commands: list[ClaimedCommand] = []
-    cancels: list[str] = []
+    cancels: list[Id] = []
     waiting: bool = False  # commands wait to be claimed
     more: bool = False
 

@@ -27,6 +27,14 @@ async def test_runs_and_reports_commands_in_order(
     assert device.observed.count(("received", "c3")) == device.observed.count(("acknowledged", "c3")) == 1
 
 
+async def test_checks_in_daily_at_the_least(server: FakeServer, running: Running) -> None:
+    server.check_in_seconds = 1e300
+    async with running(line="none") as agent:
+        await server.until(lambda: len(server.check_ins) > 0)
+        assert agent._talk is not None
+        assert agent._talk.interval == 86400
+
+
 @pytest.mark.parametrize("line", ["websocket", "poll"])
 async def test_takes_a_command_that_comes_later(
     line: str, server: FakeServer, device: Device, running: Running

@@ -216,3 +216,16 @@ async def test_what_seems_to_have_begun_ends_once_lines_are_lost(
         await server.until(lambda: command.over)
     assert code(command) == "JOURNAL_DAMAGED"
     assert device.executed == ["c1"]
+
+
+@pytest.mark.parametrize("at", ["1e300", "-1e300", "253402300800.5"])
+async def test_a_time_that_no_calendar_has_does_not_end_the_agent(
+    at: str, server: FakeServer, running: Running, journal: Path
+) -> None:
+    name = "0" * 32
+    journal.write_text(
+        f'{{"of":"journal","version":1,"name":"{name}"}}\n'
+        f'{{"of":"push","id":"p1","stage":"done","at":{at},"owed":true}}\n'
+    )
+    async with running():
+        await server.until(lambda: server.acked == ["p1"])

@@ -78,8 +78,16 @@ async def test_survives_bad_frames(server: FakeServer, device: Device, running: 
         b'{"cancels": ["\xff"]}',
         b'{"pushes": [{"id": "p", "kind": "silent", "expiresInMs": 1, "data": {"a": %b%b}}]}'
         % (b"[" * 5000, b"]" * 5000),
+        # What can be read within Python's bounds, and perhaps not be written within them.
+        b'{"commands": [{"id": "c", "type": "LOCK", "expiresInMs": 60000, "params": {"a": %b%b}}]}'
+        % (b"[" * 100, b"]" * 100),
+        # What has to be repeated to the server, and would fit into no message.
+        b'{"commands": [{"id": "%b", "type": "LOCK", "expiresInMs": 60000}]}' % (b"c" * 200_000),
+        b'{"pushes": [{"id": "%b", "kind": "silent", "expiresInMs": 60000}]}' % (b"p" * 200_000),
+        b'{"cancels": ["%b"]}' % (b"c" * 200_000),
+        b'{"commands": [{"id": "c", "type": "LOCK", "expiresInMs": %b}]}' % (b"9" * 400),
     ],
-    ids=["not Unicode", "nested"],
+    ids=["not Unicode", "nested", "nested params", "long command id", "long push id", "long cancel", "long life"],
 )
 async def test_survives_frames_that_a_decoder_chokes_on(
     frame: bytes, server: FakeServer, device: Device, running: Running

@@ -3,7 +3,7 @@
 import msgspec
 
 from heliograph_agent.outbox import Outbox, Signal
-from heliograph_protocol.messages import MAX_ITEMS, MAX_MESSAGE_BYTES, CheckIn, PushAck, Report
+from heliograph_protocol.messages import MAX_ITEMS, MAX_MESSAGE_BYTES, CancelAnswer, CheckIn, PushAck, Report
 
 
 def report(number: int, size: int = 0) -> Report:
@@ -59,3 +59,19 @@ async def test_the_answer_to_another_check_in_settles_nothing() -> None:
     assert outbox.settle(99) is None
     assert outbox.settle(message.seq) == message
     assert outbox.settle(message.seq) is None
+
+
+async def test_a_rejection_is_not_told_behind_the_not_now_that_followed_it() -> None:
+    outbox = Outbox(Signal())
+    rejected = CancelAnswer(command_id="c1", outcome="rejected", at="")
+    deferred = Report(command_id="c1", rung="deferred", at="")
+    outbox.add(rejected)
+    outbox.add(deferred)
+    assert [(m.reports, m.cancel_answers) for m in drain(outbox)] == [([deferred], [])]
+
+    outbox = Outbox(Signal())
+    outbox.add(rejected)
+    assert outbox.take(claim=0).cancel_answers == [rejected]
+    outbox.add(deferred)
+    outbox.requeue()  # the line broke: nobody knows whether the first was heard
+    assert [(m.reports, m.cancel_answers) for m in drain(outbox)] == [([deferred], [])]

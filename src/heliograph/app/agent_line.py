@@ -118,8 +118,12 @@ async def new_offers(
         new = [offer_of(s, push) for push in page if push.id not in offered]
         while new:
             some = fitting(new)
+            new = new[len(some) :]
+            if len(some) == 1 and len(msgspec.json.encode(some[0])) > _MAX_LIST_BYTES:
+                yield Orders(pushes=some)  # alone: it may fill a message
+                continue
             yield msgspec.structs.replace(orders, pushes=some)
-            orders, new = Orders(), new[len(some) :]
+            orders = Orders()
         if len(page) < MAX_ITEMS:
             break
     if orders.cancels or orders.waiting:
@@ -180,10 +184,7 @@ class _Conversation:
             return Orders(seq=message.seq)
         found, self._wakes = await asyncio.gather(self._live(message), self._wakes_behind(message))
         live = {c.id: c for c in found}
-        for report in message.reports:
-            await self._take_report(live, report)
-        for cancel_answer in message.cancel_answers:
-            await self._take_cancel_answer(live, cancel_answer)
+        await self._take_words(live, message)
         commands = self._claim(live, min(message.claim, MAX_ITEMS)) if message.claim > 0 else []
         now = self.s.clock.now()
         due = [c for c in live.values() if c.is_due_to(self.journal, now)]
@@ -230,6 +231,23 @@ class _Conversation:
     async def _command(self, live: dict[str, Command], command_id: str) -> Command | None:
         """A command of this device, live or over; never another device's."""
         return live.get(command_id) or await self.work.commands.find(command_id, self.device.id)
+
+    async def _take_words(self, live: dict[str, Command], message: CheckIn) -> None:
+        """The lists of a message have no common order: a cancel was rejected while the command ran, so before it was
+        put off, and confirmed after that.
+        """
+        put_off = [report for report in message.reports if report.rung == "deferred"]
+        confirmed = [answer for answer in message.cancel_answers if answer.outcome == "confirmed"]
+        for report in message.reports:
+            if report.rung != "deferred":
+                await self._take_report(live, report)
+        for answer in message.cancel_answers:
+            if answer.outcome != "confirmed":
+                await self._take_cancel_answer(live, answer)
+        for report in put_off:
+            await self._take_report(live, report)
+        for answer in confirmed:
+            await self._take_cancel_answer(live, answer)
 
     async def _take_report(self, live: dict[str, Command], report: Report) -> None:
         command = await self._command(live, report.command_id)

@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+from collections import defaultdict, deque
 from collections.abc import Awaitable, Callable
 from typing import Any
 from urllib.parse import parse_qs
@@ -18,9 +19,11 @@ from heliograph.http.answers import Answer, Request
 from heliograph.http.edge import Message, Receive, Scope, Send
 from heliograph.http.metrics import AGENTS, CHECK_INS
 from heliograph.http.operations import bearer_token
+from heliograph.ports.clock import Waiter
 from heliograph_protocol.messages import CLOSE_REFUSED, CLOSE_REPLACED, CheckIn, Orders, Refusal, Register
 
 MAX_WAIT_S = 60.0
+MAX_WAITING = 8  # check-ins of one app on one device; an agent has one, and one more for each connection that it lost
 
 _REGISTER = msgspec.json.Decoder(Register)
 _ENCODER = msgspec.json.Encoder()
@@ -44,6 +47,7 @@ class AgentGateway:
     def __init__(self, services: Services, access: Access, limiter: RateLimiter, log: Any) -> None:
         self._s, self._access, self._limiter, self._log = services, access, limiter, log
         self._sessions: dict[tuple[str, str], AgentSession] = {}
+        self._polls: defaultdict[tuple[str, str], deque[asyncio.Timeout]] = defaultdict(deque)  # those that wait
 
     async def register(self, request: Request) -> Answer:
         """POST /agent/v1/register"""
@@ -65,8 +69,9 @@ class AgentGateway:
                 orders = await check_in(self._s, device, app, message, journal)
                 offers = await open_offers(self._s, device, app, journal)
                 wait_s = 0.0 if self._s.lifecycle.ending else min(MAX_WAIT_S, message.wait_seconds)
-                if wait_s > 0 and not says_anything(orders) and not says_anything(offers):
-                    await waiter.wait(wait_s)
+                if wait_s <= 0 or says_anything(orders) or says_anything(offers):
+                    return _joined(orders, offers)
+                if await self._has_waited((device.id, app), waiter, wait_s):
                     await self._device(request)  # the secret may have ended meanwhile
                     if message.claim > 0:
                         again = CheckIn(seq=message.seq, claim=message.claim)
@@ -75,6 +80,24 @@ class AgentGateway:
             return _joined(orders, offers)
 
         return await self._answer(request, answer)
+
+    async def _has_waited(self, place: tuple[str, str], waiter: Waiter, wait_s: float) -> bool:
+        """Wait for something to come. False at once when too many newer check-ins wait: nobody may hear this one."""
+        polls, turn = self._polls[place], asyncio.timeout(None)
+        try:
+            async with turn:
+                polls.append(turn)
+                if len(polls) > MAX_WAITING:
+                    polls.popleft().reschedule(asyncio.get_running_loop().time())
+                await waiter.wait(wait_s)
+        except TimeoutError:
+            return False
+        finally:
+            if turn in polls:  # no newer one has put an end to it
+                polls.remove(turn)
+                if not polls:
+                    del self._polls[place]
+        return True
 
     async def _answer(self, request: Request, answer: Callable[[Device], Awaitable[Any]]) -> Answer:
         try:
@@ -137,11 +160,14 @@ class AgentGateway:
 
 
 def _joined(orders: Orders, offers: Orders) -> Orders:
-    """The answer to a check-in over HTTP: what it claimed, and what waits besides and still fits."""
-    taken = len(_ENCODER.encode(orders)) if orders.commands else 0
-    return msgspec.structs.replace(
-        orders, pushes=fitting(offers.pushes, taken), cancels=offers.cancels, waiting=orders.waiting or offers.waiting
-    )
+    """The answer to a check-in over HTTP: what it claimed, and what waits besides and still fits.
+
+    A push that may fill a message waits for the next one where there is anything else.
+    """
+    waiting = orders.waiting or offers.waiting
+    joined = msgspec.structs.replace(orders, cancels=offers.cancels, waiting=waiting)
+    taken = len(_ENCODER.encode(joined)) if joined.commands or joined.cancels else 0
+    return msgspec.structs.replace(joined, pushes=fitting(offers.pushes, taken))
 
 
 def _status(error: HeliographError) -> int:

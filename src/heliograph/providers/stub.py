@@ -27,6 +27,7 @@ from heliograph_protocol.messages import MAX_MESSAGE_BYTES
 
 EVIDENCE: Mapping[str, Any] = MappingProxyType({"stub": True, "delivered": "nowhere"})
 REASON = "the stub was told to answer so"
+MAX_DATA_BYTES = MAX_MESSAGE_BYTES - 1024  # the agent is offered it on its own line, too
 MAX_LIFE_S = 365 * 24 * 3600
 
 OUTCOMES: Mapping[str, Callable[[str], Outcome]] = MappingProxyType(
@@ -81,7 +82,7 @@ def _check(message: PushMessage) -> str | None:
     size = encoded_size(offer_of(message))
     if size is None:
         return "cannot be written as JSON"
-    return f"is too large: {size} bytes, at most {MAX_MESSAGE_BYTES}" if size > MAX_MESSAGE_BYTES else None
+    return f"is too large: {size} bytes, at most {MAX_DATA_BYTES}" if size > MAX_DATA_BYTES else None
 
 
 PLUGIN = ProviderPlugin(
