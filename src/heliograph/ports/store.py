@@ -256,7 +256,7 @@ class SetupRepository(Protocol):
         ...
 
     async def add_key(self, key: ApiKey, secret_hash: bytes) -> None:
-        """Store a key by its hash."""
+        """Store a key by its hash. Conflict when the key that made it is revoked, or is being revoked now."""
         ...
 
     async def revoke_key(self, key_id: str, now: int, *, with_created: bool = True) -> bool:

@@ -42,7 +42,7 @@ _SETTINGS = {
     "plan_cache_mode": "force_generic_plan",
     "timezone": "UTC",
 }
-_LOCKS = {"migrate": 0x68656C_01, "claim": 0x68656C_02, "quota": 0x68656C_03}  # and SERVING
+_LOCKS = {"migrate": 0x68656C_01, "claim": 0x68656C_02, "quota": 0x68656C_03, "keys": 0x68656C_05}  # and SERVING
 _SERVING = """
     SELECT a.pid, a.client_addr FROM pg_locks AS l JOIN pg_stat_activity AS a ON a.pid = l.pid
     WHERE l.locktype = 'advisory' AND l.classid = 0 AND l.objid = $1 AND l.granted

@@ -61,6 +61,13 @@ UPDATE provider_accounts
 SET fault = $3, fault_at = CASE WHEN CAST($3 AS TEXT) IS NULL THEN NULL ELSE CAST($4 AS BIGINT) END
 WHERE organization_id = $1 AND id = $2 AND COALESCE(fault, '') <> COALESCE(CAST($3 AS TEXT), '') RETURNING id
 """
+# Keys are revoked, and made by keys, one at a time: else one that a revocation did not see yet would live on, and two
+# revocations would lock the same keys in different orders.
+_FAMILIES = "keys"
+_MAKER_STANDS = """
+SELECT 1 WHERE NOT EXISTS (
+    SELECT 1 FROM api_keys WHERE organization_id = $1 AND id = $2 AND revoked_at IS NOT NULL)
+"""
 _REVOKE = """
 UPDATE api_keys SET revoked_at = CASE WHEN revoked_at IS NULL THEN $3 ELSE revoked_at END
 WHERE organization_id = $1 AND id = $2 RETURNING id
@@ -232,15 +239,18 @@ class Setup:
         return await self._all(API_KEYS)
 
     async def add_key(self, key: ApiKey, secret_hash: bytes) -> None:
-        """Store a key by its hash."""
-        await self._add(
-            "This API key exists", statement(insert_of(API_KEYS, "hash"), *self._own(API_KEYS, key), secret_hash)
-        )
+        """Store a key by its hash. Conflict when the key that made it is revoked."""
+        insert = statement(insert_of(API_KEYS, "hash"), *self._own(API_KEYS, key), secret_hash)
+        if key.created_by is None:
+            await self._add("This API key exists", insert)
+            return
+        stands = statement(_MAKER_STANDS, self._organization_id, key.created_by, must=True)
+        await self._add("The API key that made this one is revoked", stands, insert, alone=_FAMILIES)
 
     async def revoke_key(self, key_id: str, now: int, *, with_created: bool = True) -> bool:
         """Revoke a key, and those that it made, and so on; the time of the first revocation stays."""
         revoke = _REVOKE_WITH_CREATED if with_created else _REVOKE
-        [rows] = await self._database.write(statement(revoke, self._organization_id, key_id, now))
+        [rows] = await self._database.write(statement(revoke, self._organization_id, key_id, now), alone=_FAMILIES)
         return bool(rows)
 
     async def save_organization(self, organization: Organization, *, read_at: int) -> None:
@@ -266,9 +276,9 @@ class Setup:
         )
         return [table.read(row) for row in rows]
 
-    async def _add(self, conflict: str, *statements: Statement) -> list[Any]:
+    async def _add(self, conflict: str, *statements: Statement, alone: str | None = None) -> list[Any]:
         try:
-            return await self._database.write(*statements)
+            return await self._database.write(*statements, alone=alone)
         except Conflict:
             raise Conflict(conflict) from None
 
