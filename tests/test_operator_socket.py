@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from heliograph import operator_socket
 from heliograph.operator_socket import NAME, ask_operator, serve_operator
 from tests.app.conftest import Desk, desk
 
@@ -31,3 +32,12 @@ async def test_what_a_killed_process_left_is_replaced(desk: Desk, tmp_path: Path
     (tmp_path / NAME).touch()
     async with serve_operator(desk.services, tmp_path):
         assert await slugs(tmp_path)
+
+
+async def test_an_answer_may_be_larger_than_a_request(
+    desk: Desk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All devices of a large fleet that were taken over from Google, say."""
+    monkeypatch.setattr(operator_socket, "_MAX_LINE", 80)
+    async with serve_operator(desk.services, tmp_path):
+        assert await slugs(tmp_path) == [desk.organization.slug]

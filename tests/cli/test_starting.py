@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -106,3 +107,17 @@ def test_a_server_that_never_listens_is_given_up(cli: Cli, monkeypatch: pytest.M
     result = cli("org", "create", "acme", "--data-dir", "data")
     assert (result.code, "in use by another process" in result.err) == (6, True)
     assert "begins a new one" not in result.err
+
+
+def test_a_server_that_hangs_is_told(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It takes the connection, or the kernel does for it, and says nothing: the doctor is called for exactly that."""
+    monkeypatch.setattr(local, "_SIGN_OF_LIFE_S", 0.1)
+    Path("data").mkdir(mode=0o700)
+    with socket.socket(socket.AF_UNIX) as silent:
+        silent.bind("data/operator.sock")
+        silent.listen()
+        result = cli("org", "list", "--data-dir", "data")
+        assert (result.code, "the server on data has not answered" in result.err) == (3, True)
+        examined = cli("doctor", "--json", "--data-dir", "data")
+    [failed] = examined.json["checks"]
+    assert (examined.code, failed["step"], "has not answered" in failed["detail"]) == (1, "server", True)

@@ -104,7 +104,10 @@ class _Examination:
             self._fail("data directory", f"{folder} is not there", "name the server's: --data-dir DIR")
         if not os.access(folder, os.R_OK | os.W_OK | os.X_OK):
             self._fail("data directory", f"{folder} cannot be used by you", "run this as the user that runs the server")
-        self._served = self._target.database is None and await is_served(folder)
+        try:
+            self._served = self._target.database is None and await is_served(folder)
+        except Failure as failure:
+            self._fail("server", str(failure), "the reason says what to do")
         if folder.stat().st_mode & 0o077:
             advice = f"chmod 700 {folder}"
             self._note("data directory", "warning", f"{folder} can be read by other users", advice)
@@ -145,7 +148,10 @@ class _Examination:
             yield ask
 
     async def _organizations(self, ask: Ask) -> None:
-        known = [str(o["slug"]) for o in (await ask("organization.list", None, {}))["items"]]
+        try:
+            known = [str(o["slug"]) for o in (await ask("organization.list", None, {}))["items"]]
+        except (Failure, HeliographError) as error:
+            self._fail("organizations", str(error), "the reason says what to do")
         if self._target.organization is not None:
             known = [self._target.organization]
         if not known:
