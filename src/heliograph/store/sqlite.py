@@ -110,7 +110,9 @@ class SqliteStore(SqlStore):
                     (migration.number, migration.name, migration.checksum, now()),
                 )
             connection.execute("COMMIT")
-        except sqlite3.OperationalError as error:
+        except sqlite3.IntegrityError:
+            raise  # a fault of the migration
+        except sqlite3.DatabaseError as error:
             raise translate(error) from None
         finally:
             connection.close()  # rolls back what was not committed
