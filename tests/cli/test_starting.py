@@ -109,6 +109,22 @@ def test_a_server_that_never_listens_is_given_up(cli: Cli, monkeypatch: pytest.M
     assert "begins a new one" not in result.err
 
 
+def test_a_server_waits_for_a_command_that_works_in_its_directory(tmp_path: Path) -> None:
+    folder = tmp_path / "data"
+    folder.mkdir(mode=0o700)
+    ready, said = tmp_path / "ready.json", tmp_path / "stderr"
+    with (folder / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        lock.write("4711 briefly")
+        lock.flush()
+        serve = ("serve", "all", "--port", 0, "--data-dir", folder, "--ready-file", ready)
+        with process(tmp_path, *serve) as server:
+            until(lambda: "in use by process 4711" in said.read_text() or server.poll() is not None, "it does not wait")
+            fcntl.flock(lock, fcntl.LOCK_UN)
+            until(lambda: ready.exists() or server.poll() is not None, "it does not start")
+            assert server.poll() is None, said.read_text()
+
+
 def test_a_server_that_hangs_is_told(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
     """It takes the connection, or the kernel does for it, and says nothing: the doctor is called for exactly that."""
     monkeypatch.setattr(local, "_SIGN_OF_LIFE_S", 0.1)
