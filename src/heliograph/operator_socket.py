@@ -118,7 +118,13 @@ async def ask_operator(data_dir: Path, verb: str, organization: str | None, body
     finally:
         writer.close()
     if "error" in answer:
-        known: dict[str, type[HeliographError]] = {c.code: c for c in HeliographError.__subclasses__()}
+        known = {kind.code: kind for kind in _kinds_below(HeliographError)}
         raise known.get(answer["code"], HeliographError)(message=answer["error"])
     result: dict[str, Any] = answer["ok"]
     return result
+
+
+def _kinds_below(kind: type[HeliographError]) -> Iterator[type[HeliographError]]:
+    for below in kind.__subclasses__():
+        yield below
+        yield from _kinds_below(below)
