@@ -122,6 +122,12 @@ def test_without_an_organization_it_says_so(cli: Cli) -> None:
     assert (result.code, "org create" in result.err) == (2, True)
 
 
+def test_features_are_switched_all_or_none(cli: Cli, acme: dict[str, Any]) -> None:
+    result = cli("org", "update", "acme", "--feature", "aospCommands=off", "--feature", "nonsense=on", *HERE)
+    assert (result.code, "pushNotifications" in result.err) == (2, True)
+    assert [o["features"] for o in cli.ok("org", "list", *HERE)["items"]] == [acme["features"]]
+
+
 def test_features_are_switched(cli: Cli, acme: dict[str, Any]) -> None:
     off = cli.ok("org", "update", "acme", "--feature", "aospCommands=off", "--feature", "androidCommands=off", *HERE)
     assert off["features"] == {"aospCommands": False, "androidCommands": False}
