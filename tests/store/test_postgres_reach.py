@@ -8,7 +8,7 @@ from typing import Any
 import asyncpg
 import pytest
 
-from heliograph.domain.errors import StoreUnavailable
+from heliograph.domain.errors import InvalidInput, StoreUnavailable
 from heliograph.store.postgres_reach import reach
 
 DSN = "postgresql://heli%20o:canary@db.example:5433/fleet"
@@ -34,3 +34,12 @@ async def test_each_refusal_says_what_it_is(monkeypatch: pytest.MonkeyPatch, err
     with pytest.raises(StoreUnavailable) as caught:
         await reach(DSN)
     assert (said in str(caught.value), "canary" in str(caught.value)) == (True, False)
+
+
+@pytest.mark.parametrize("password", ["ca/nary", "12/canary", "ca#nary", "12#canary", "12?canary"])
+async def test_a_password_that_breaks_the_url_is_called_that_and_not_shown(password: str) -> None:
+    """With digits before, they look like a port: it must not be told that there is no such host `heli:12`."""
+    with pytest.raises(InvalidInput) as caught:
+        await reach(f"postgresql://heli:{password}@127.0.0.1:1/fleet")
+    said = str(caught.value)
+    assert ("%2F" in said, "canary" in said, "heli" in said) == (True, False, False)

@@ -9,6 +9,10 @@ from heliograph.domain.errors import InvalidInput, StoreUnavailable
 from heliograph.store.postgres_errors import DATABASE_ERRORS, translate
 
 _TIMEOUT_S = 10.0
+_NO_URL = (
+    "The database URL is not valid: postgresql://USER:PASSWORD@HOST:PORT/NAME, "
+    "with %2F %3F %23 %40 %25 for / ? # @ % in the password"
+)
 
 
 async def reach(dsn: str) -> None:
@@ -16,10 +20,19 @@ async def reach(dsn: str) -> None:
     try:
         connection = await asyncpg.connect(dsn, timeout=_TIMEOUT_S)
     except (ValueError, asyncpg.ClientConfigurationError):
-        raise InvalidInput(message="The database URL is not valid") from None
+        raise InvalidInput(message=_NO_URL) from None
     except DATABASE_ERRORS as error:
+        if _is_broken(dsn):
+            raise InvalidInput(message=_NO_URL) from None
         raise _explained(error, dsn) or translate(error) from None
     await connection.close()
+
+
+def _is_broken(dsn: str) -> bool:
+    """Whether a character of the password has ended the address: what comes before it then looks like host and port."""
+    parts = urlsplit(dsn)
+    behind = "@" in parts.path + parts.fragment or ("@" in parts.query and "=" not in parts.query.partition("@")[0])
+    return behind and "@" not in parts.netloc
 
 
 def _explained(error: BaseException, dsn: str) -> StoreUnavailable | None:
