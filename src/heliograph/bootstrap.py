@@ -12,7 +12,6 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import structlog
@@ -41,8 +40,9 @@ from heliograph.ports.store import Store
 from heliograph.providers import ProviderRegistry, accounts_in, discover
 from heliograph.providers.transport import Connections
 from heliograph.settings import Settings
-from heliograph.store import DataDirectoryInUse, PostgresStore, SqliteStore, migrate
+from heliograph.store import PostgresStore, SqliteStore, migrate
 from heliograph.store.postgres_hub import PostgresHub
+from heliograph.store.serving import may_read_key, open_directory
 from heliograph.store.wakeups import Hub
 from heliograph.system import (
     KEY_FILE,
@@ -60,8 +60,6 @@ log = structlog.get_logger("heliograph")
 _BACKLOG = 2048
 _SHUTDOWN_S = 3
 _KEEP_ALIVE_S = 75
-_COMMAND_S = 60.0
-_LOOK_AGAIN_S = 0.1
 _FILES_KEPT = 2304  # among them one for each request that waits for a provider (app.places)
 _LOST = (
     "If it is lost, the stored provider and enterprise credentials are lost with it and must be entered again: "
@@ -91,6 +89,8 @@ async def open_node(settings: Settings, *, briefly: bool = False) -> AsyncIterat
     async with AsyncExitStack() as stack:
         given = _given_key(settings)
         store, hub = await _open_store(settings, stack, briefly)
+        if not await may_read_key(store, hub):
+            raise StartRefused("the secret key of this database is being replaced: start again when that is done")
         await migrate(store)
         key = await _key_of(store, settings, given)
         high_water = await store.high_water()
@@ -147,7 +147,7 @@ async def _open_store(
 ) -> tuple[SqliteStore | PostgresStore, Hub]:
     if settings.database is None:
         hub = Hub()
-        store: SqliteStore | PostgresStore = await _open_directory(settings.data_dir, hub, briefly)
+        store: SqliteStore | PostgresStore = await open_directory(settings.data_dir, hub, briefly=briefly)
     else:
         dsn = settings.database.get_secret_value()
         hub = PostgresHub(dsn)
@@ -156,21 +156,6 @@ async def _open_store(
         hub.start()  # not before: where the database cannot be had, the store says why
     stack.push_async_callback(store.close)
     return store, hub
-
-
-async def _open_directory(data_dir: Path, hub: Hub, briefly: bool) -> SqliteStore:
-    """A command that works there is gone in a moment: that must not keep a server from starting."""
-    left_s = 0.0 if briefly else _COMMAND_S
-    while True:
-        try:
-            return await SqliteStore.open(data_dir, hub, briefly=briefly)
-        except DataDirectoryInUse as error:
-            if not error.briefly or left_s <= 0:
-                raise
-            if left_s == _COMMAND_S:
-                log.info("start.waits", reason=str(error))
-        await asyncio.sleep(_LOOK_AGAIN_S)
-        left_s -= _LOOK_AGAIN_S
 
 
 def _given_key(settings: Settings) -> bytes | None:

@@ -102,15 +102,10 @@ async def _opened(settings: "Settings") -> AsyncIterator["AnyStore"]:
 
 @asynccontextmanager
 async def _alone(settings: "Settings") -> AsyncIterator["AnyStore"]:
-    """The same, up to date, where no server works on it: one would go on with the key that it has. Raises Failure."""
+    """The same, up to date, where no server works on it: one would go on with the key that it has. Raises Conflict."""
     from heliograph.store import migrate as bring_up_to_date
 
-    async with _opened(settings) as store:
-        if servers := await store.served_by():
-            raise Failure(
-                ExitCode.CONFLICT,
-                f"a server works on this database: stop each one first. Connected: {'; '.join(servers)}",
-            )
+    async with _opened(settings) as store, store.kept_alone():
         await bring_up_to_date(store)
         yield store
 
