@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import ssl
 from typing import Any
 
 import asyncpg
@@ -10,6 +11,13 @@ import pytest
 
 from heliograph.domain.errors import InvalidInput, StoreUnavailable
 from heliograph.store.postgres_reach import reach
+
+
+def distrusted(why: str) -> ssl.SSLCertVerificationError:
+    error = ssl.SSLCertVerificationError(1, "no")
+    error.verify_message = why
+    return error
+
 
 DSN = "postgresql://heli%20o:canary@db.example:5433/fleet"
 
@@ -23,6 +31,11 @@ DSN = "postgresql://heli%20o:canary@db.example:5433/fleet"
         (ConnectionRefusedError(111, "no"), "cannot be reached at db.example:5433: connection refused"),
         (socket.gaierror(-2, "no"), "cannot be reached at db.example:5433: no such host"),
         (TimeoutError(), "no answer within 10 s"),
+        (ConnectionError("PostgreSQL server at 'db.example:5433' rejected SSL upgrade"), "it takes no TLS, for which"),
+        (FileNotFoundError(2, "No such file or directory"), "db.example:5433: No such file or directory"),
+        (FileNotFoundError(2, "No such file or directory", "ca.pem"), "ca.pem: No such file or directory"),
+        (distrusted("self-signed certificate"), "its certificate is not trusted: self-signed certificate"),
+        (ssl.SSLError(1, "[SSL] no"), "TLS failed"),
         (asyncpg.TooManyConnectionsError("no"), "does not answer"),
     ],
 )

@@ -15,7 +15,7 @@ from heliograph.cli.options import Database, DataDir, Json, Org, spread
 from heliograph.cli.output import ago, busy, emit, moment, say
 from heliograph.cli.steps import show_steps
 from heliograph.cli.target import DATABASE_FILE, OnDatabase, place_of_database
-from heliograph.domain.errors import HeliographError
+from heliograph.domain.errors import HeliographError, StoreUnavailable
 
 _HEARD_S = 30.0
 _LOOK_AGAIN_S = 0.25
@@ -62,6 +62,8 @@ def _advice(error: Failure | HeliographError, *, on_sqlite: bool) -> str:
         return "the reason says what to do"
     if on_sqlite:
         return "is this the server's directory (--data-dir)? How to put a backup back: the operators' page (Backup)"
+    if str(error) != str(StoreUnavailable()) and "cannot be reached" not in str(error):
+        return "the reason says what to do"
     return "is it up, and is this its address (HELIOGRAPH_DATABASE)?"
 
 

@@ -1,6 +1,7 @@
 """Whether a PostgreSQL lets us in, asked once before anything is built on it, and if not, what an operator can do."""
 
 import socket
+import ssl
 from urllib.parse import unquote, urlsplit
 
 import asyncpg
@@ -19,6 +20,8 @@ async def reach(dsn: str) -> None:
     """Connect and let go. Raises StoreUnavailable, saying why, or InvalidInput for what is no URL."""
     try:
         connection = await asyncpg.connect(dsn, timeout=_TIMEOUT_S)
+    except ssl.SSLError as error:  # of which one kind is a ValueError, too
+        raise _explained(error, dsn) or translate(error) from None
     except (ValueError, asyncpg.ClientConfigurationError):
         raise InvalidInput(message=_NO_URL) from None
     except DATABASE_ERRORS as error:
@@ -57,8 +60,20 @@ def _explained(error: BaseException, dsn: str) -> StoreUnavailable | None:
 
 
 def _reason(error: OSError | TimeoutError) -> str:
-    if isinstance(error, socket.gaierror):
-        return "no such host"
-    if isinstance(error, TimeoutError):
-        return f"no answer within {_TIMEOUT_S:.0f} s"
-    return "connection refused" if isinstance(error, ConnectionRefusedError) else "no connection"
+    match error:
+        case socket.gaierror():
+            return "no such host"
+        case TimeoutError():
+            return f"no answer within {_TIMEOUT_S:.0f} s"
+        case ConnectionRefusedError():
+            return "connection refused"
+        case ssl.SSLCertVerificationError():
+            return f"its certificate is not trusted: {error.verify_message}"
+        case ssl.SSLError():
+            return "TLS failed"
+        case ConnectionError() if "SSL" in str(error):
+            return "it takes no TLS, for which sslmode asks"
+        case OSError() if error.strerror:  # also of a certificate or key that the URL names
+            return error.strerror if error.filename is None else f"{error.filename}: {error.strerror}"
+        case _:
+            return "no connection"
