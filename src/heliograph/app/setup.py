@@ -120,7 +120,7 @@ async def add_enterprise(s: Services, organization: Organization, name: str, sai
     known = await find_enterprise(s, organization, name)
     if known is not None:
         renewed = replace(known, **told)
-        await setup.save_enterprise(renewed)
+        await setup.save_enterprise(renewed, told)
         return renewed
     enterprise = Enterprise(s.new_id(), organization.id, "android", name, s.clock.now(), **told)
     await setup.add_enterprise(enterprise)

@@ -174,7 +174,7 @@ async def _erase(store: "AnyStore") -> list[dict[str, Any]]:
         setup = store.unit_of_work(organization.id).setup
         for enterprise in await setup.enterprises():
             if enterprise.credentials is not None:
-                await setup.save_enterprise(replace(enterprise, credentials=None))
+                await setup.save_enterprise(replace(enterprise, credentials=None), ["credentials"])
                 lost.append({"organization": organization.slug, "kind": "enterprise", "name": enterprise.name})
         accounts = await setup.accounts()
         lost += [{"organization": organization.slug, "kind": a.provider, "name": a.name} for a in accounts]

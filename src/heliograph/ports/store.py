@@ -4,7 +4,7 @@ Reads see committed data only. The only ways in without an organization are `Dir
 `SystemWork` (see ports.system). All raise `StoreUnavailable` when the database does not answer.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Protocol
 
 from heliograph.domain.deliveries import Push
@@ -172,8 +172,8 @@ class SetupRepository(Protocol):
         """Store an enterprise; Conflict when its name is taken in this organization."""
         ...
 
-    async def save_enterprise(self, enterprise: Enterprise) -> None:
-        """Overwrite how an enterprise is reached (credentials, address) and heard (subscription, push)."""
+    async def save_enterprise(self, enterprise: Enterprise, changed: Collection[str]) -> None:
+        """Overwrite what has `changed` of how an enterprise is reached and heard; credentials and address together."""
         ...
 
     async def heard_of_enterprise(self, enterprise_id: str, now: int) -> None:

@@ -2,7 +2,7 @@
 
 # ruff: noqa: S608 - made of the names of our own tables and columns
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, TypeVar
 
 from heliograph.domain.devices import ApiKey, Device, Enterprise, Organization, ProviderAccount
@@ -27,12 +27,8 @@ INSERT INTO device_names (organization_id, name, device_id)
 SELECT CAST($1 AS TEXT), CAST($2 AS TEXT), CAST($3 AS TEXT) WHERE NOT EXISTS (
     SELECT 1 FROM device_names WHERE organization_id = $1 AND name = $2 AND device_id = $3)
 """
-_ENTERPRISE_CHANGES = ("credentials", "api_url", "subscription", "push_audience", "push_email")
-_UPDATE_ENTERPRISE = (
-    "UPDATE enterprises SET "
-    + ", ".join(f"{column} = ${n}" for n, column in enumerate(_ENTERPRISE_CHANGES, 3))
-    + " WHERE organization_id = $1 AND id = $2"
-)
+# What is changed together: credentials belong to the address that they are sent to.
+_ENTERPRISE_CHANGES = (("credentials", "api_url"), ("subscription",), ("push_audience",), ("push_email",))
 _HEARD = """
 UPDATE enterprises SET heard_at = $3
 WHERE organization_id = $1 AND id = $2 AND (heard_at IS NULL OR heard_at < $3)
@@ -108,11 +104,15 @@ class Setup:
             statement(insert_of(ENTERPRISES), *self._own(ENTERPRISES, enterprise)),
         )
 
-    async def save_enterprise(self, enterprise: Enterprise) -> None:
-        """Overwrite how an enterprise is reached and heard."""
+    async def save_enterprise(self, enterprise: Enterprise, changed: Collection[str]) -> None:
+        """Overwrite what has changed of how an enterprise is reached and heard."""
         values = dict(zip(ENTERPRISES.columns, self._own(ENTERPRISES, enterprise), strict=True))
-        changed = [values[column] for column in _ENTERPRISE_CHANGES]
-        await self._database.write(statement(_UPDATE_ENTERPRISE, self._organization_id, enterprise.id, *changed))
+        columns = [column for group in _ENTERPRISE_CHANGES if {*group} & {*changed} for column in group]
+        if columns:
+            listed = ", ".join(f"{column} = ${n}" for n, column in enumerate(columns, 3))
+            sql = f"UPDATE enterprises SET {listed} WHERE organization_id = $1 AND id = $2"
+            changes = (values[column] for column in columns)
+            await self._database.write(statement(sql, self._organization_id, enterprise.id, *changes))
 
     async def heard_of_enterprise(self, enterprise_id: str, now: int) -> None:
         """Note that a notification has come."""
