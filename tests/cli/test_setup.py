@@ -229,10 +229,14 @@ class TestLostKey:
         assert cli("org", "list", *HERE).code == 1
 
     def test_after_forgetting_it_runs_again(self, cli: Cli, lost: None) -> None:
-        forgotten = cli.ok("db", "forget-secrets", "--yes", *HERE)["forgotten"]
-        assert forgotten == [{"organization": "acme", "kind": "pushy", "name": "ours"}]
-        cli.ok("provider", "add", "pushy", "--config", '{"apiKey":"abc123"}', "--default", *HERE)
+        [forgotten] = cli.ok("db", "forget-secrets", "--yes", *HERE)["forgotten"]
+        account = forgotten.pop("id")
+        assert forgotten == {"organization": "acme", "kind": "pushy", "name": "ours"}
         assert cli("org", "list", *HERE).code == 0
+        assert "lost with the secret key" in cli("provider", "list", *HERE).out
+        assert cli("doctor", *HERE).code == 1
+        assert cli.ok("provider", "update", account, "--set", "apiKey=abc123", *HERE)["fault"] is None
+        assert cli("doctor", *HERE).code == 0
 
     def test_the_right_key_forgets_nothing(self, cli: Cli, acme: dict[str, Any]) -> None:
         result = cli("db", "forget-secrets", "--yes", *HERE)
