@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
 from dataclasses import replace
 
 import asyncpg
@@ -10,13 +11,16 @@ import pytest
 
 from heliograph.domain.devices import ApiKey
 from heliograph.domain.errors import Conflict
-from heliograph.store import PostgresStore
+from heliograph.store import Hub, PostgresStore
 from tests.store.world import NOW, World, new_id, new_world, waiting_for_a_lock
 
 
-@pytest.fixture
-async def world(postgres_store: PostgresStore) -> World:
-    return await new_world(postgres_store)
+@pytest.fixture(params=["", "?default_transaction_isolation=repeatable%20read"], ids=["usual", "set by an operator"])
+async def world(request: pytest.FixtureRequest, dsn: str) -> AsyncIterator[World]:
+    """However isolated PostgreSQL keeps transactions of others: who had to wait for a lock sees what was done there."""
+    store = await PostgresStore.open(dsn + request.param, Hub())
+    yield await new_world(store)
+    await store.close()
 
 
 async def test_a_key_that_is_made_while_its_maker_is_being_revoked_is_none(world: World, dsn: str) -> None:

@@ -34,6 +34,8 @@ POSTGRES = Dialect(
 # planner into reading it whole, nor a penalty for doing so into compiling the plan, nor a wrong guess into starting
 # workers.
 _SETTINGS = {
+    # Who has waited for a lock must see what was done under it, whatever the database is set to.
+    "default_transaction_isolation": "read committed",
     "enable_hashjoin": "off",
     "enable_mergejoin": "off",
     "enable_seqscan": "off",
