@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from heliograph import operator_socket
+from heliograph.domain.errors import OutcomeUnknown
 from heliograph.operator_socket import NAME, ask_operator, serve_operator
 from tests.app.conftest import Desk, desk
 
@@ -31,3 +33,24 @@ async def test_what_a_killed_process_left_is_replaced(desk: Desk, tmp_path: Path
     (tmp_path / NAME).touch()
     async with serve_operator(desk.services, tmp_path):
         assert await slugs(tmp_path)
+
+
+async def test_an_answer_may_be_larger_than_a_request(
+    desk: Desk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All devices of a large fleet that were taken over from Google, say."""
+    monkeypatch.setattr(operator_socket, "_MAX_LINE", 80)
+    async with serve_operator(desk.services, tmp_path):
+        assert await slugs(tmp_path) == [desk.organization.slug]
+
+
+async def test_an_unknown_outcome_stays_one_on_its_way(
+    desk: Desk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def lost(*_: object) -> None:
+        raise OutcomeUnknown
+
+    monkeypatch.setattr(desk.services.store.directory, "add_organization", lost)
+    async with serve_operator(desk.services, tmp_path):
+        with pytest.raises(OutcomeUnknown, match="look before you repeat it"):
+            await ask_operator(tmp_path, "organization.create", None, {"slug": "other"})

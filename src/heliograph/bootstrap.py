@@ -42,6 +42,7 @@ from heliograph.providers.transport import Connections
 from heliograph.settings import Settings
 from heliograph.store import PostgresStore, SqliteStore, migrate
 from heliograph.store.postgres_hub import PostgresHub
+from heliograph.store.serving import may_read_key, open_directory
 from heliograph.store.wakeups import Hub
 from heliograph.system import (
     KEY_FILE,
@@ -80,11 +81,16 @@ class StartRefused(Exception):
 
 
 @asynccontextmanager
-async def open_node(settings: Settings) -> AsyncIterator[Node]:
-    """Open the store (migrated), the secret box, the providers and channels; close them at the end."""
+async def open_node(settings: Settings, *, briefly: bool = False) -> AsyncIterator[Node]:
+    """Open the store (migrated), the secret box, the providers and channels; close them at the end.
+
+    `briefly`: for one command. A server waits for commands that work in its data directory.
+    """
     async with AsyncExitStack() as stack:
         given = _given_key(settings)
-        store, hub = await _open_store(settings, stack)
+        store, hub = await _open_store(settings, stack, briefly)
+        if not await may_read_key(store, hub):
+            raise StartRefused("the secret key of this database is being replaced: start again when that is done")
         await migrate(store)
         key = await _key_of(store, settings, given)
         high_water = await store.high_water()
@@ -136,10 +142,12 @@ def _channels(settings: Settings, store: Store, box: SecretBox) -> AmapiChannels
     return AmapiChannels(lambda org, id_: store.unit_of_work(org).setup.enterprise(id_), box, amapi)
 
 
-async def _open_store(settings: Settings, stack: AsyncExitStack) -> tuple[SqliteStore | PostgresStore, Hub]:
+async def _open_store(
+    settings: Settings, stack: AsyncExitStack, briefly: bool
+) -> tuple[SqliteStore | PostgresStore, Hub]:
     if settings.database is None:
         hub = Hub()
-        store: SqliteStore | PostgresStore = await SqliteStore.open(settings.data_dir, hub)
+        store: SqliteStore | PostgresStore = await open_directory(settings.data_dir, hub, briefly=briefly)
     else:
         dsn = settings.database.get_secret_value()
         hub = PostgresHub(dsn)

@@ -26,6 +26,7 @@ from heliograph.domain.fields import Fields
 NAME = "operator.sock"
 LOCK = "operator.lock"
 _MAX_LINE = 4 * 1024 * 1024
+_MAX_ANSWER = 1024 * 1024 * 1024  # all devices of a fleet, say; it comes from our own server
 log = structlog.get_logger("heliograph.operator")
 NOBODY = Organization("", "", "", {}, 0, 0)
 
@@ -109,13 +110,21 @@ async def _answer(s: Services, line: bytes) -> dict[str, Any]:
 async def ask_operator(data_dir: Path, verb: str, organization: str | None, body: dict[str, Any]) -> dict[str, Any]:
     """Send a verb to the server that runs on a data directory. ConnectionError / FileNotFoundError: none does."""
     with _address(data_dir) as address:
-        reader, writer = await asyncio.open_unix_connection(address, limit=_MAX_LINE)
-    writer.write(msgspec.json.encode({"verb": verb, "organization": organization, "body": body}) + b"\n")
-    await writer.drain()
-    answer: dict[str, Any] = msgspec.json.decode(await reader.readline(), type=dict)
-    writer.close()
+        reader, writer = await asyncio.open_unix_connection(address, limit=_MAX_ANSWER)
+    try:
+        writer.write(msgspec.json.encode({"verb": verb, "organization": organization, "body": body}) + b"\n")
+        await writer.drain()
+        answer: dict[str, Any] = msgspec.json.decode(await reader.readline(), type=dict)
+    finally:
+        writer.close()
     if "error" in answer:
-        known: dict[str, type[HeliographError]] = {c.code: c for c in HeliographError.__subclasses__()}
+        known = {kind.code: kind for kind in _kinds_below(HeliographError)}
         raise known.get(answer["code"], HeliographError)(message=answer["error"])
     result: dict[str, Any] = answer["ok"]
     return result
+
+
+def _kinds_below(kind: type[HeliographError]) -> Iterator[type[HeliographError]]:
+    for below in kind.__subclasses__():
+        yield below
+        yield from _kinds_below(below)

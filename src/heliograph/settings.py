@@ -66,6 +66,14 @@ class Settings(BaseSettings):
             decode_key(value.get_secret_value(), "it")
         return value
 
+    @field_validator("host", "data_dir", mode="before")
+    @classmethod
+    def _is_there(cls, value: object) -> object:
+        """Empty they would mean every address of this machine, and the present directory, which nobody has said."""
+        if value == "":
+            raise ValueError("is empty: give it a value, or leave it out")
+        return value
+
     @field_validator("trusted_proxies")
     @classmethod
     def _are_addresses(cls, value: str) -> str:

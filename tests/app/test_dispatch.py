@@ -190,3 +190,18 @@ async def test_a_result_is_not_late_because_another_was_looked_for_meanwhile(des
         assert (await wait_for_command(desk.services, desk.work, second, 5)).rung is Rung.SUCCEEDED
     running.cancel()
     await asyncio.gather(running, return_exceptions=True)
+
+
+async def test_what_this_version_does_not_know_waits_for_one_that_does(desk: Desk) -> None:
+    """While processes are replaced one after the other, an older one claims what a newer one has owed."""
+    await owe(desk, "works", ["novel"])
+    now = desk.clock.now()
+    [item] = await desk.services.store.system.claim(now, now + 15_000_000, 1)
+    await Dispatcher(desk.services, {})._pay(item)
+    assert await desk.services.store.system.dead_letters(1) == []
+    payments = Payments()
+    desk.clock.advance(60)
+    running = asyncio.create_task(Dispatcher(desk.services, {"test": payments.pay}).run())
+    await payments.until({"novel"})
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)

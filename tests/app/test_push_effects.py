@@ -172,3 +172,35 @@ async def test_a_wake_lives_as_long_as_its_command(desk: Desk, provider: Provide
     await desk.pay()
     assert abs(provider.sent[0].life_s - 7 * 24 * 3600) <= 1
     assert (await desk.now(command)).rung is Rung.ISSUED
+
+
+async def test_a_push_waits_for_a_process_that_has_its_plug_in(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """This one is older than the push's provider, or the package that brings it was installed elsewhere only."""
+    push = await push_of(desk, await desk.command({"command": "LOCK"}))
+    with monkeypatch.context() as elsewhere:
+        elsewhere.setattr(desk.services.providers, "_plugins", {})
+        assert await desk.pay() == ["push"]
+    waiting = await desk.work.pushes.find(push.id)
+    assert waiting is not None
+    assert waiting.rung is PushRung.QUEUED
+    assert (await entries_of(desk, push))[-1].evidence["reason"] == "this process has no plug-in for builtin"
+    desk.clock.advance(60)
+    await desk.pay()
+    taken = await desk.work.pushes.find(push.id)
+    assert taken is not None
+    assert taken.rung is PushRung.ACCEPTED
+
+
+async def test_a_push_is_taken_back_by_a_process_that_has_its_plug_in(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    command = await desk.command({"command": "LOCK"})
+    await desk.pay()
+    await cancel(desk, command)
+    with monkeypatch.context() as elsewhere:
+        elsewhere.setattr(desk.services.providers, "_plugins", {})
+        assert await desk.pay() == ["revoke"]
+    assert (await push_of(desk, command)).rung is PushRung.ACCEPTED
+    desk.clock.advance(60)
+    assert await desk.pay() == ["revoke"]
+    assert (await push_of(desk, command)).rung is PushRung.REVOKED

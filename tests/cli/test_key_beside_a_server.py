@@ -3,10 +3,19 @@
 from __future__ import annotations
 
 import base64
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from heliograph import bootstrap
+from heliograph.bootstrap import StartRefused, open_node
+from heliograph.cli.node import read_settings
+from heliograph.cli.rotate_key import rotate
+from heliograph.domain.errors import Conflict
+from heliograph.settings import Settings
+from heliograph.store import Hub, PostgresStore
+from heliograph.store import serving as serving_store
 from tests.cli.rig import outside, serving
 from tests.support.demo import new_database
 
@@ -33,3 +42,53 @@ def test_it_is_refused_until_the_last_server_has_ended(
         done = outside("db", verb, "--yes", *where, folder=tmp_path, **mine)
         assert (done.code, done.err.count("Traceback")) == (0, 0)
         assert outside("org", "list", *where, folder=tmp_path, HELIOGRAPH_SECRET_KEY=other).code == 0
+
+
+@pytest.fixture
+def database(request: pytest.FixtureRequest) -> Iterator[str]:
+    with new_database("postgres", request) as made:
+        assert made is not None
+        yield made
+
+
+async def test_a_server_that_is_about_to_read_the_key_counts_as_one(
+    tmp_path: Path, database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It would go on with the key of that moment."""
+    other = await PostgresStore.open(database, Hub())
+    read = bootstrap._key_of
+    refused: list[str] = []
+
+    async def read_late(store: PostgresStore, settings: Settings, given: bytes | None) -> bytes:
+        with pytest.raises(Conflict) as caught:
+            await replace_key(settings, other)
+        refused.append(str(caught.value))
+        return await read(store, settings, given)
+
+    monkeypatch.setattr(bootstrap, "_key_of", read_late)
+    async with open_node(read_settings(data_dir=tmp_path, database=database)):
+        assert ["a server works on this database" in reason for reason in refused] == [True]
+    await other.close()
+
+
+async def replace_key(settings: Settings, store: PostgresStore) -> None:
+    async with store.kept_alone():
+        await rotate(settings, store)
+
+
+async def test_a_server_does_not_start_while_the_key_is_replaced(
+    tmp_path: Path, database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(serving_store, "_LISTENING_S", 0.2)
+    other = await PostgresStore.open(database, Hub())
+    settings = read_settings(data_dir=tmp_path, database=database)
+    async with other.kept_alone():
+        with pytest.raises(StartRefused, match="is being replaced"):
+            await open_and_close(settings)
+    await open_and_close(settings)
+    await other.close()
+
+
+async def open_and_close(settings: Settings) -> None:
+    async with open_node(settings):
+        pass

@@ -14,6 +14,8 @@ from urllib.parse import urlsplit
 import httpx2
 import pytest
 
+from heliograph.cli.exits import Failure
+from heliograph.cli.node import read_settings
 from heliograph.store import Hub, PostgresStore, migrate
 from tests.cli.rig import ROOT, Cli, outside, plain_environment, process, serving, until
 from tests.support.postgres import Databases, Postgres
@@ -111,6 +113,16 @@ def test_settings_are_checked(cli: Cli) -> None:
     result = cli("serve", "all", "--port", 99999)
     assert (result.code, "--port" in result.err) == (2, True)
     assert cli("serve", "all", "--log-format", "poem").code == 2
+
+
+@pytest.mark.parametrize("name", ["host", "data_dir"])
+def test_what_is_empty_is_refused(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    """An empty host would be every address of this machine, and an empty directory whichever is the present one."""
+    with pytest.raises(Failure, match=f"--{name.replace('_', '-')}: is empty"):
+        read_settings(**{name: ""})
+    monkeypatch.setenv(f"HELIOGRAPH_{name.upper()}", "")
+    with pytest.raises(Failure, match=f"HELIOGRAPH_{name.upper()}: is empty"):
+        read_settings()
 
 
 def test_parts_of_their_own_on_postgresql(cli: Cli, dsn: str, tmp_path: Path) -> None:

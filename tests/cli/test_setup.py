@@ -122,6 +122,12 @@ def test_without_an_organization_it_says_so(cli: Cli) -> None:
     assert (result.code, "org create" in result.err) == (2, True)
 
 
+def test_features_are_switched_all_or_none(cli: Cli, acme: dict[str, Any]) -> None:
+    result = cli("org", "update", "acme", "--feature", "aospCommands=off", "--feature", "nonsense=on", *HERE)
+    assert (result.code, "pushNotifications" in result.err) == (2, True)
+    assert [o["features"] for o in cli.ok("org", "list", *HERE)["items"]] == [acme["features"]]
+
+
 def test_features_are_switched(cli: Cli, acme: dict[str, Any]) -> None:
     off = cli.ok("org", "update", "acme", "--feature", "aospCommands=off", "--feature", "androidCommands=off", *HERE)
     assert off["features"] == {"aospCommands": False, "androidCommands": False}
@@ -223,10 +229,14 @@ class TestLostKey:
         assert cli("org", "list", *HERE).code == 1
 
     def test_after_forgetting_it_runs_again(self, cli: Cli, lost: None) -> None:
-        forgotten = cli.ok("db", "forget-secrets", "--yes", *HERE)["forgotten"]
-        assert forgotten == [{"organization": "acme", "kind": "pushy", "name": "ours"}]
-        cli.ok("provider", "add", "pushy", "--config", '{"apiKey":"abc123"}', "--default", *HERE)
+        [forgotten] = cli.ok("db", "forget-secrets", "--yes", *HERE)["forgotten"]
+        account = forgotten.pop("id")
+        assert forgotten == {"organization": "acme", "kind": "pushy", "name": "ours"}
         assert cli("org", "list", *HERE).code == 0
+        assert "lost with the secret key" in cli("provider", "list", *HERE).out
+        assert cli("doctor", *HERE).code == 1
+        assert cli.ok("provider", "update", account, "--set", "apiKey=abc123", *HERE)["fault"] is None
+        assert cli("doctor", *HERE).code == 0
 
     def test_the_right_key_forgets_nothing(self, cli: Cli, acme: dict[str, Any]) -> None:
         result = cli("db", "forget-secrets", "--yes", *HERE)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -106,3 +107,33 @@ def test_a_server_that_never_listens_is_given_up(cli: Cli, monkeypatch: pytest.M
     result = cli("org", "create", "acme", "--data-dir", "data")
     assert (result.code, "in use by another process" in result.err) == (6, True)
     assert "begins a new one" not in result.err
+
+
+def test_a_server_waits_for_a_command_that_works_in_its_directory(tmp_path: Path) -> None:
+    folder = tmp_path / "data"
+    folder.mkdir(mode=0o700)
+    ready, said = tmp_path / "ready.json", tmp_path / "stderr"
+    with (folder / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        lock.write("4711 briefly")
+        lock.flush()
+        serve = ("serve", "all", "--port", 0, "--data-dir", folder, "--ready-file", ready)
+        with process(tmp_path, *serve) as server:
+            until(lambda: "in use by process 4711" in said.read_text() or server.poll() is not None, "it does not wait")
+            fcntl.flock(lock, fcntl.LOCK_UN)
+            until(lambda: ready.exists() or server.poll() is not None, "it does not start")
+            assert server.poll() is None, said.read_text()
+
+
+def test_a_server_that_hangs_is_told(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It takes the connection, or the kernel does for it, and says nothing: the doctor is called for exactly that."""
+    monkeypatch.setattr(local, "_SIGN_OF_LIFE_S", 0.1)
+    Path("data").mkdir(mode=0o700)
+    with socket.socket(socket.AF_UNIX) as silent:
+        silent.bind("data/operator.sock")
+        silent.listen()
+        result = cli("org", "list", "--data-dir", "data")
+        assert (result.code, "the server on data has not answered" in result.err) == (3, True)
+        examined = cli("doctor", "--json", "--data-dir", "data")
+    [failed] = examined.json["checks"]
+    assert (examined.code, failed["step"], "has not answered" in failed["detail"]) == (1, "server", True)

@@ -9,6 +9,7 @@ import sqlite3
 import stat
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -199,6 +200,31 @@ async def test_a_foreign_program_that_locks_the_database(sqlite: SqliteStore) ->
     await world.add(world.command())
     [[count]] = await sqlite.fetch("SELECT count(*) FROM commands")
     assert count == 2
+
+
+def cut_off(whole: bytes) -> bytes:
+    return whole[: len(whole) // 8]
+
+
+def partly_zeros(whole: bytes) -> bytes:
+    return whole[:4096] + bytes(9 * 4096) + whole[10 * 4096 :]
+
+
+async def opened_and_migrated(folder: Path) -> None:
+    store = await SqliteStore.open(folder, Hub())
+    try:
+        await migrate(store)
+    finally:
+        await store.close()
+
+
+@pytest.mark.parametrize("damage", [cut_off, partly_zeros])
+async def test_a_damaged_database_is_called_that(tmp_path: Path, damage: Callable[[bytes], bytes]) -> None:
+    await opened_and_migrated(tmp_path)
+    file = tmp_path / "heliograph.db"
+    file.write_bytes(damage(file.read_bytes()))
+    with pytest.raises(StoreUnavailable, match="damaged: put a backup back"):
+        await opened_and_migrated(tmp_path)
 
 
 async def test_a_closed_store_refuses(store: AnyStore) -> None:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import secrets
 import sqlite3
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
+from urllib.parse import urlsplit, urlunsplit
 
 import msgspec
 import pytest
 
-from heliograph.domain.errors import Conflict
+from heliograph.domain.errors import Conflict, StoreUnavailable
 from heliograph.store import AnyStore, Hub, MigrationRefused, PostgresStore, SqliteStore, migrate, status
 from heliograph.store.database import statement
 from heliograph.store.migrator import Applied, Migration, known_migrations, pending
@@ -136,6 +138,29 @@ async def test_two_processes_at_once_on_postgres(empty_dsn: str) -> None:
     finally:
         for store in stores:
             await store.close()
+
+
+@pytest.fixture
+async def plain_dsn(postgres: Postgres, empty_dsn: str) -> AsyncIterator[str]:
+    """The database as a role that does not own it: since PostgreSQL 15 that one may make no tables."""
+    role, parts = f"plain_{secrets.token_hex(4)}", urlsplit(empty_dsn)
+    await postgres.execute(f"CREATE ROLE {role} LOGIN PASSWORD '{role}'")
+    yield urlunsplit(parts._replace(netloc=f"{role}:{role}@{parts.netloc.rpartition('@')[2]}"))
+    await postgres.execute(f"DROP ROLE {role}")
+
+
+async def test_a_role_without_rights_is_told_what_it_needs(plain_dsn: str) -> None:
+    store = await PostgresStore.open(plain_dsn, Hub())
+    with pytest.raises(StoreUnavailable, match="let the role own the database"):
+        await migrate(store)
+    await store.close()
+
+
+async def test_a_database_that_takes_no_writes_is_called_that(empty_dsn: str) -> None:
+    store = await PostgresStore.open(f"{empty_dsn}?default_transaction_read_only=on", Hub())
+    with pytest.raises(StoreUnavailable, match="takes no writes"):
+        await migrate(store)
+    await store.close()
 
 
 async def test_two_connections_at_once_on_sqlite(empty_sqlite: SqliteStore) -> None:

@@ -258,7 +258,7 @@ async def test_a_look_that_is_owed_for_the_joined_record_alone_goes_on(store: An
 async def test_an_enterprise_and_an_agent_get_new_secrets(store: AnyStore, world: World) -> None:
     setup = world.work.setup
     changed = replace(world.enterprise, credentials=b"new", api_url="http://x")
-    await setup.save_enterprise(changed)
+    await setup.save_enterprise(changed, ["credentials"])
     assert await setup.enterprise(changed.id) == changed
     await setup.replace_agent_secret(world.device.id, b"new")
     assert await store.directory.device_by_secret(b"new") == world.device

@@ -152,25 +152,23 @@ class Dispatcher:
     async def _pay(self, item: OutboxItem) -> None:
         effect = self._effects.get(item.kind)
         try:
-            if effect is None:
-                await self._settle(item, dead=f"nothing here pays for {item.kind}")
+            if effect is None:  # owed by a newer version, whose processes work beside this one: theirs to pay
+                log.warning("effect.unknown", kind=item.kind, attempts=item.attempts)
+                await self._put_off(item, backoff_s(self._s, item.attempts))
             else:
                 await effect(self._s, item)
         except Conflict:
             # The record or the claim moved under us: look at it afresh.
-            await self._settle(item, after_s=0.01)
+            await self._put_off(item, 0.01)
         except StoreUnavailable:
             log.warning("effect.store_unavailable", kind=item.kind, subject=item.subject_id)
         except Exception:
             log.exception("effect.failed", kind=item.kind, subject=item.subject_id, attempts=item.attempts)
-            await self._settle(item, after_s=backoff_s(self._s, item.attempts))
+            await self._put_off(item, backoff_s(self._s, item.attempts))
 
-    async def _settle(self, item: OutboxItem, *, dead: str | None = None, after_s: float = 0) -> None:
+    async def _put_off(self, item: OutboxItem, after_s: float) -> None:
         changes = ChangeSet(item.organization_id)
-        if dead is not None:
-            changes.bury(item, dead)
-        else:
-            changes.put_off(item, self._s.later(after_s))
+        changes.put_off(item, self._s.later(after_s))
         with suppress(Conflict, StoreUnavailable):  # else the lease runs out by itself
             await self._s.store.unit_of_work(item.organization_id).commit(changes)
 

@@ -101,12 +101,12 @@ async def create_key(
     key = ApiKey(
         s.new_id(), organization.id, name[:128], secret[:12], tuple(permissions), now, expires_at, created_by=made_by
     )
-    stored = s.store.unit_of_work(organization.id).setup
-    await stored.add_key(key, hash_secret(secret))
-    known = None if made_by is None else await stored.key(made_by)
-    if known is not None and known.revoked_at is not None:
-        await stored.revoke_key(key.id, now)  # its maker was revoked at the same moment
-        raise Unauthenticated
+    try:
+        await s.store.unit_of_work(organization.id).setup.add_key(key, hash_secret(secret))
+    except Conflict:
+        if made_by is None:
+            raise
+        raise Unauthenticated from None  # its maker was revoked at the same moment
     return key, secret
 
 
@@ -129,7 +129,7 @@ async def add_enterprise(s: Services, organization: Organization, name: str, sai
     known = await find_enterprise(s, organization, name)
     if known is not None:
         renewed = replace(known, **told)
-        await setup.save_enterprise(renewed)
+        await setup.save_enterprise(renewed, told)
         return renewed
     enterprise = Enterprise(s.new_id(), organization.id, "android", name, s.clock.now(), **told)
     await setup.add_enterprise(enterprise)

@@ -2,6 +2,7 @@
 
 import asyncio
 import sqlite3
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass, replace
@@ -13,10 +14,12 @@ from heliograph.cli.options import Database, DataDir, Json, Yes, noun, spread
 from heliograph.cli.output import ago, confirm, emit, note, rfc3339, say, table
 
 if TYPE_CHECKING:
+    from heliograph.domain.devices import Enterprise, Organization, ProviderAccount
     from heliograph.settings import Settings
     from heliograph.store import AnyStore, MigrationStatus
     from heliograph.store.migrator import Applied, Migration
 
+_FORGOTTEN = "its settings were lost with the secret key: set them again with provider update"
 app = noun("The database: migrations, and its secret key.")
 
 
@@ -102,15 +105,10 @@ async def _opened(settings: "Settings") -> AsyncIterator["AnyStore"]:
 
 @asynccontextmanager
 async def _alone(settings: "Settings") -> AsyncIterator["AnyStore"]:
-    """The same, up to date, where no server works on it: one would go on with the key that it has. Raises Failure."""
+    """The same, up to date, where no server works on it: one would go on with the key that it has. Raises Conflict."""
     from heliograph.store import migrate as bring_up_to_date
 
-    async with _opened(settings) as store:
-        if servers := await store.served_by():
-            raise Failure(
-                ExitCode.CONFLICT,
-                f"a server works on this database: stop each one first. Connected: {'; '.join(servers)}",
-            )
+    async with _opened(settings) as store, store.kept_alone():
         await bring_up_to_date(store)
         yield store
 
@@ -179,11 +177,16 @@ async def _erase(store: "AnyStore") -> list[dict[str, Any]]:
         setup = store.unit_of_work(organization.id).setup
         for enterprise in await setup.enterprises():
             if enterprise.credentials is not None:
-                await setup.save_enterprise(replace(enterprise, credentials=None))
-                lost.append({"organization": organization.slug, "kind": "enterprise", "name": enterprise.name})
-        accounts = await setup.accounts()
-        lost += [{"organization": organization.slug, "kind": a.provider, "name": a.name} for a in accounts]
+                await setup.save_enterprise(replace(enterprise, credentials=None), ["credentials"])
+                lost.append(_lost(organization, "enterprise", enterprise))
+        for account in await setup.accounts():
+            await setup.note_fault(account.id, _FORGOTTEN, time.time_ns() // 1000)
+            lost.append(_lost(organization, account.provider, account))
     return lost
+
+
+def _lost(organization: "Organization", kind: str, what: "Enterprise | ProviderAccount") -> dict[str, Any]:
+    return {"organization": organization.slug, "kind": kind, "name": what.name, "id": what.id}
 
 
 async def _rotate(settings: "Settings") -> dict[str, Any]:
@@ -217,7 +220,7 @@ def _show_status(answer: dict[str, Any]) -> None:
 
 def _show_forgotten(answer: dict[str, Any]) -> None:
     say("The database belongs to the present secret key now.")
-    rows = [(lost["organization"], lost["kind"], lost["name"]) for lost in answer["forgotten"]]
-    table(("ORGANIZATION", "ENTER AGAIN", "NAME"), rows, "No credentials were stored.")
+    rows = [(lost["organization"], lost["kind"], lost["name"], lost["id"]) for lost in answer["forgotten"]]
+    table(("ORGANIZATION", "ENTER AGAIN", "NAME", "ID"), rows, "No credentials were stored.")
     if rows:
-        note("heliograph enterprise add NAME --credentials FILE, heliograph provider add KIND --default …")
+        note("heliograph enterprise add NAME --credentials FILE, heliograph provider update ID --set NAME=@FILE …")

@@ -15,7 +15,7 @@ from heliograph.cli.options import Database, DataDir, Json, Org, spread
 from heliograph.cli.output import ago, busy, emit, moment, say
 from heliograph.cli.steps import show_steps
 from heliograph.cli.target import DATABASE_FILE, OnDatabase, place_of_database
-from heliograph.domain.errors import HeliographError
+from heliograph.domain.errors import HeliographError, StoreUnavailable
 
 _HEARD_S = 30.0
 _LOOK_AGAIN_S = 0.25
@@ -62,6 +62,8 @@ def _advice(error: Failure | HeliographError, *, on_sqlite: bool) -> str:
         return "the reason says what to do"
     if on_sqlite:
         return "is this the server's directory (--data-dir)? How to put a backup back: the operators' page (Backup)"
+    if str(error) != str(StoreUnavailable()) and "cannot be reached" not in str(error):
+        return "the reason says what to do"
     return "is it up, and is this its address (HELIOGRAPH_DATABASE)?"
 
 
@@ -104,7 +106,10 @@ class _Examination:
             self._fail("data directory", f"{folder} is not there", "name the server's: --data-dir DIR")
         if not os.access(folder, os.R_OK | os.W_OK | os.X_OK):
             self._fail("data directory", f"{folder} cannot be used by you", "run this as the user that runs the server")
-        self._served = self._target.database is None and await is_served(folder)
+        try:
+            self._served = self._target.database is None and await is_served(folder)
+        except Failure as failure:
+            self._fail("server", str(failure), "the reason says what to do")
         if folder.stat().st_mode & 0o077:
             advice = f"chmod 700 {folder}"
             self._note("data directory", "warning", f"{folder} can be read by other users", advice)
@@ -145,7 +150,10 @@ class _Examination:
             yield ask
 
     async def _organizations(self, ask: Ask) -> None:
-        known = [str(o["slug"]) for o in (await ask("organization.list", None, {}))["items"]]
+        try:
+            known = [str(o["slug"]) for o in (await ask("organization.list", None, {}))["items"]]
+        except (Failure, HeliographError) as error:
+            self._fail("organizations", str(error), "the reason says what to do")
         if self._target.organization is not None:
             known = [self._target.organization]
         if not known:

@@ -20,6 +20,7 @@ Ask = Callable[[str, str | None, Json], Awaitable[Json]]
 
 _LOOK_AGAIN_S = 0.1
 _ANSWER_S = 120.0
+_SIGN_OF_LIFE_S = 20.0
 
 
 @asynccontextmanager
@@ -69,9 +70,18 @@ def _is_there(target: OnDatabase, *, may_found: bool) -> bool:
 
 
 async def is_served(data_dir: Path) -> bool:
-    """Whether a server runs on a data directory and listens to its operator."""
+    """Whether a server runs on a data directory and listens to its operator. Raises Failure where one hangs."""
     try:
-        await ask_operator(data_dir, "organization.list", None, {})
+        async with asyncio.timeout(_SIGN_OF_LIFE_S):
+            await ask_operator(data_dir, "organization.list", None, {})
+    except HeliographError:
+        return True  # it answers, if only to say what is wrong
+    except TimeoutError:
+        raise Failure(
+            ExitCode.UNREACHABLE,
+            f"the server on {data_dir} has not answered for {_SIGN_OF_LIFE_S:.0f} s: look at its log, or end it and "
+            "start it again. What it has accepted is kept",
+        ) from None
     except (OSError, msgspec.DecodeError, ValueError):
         return False
     return True
@@ -82,6 +92,12 @@ def _asking(data_dir: Path) -> Ask:
         try:
             async with asyncio.timeout(_ANSWER_S):
                 return await ask_operator(data_dir, verb, organization, body)
+        except TimeoutError:
+            raise Failure(
+                ExitCode.UNREACHABLE,
+                f"the server on this data directory has not answered for {_ANSWER_S:.0f} s, and may still be at it: "
+                "look whether it was carried out",
+            ) from None
         except (OSError, msgspec.DecodeError, ValueError):
             raise Failure(
                 ExitCode.UNREACHABLE,

@@ -74,7 +74,7 @@ async def open_node_here(target: OnDatabase) -> AsyncIterator[Ask]:
     logging.getLogger().setLevel(logging.ERROR)  # what goes wrong on the way shows in how it ends
     async with AsyncExitStack() as stack:
         try:
-            node = await stack.enter_async_context(open_node(settings))
+            node = await stack.enter_async_context(open_node(settings, briefly=True))
         except StartRefused as refused:
             raise Failure(ExitCode.REFUSED, str(refused)) from None
         yield lambda verb, organization, body: run_verb(node.services, verb, organization, body)

@@ -8,6 +8,7 @@ from heliograph.cli.exits import usage
 from heliograph.cli.operator import Verbs, call_verb, run_verbs
 from heliograph.cli.options import Setup, noun, spread
 from heliograph.cli.output import emit, pairs, table
+from heliograph.domain.permissions import FEATURES
 
 app = noun("Organizations and the features of their plans.")
 
@@ -64,6 +65,8 @@ def _switch(text: str) -> tuple[str, bool]:
     states = {"on": True, "off": False, "true": True, "false": False}
     if value.lower() not in states or not name:
         raise usage(f"--feature: say NAME=on or NAME=off, not {text[:64]!r}")
+    if name not in FEATURES:  # before another one is switched
+        raise usage(f"--feature: {name[:64]!r} is none of {', '.join(FEATURES)}")
     return name, states[value.lower()]
 
 

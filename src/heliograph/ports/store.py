@@ -4,7 +4,7 @@ Reads see committed data only. The only ways in without an organization are `Dir
 `SystemWork` (see ports.system). All raise `StoreUnavailable` when the database does not answer.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Protocol
 
 from heliograph.domain.deliveries import Push
@@ -178,8 +178,8 @@ class SetupRepository(Protocol):
         """Store an enterprise; Conflict when its name is taken in this organization."""
         ...
 
-    async def save_enterprise(self, enterprise: Enterprise) -> None:
-        """Overwrite how an enterprise is reached (credentials, address) and heard (subscription, push)."""
+    async def save_enterprise(self, enterprise: Enterprise, changed: Collection[str]) -> None:
+        """Overwrite what has `changed` of how an enterprise is reached and heard; credentials and address together."""
         ...
 
     async def heard_of_enterprise(self, enterprise_id: str, now: int) -> None:
@@ -264,7 +264,7 @@ class SetupRepository(Protocol):
         ...
 
     async def add_key(self, key: ApiKey, secret_hash: bytes) -> None:
-        """Store a key by its hash."""
+        """Store a key by its hash. Conflict when the key that made it is revoked, or is being revoked now."""
         ...
 
     async def revoke_key(self, key_id: str, now: int, *, with_created: bool = True) -> bool:

@@ -24,10 +24,10 @@ async def open_hub(database: str | Path) -> Hub:
 
 
 async def open_store(database: str | Path, hub: Hub) -> AnyStore:
-    """The store behind a PostgreSQL URL or in a data directory. Not migrated: see `migrate`."""
+    """The store behind a PostgreSQL URL or in a data directory, for one command. Not migrated: see `migrate`."""
     if is_postgres(database):
         return await PostgresStore.open(str(database), hub)
-    return await SqliteStore.open(database, hub)
+    return await SqliteStore.open(database, hub, briefly=True)
 
 
 __all__ = [

@@ -3,7 +3,8 @@
 # ruff: noqa: S608 - made of our own conditions
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from typing import Any
 
 from heliograph.domain.errors import Conflict
@@ -100,9 +101,12 @@ class SqlStore(ABC):
             raise Conflict("A secret was changed meanwhile. Stop every server on this database first") from None
         return len(statements) - 1
 
-    async def served_by(self) -> list[str]:
-        """The servers that work on this database now, as its operator finds them. On SQLite nobody else can."""
-        return []
+    @asynccontextmanager
+    async def kept_alone(self) -> AsyncIterator[None]:
+        """Keep servers off this database during the body. Conflict, naming them, where some work on it. On SQLite
+        nobody else can.
+        """
+        yield
 
     async def clamp_times(self, now: int, cap_us: int) -> None:
         """Bring forward what a wall clock that jumped back would leave due, leased, or filled again in a far future."""

@@ -40,6 +40,11 @@ class DataDirectoryInUse(HeliographError):
 
     code = "data_directory_in_use"
 
+    def __init__(self, message: str = "", *, briefly: bool = False) -> None:
+        super().__init__(message)
+        self.briefly = briefly
+        """Whether by a command, which is gone in a moment."""
+
 
 @record
 class Statement:

@@ -1,11 +1,13 @@
 """The store on PostgreSQL: all state there, any number of processes."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
 from typing import Any
 
 import asyncpg
 
+from heliograph.domain.errors import Conflict
 from heliograph.ports.clock import Wakeups
 from heliograph.store.base import SqlStore
 from heliograph.store.database import Dialect, LookUp, Rows, Statement
@@ -32,6 +34,8 @@ POSTGRES = Dialect(
 # planner into reading it whole, nor a penalty for doing so into compiling the plan, nor a wrong guess into starting
 # workers.
 _SETTINGS = {
+    # Who has waited for a lock must see what was done under it, whatever the database is set to.
+    "default_transaction_isolation": "read committed",
     "enable_hashjoin": "off",
     "enable_mergejoin": "off",
     "enable_seqscan": "off",
@@ -42,10 +46,10 @@ _SETTINGS = {
     "plan_cache_mode": "force_generic_plan",
     "timezone": "UTC",
 }
-_LOCKS = {"migrate": 0x68656C_01, "claim": 0x68656C_02, "quota": 0x68656C_03}  # and SERVING
+_LOCKS = {"migrate": 0x68656C_01, "claim": 0x68656C_02, "quota": 0x68656C_03, "keys": 0x68656C_05}  # and SERVING
 _SERVING = """
     SELECT a.pid, a.client_addr FROM pg_locks AS l JOIN pg_stat_activity AS a ON a.pid = l.pid
-    WHERE l.locktype = 'advisory' AND l.classid = 0 AND l.objid = $1 AND l.granted
+    WHERE l.locktype = 'advisory' AND l.classid = 0 AND l.objid = $1 AND l.granted AND l.mode = $2
         AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
 """
 _STATEMENT_TIMEOUT_S = 30.0
@@ -119,10 +123,25 @@ class PostgresStore(SqlStore):
         """See database.Database."""
         await self._writer.submit(prepared)
 
-    async def served_by(self) -> list[str]:
-        """See SqlStore."""
-        found = await self.fetch(_SERVING, SERVING)
-        return [f"process {pid} of PostgreSQL, from {address or 'the same machine'}" for pid, address in found]
+    @asynccontextmanager
+    async def kept_alone(self) -> AsyncIterator[None]:
+        """See SqlStore. A server shares the lock from before it reads the key until it ends."""
+        connection = await asyncpg.connect(self._dsn, timeout=_CONNECT_TIMEOUT_S)
+        try:
+            if not await connection.fetchval("SELECT pg_try_advisory_lock($1)", SERVING):
+                found = [f"process {p} of PostgreSQL, from {a or 'the same machine'}" for p, a in await self._serving()]
+                connected = "; ".join(found)
+                raise Conflict(f"a server works on this database: stop each one first. Connected: {connected}")
+            yield
+        finally:
+            await connection.close()
+
+    async def _serving(self, *, alone: bool = False) -> Rows:
+        return await self.fetch(_SERVING, SERVING, "ExclusiveLock" if alone else "ShareLock")
+
+    async def is_kept_alone(self) -> bool:
+        """Whether somebody keeps servers off this database now."""
+        return bool(await self._serving(alone=True))
 
     async def applied_migrations(self) -> list[Applied]:
         """See migrator.Migratable."""

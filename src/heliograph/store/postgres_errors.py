@@ -15,6 +15,7 @@ _UNAVAILABLE = (
     asyncpg.InsufficientResourcesError,
     asyncpg.PostgresSystemError,
     asyncpg.ReadOnlySQLTransactionError,
+    asyncpg.InsufficientPrivilegeError,
     asyncpg.InvalidAuthorizationSpecificationError,
     asyncpg.InvalidCatalogNameError,
     asyncpg.TransactionRollbackError,
@@ -30,6 +31,12 @@ _LOST = (
     asyncpg.InternalClientError,
     asyncpg.OperatorInterventionError,
 )
+# Where the operator has to do something, and it is not that the database is away.
+_WHY: dict[type[BaseException], str] = {
+    asyncpg.InsufficientPrivilegeError: "PostgreSQL refuses its role a right: let the role own the database and all "
+    "tables in it (ALTER DATABASE NAME OWNER TO ROLE)",
+    asyncpg.ReadOnlySQLTransactionError: "PostgreSQL takes no writes: it is a standby, or set to read-only",
+}
 _BAD_VALUE = (asyncpg.DataError, UnicodeError, OverflowError)
 
 
@@ -56,7 +63,7 @@ def translate(error: BaseException, *, sent: bool = False) -> BaseException:
     if isinstance(error, asyncpg.UndefinedTableError | asyncpg.UndefinedColumnError):
         return not_migrated()
     if isinstance(error, _UNAVAILABLE):
-        return StoreUnavailable()
+        return StoreUnavailable(_WHY.get(type(error), ""))
     return error
 
 

@@ -20,7 +20,9 @@ log = logging.getLogger(__name__)
 
 CHANNEL = "heliograph"
 SERVING = 0x68656C_04
-"""Number of the advisory lock that every process with the secret key shares while it listens; nobody waits for it."""
+"""Number of the advisory lock that every process with the secret key shares while it listens. Who replaces the key has
+it alone.
+"""
 _MAX_PAYLOAD = 7_500  # PostgreSQL takes less than 8,000 bytes
 _MAX_PENDING = 50_000  # topics kept while the database is away; hints beyond that are dropped
 _RETRY_S = 1.0

@@ -2,7 +2,7 @@
 
 # ruff: noqa: S608 - made of the names of our own tables and columns
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, TypeVar
 
 from heliograph.domain.devices import ApiKey, Device, Enterprise, Organization, ProviderAccount
@@ -27,12 +27,8 @@ INSERT INTO device_names (organization_id, name, device_id)
 SELECT CAST($1 AS TEXT), CAST($2 AS TEXT), CAST($3 AS TEXT) WHERE NOT EXISTS (
     SELECT 1 FROM device_names WHERE organization_id = $1 AND name = $2 AND device_id = $3)
 """
-_ENTERPRISE_CHANGES = ("credentials", "api_url", "subscription", "push_audience", "push_email")
-_UPDATE_ENTERPRISE = (
-    "UPDATE enterprises SET "
-    + ", ".join(f"{column} = ${n}" for n, column in enumerate(_ENTERPRISE_CHANGES, 3))
-    + " WHERE organization_id = $1 AND id = $2"
-)
+# What is changed together: credentials belong to the address that they are sent to.
+_ENTERPRISE_CHANGES = (("credentials", "api_url"), ("subscription",), ("push_audience",), ("push_email",))
 _HEARD = """
 UPDATE enterprises SET heard_at = $3
 WHERE organization_id = $1 AND id = $2 AND (heard_at IS NULL OR heard_at < $3)
@@ -61,6 +57,13 @@ UPDATE provider_accounts
 SET fault = $3, fault_at = CASE WHEN CAST($3 AS TEXT) IS NULL THEN NULL ELSE CAST($4 AS BIGINT) END
 WHERE organization_id = $1 AND id = $2 AND COALESCE(fault, '') <> COALESCE(CAST($3 AS TEXT), '')
 AND (CAST($5 AS BIGINT) IS NULL OR updated_at = $5) RETURNING id
+"""
+# Keys are revoked, and made by keys, one at a time: else one that a revocation did not see yet would live on, and two
+# revocations would lock the same keys in different orders.
+_FAMILIES = "keys"
+_MAKER_STANDS = """
+SELECT 1 WHERE NOT EXISTS (
+    SELECT 1 FROM api_keys WHERE organization_id = $1 AND id = $2 AND revoked_at IS NOT NULL)
 """
 _REVOKE = """
 UPDATE api_keys SET revoked_at = CASE WHEN revoked_at IS NULL THEN $3 ELSE revoked_at END
@@ -102,11 +105,15 @@ class Setup:
             statement(insert_of(ENTERPRISES), *self._own(ENTERPRISES, enterprise)),
         )
 
-    async def save_enterprise(self, enterprise: Enterprise) -> None:
-        """Overwrite how an enterprise is reached and heard."""
+    async def save_enterprise(self, enterprise: Enterprise, changed: Collection[str]) -> None:
+        """Overwrite what has changed of how an enterprise is reached and heard."""
         values = dict(zip(ENTERPRISES.columns, self._own(ENTERPRISES, enterprise), strict=True))
-        changed = [values[column] for column in _ENTERPRISE_CHANGES]
-        await self._database.write(statement(_UPDATE_ENTERPRISE, self._organization_id, enterprise.id, *changed))
+        columns = [column for group in _ENTERPRISE_CHANGES if {*group} & {*changed} for column in group]
+        if columns:
+            listed = ", ".join(f"{column} = ${n}" for n, column in enumerate(columns, 3))
+            sql = f"UPDATE enterprises SET {listed} WHERE organization_id = $1 AND id = $2"
+            changes = (values[column] for column in columns)
+            await self._database.write(statement(sql, self._organization_id, enterprise.id, *changes))
 
     async def heard_of_enterprise(self, enterprise_id: str, now: int) -> None:
         """Note that a notification has come."""
@@ -234,15 +241,18 @@ class Setup:
         return await self._all(API_KEYS)
 
     async def add_key(self, key: ApiKey, secret_hash: bytes) -> None:
-        """Store a key by its hash."""
-        await self._add(
-            "This API key exists", statement(insert_of(API_KEYS, "hash"), *self._own(API_KEYS, key), secret_hash)
-        )
+        """Store a key by its hash. Conflict when the key that made it is revoked."""
+        insert = statement(insert_of(API_KEYS, "hash"), *self._own(API_KEYS, key), secret_hash)
+        if key.created_by is None:
+            await self._add("This API key exists", insert)
+            return
+        stands = statement(_MAKER_STANDS, self._organization_id, key.created_by, must=True)
+        await self._add("The API key that made this one is revoked", stands, insert, alone=_FAMILIES)
 
     async def revoke_key(self, key_id: str, now: int, *, with_created: bool = True) -> bool:
         """Revoke a key, and those that it made, and so on; the time of the first revocation stays."""
         revoke = _REVOKE_WITH_CREATED if with_created else _REVOKE
-        [rows] = await self._database.write(statement(revoke, self._organization_id, key_id, now))
+        [rows] = await self._database.write(statement(revoke, self._organization_id, key_id, now), alone=_FAMILIES)
         return bool(rows)
 
     async def save_organization(self, organization: Organization, *, read_at: int) -> None:
@@ -268,9 +278,9 @@ class Setup:
         )
         return [table.read(row) for row in rows]
 
-    async def _add(self, conflict: str, *statements: Statement) -> list[Any]:
+    async def _add(self, conflict: str, *statements: Statement, alone: str | None = None) -> list[Any]:
         try:
-            return await self._database.write(*statements)
+            return await self._database.write(*statements, alone=alone)
         except Conflict:
             raise Conflict(conflict) from None
 

@@ -28,6 +28,7 @@ SQLITE = Dialect(
 )
 
 _MAGIC = b"SQLite format 3\0"
+_BRIEFLY = "briefly"
 _READ_TIMEOUT_S = 1.0  # reads run on the event loop and never wait for the writer, only for a foreign program's lock
 
 
@@ -42,12 +43,15 @@ class SqliteStore(SqlStore):
         self._connection: sqlite3.Connection | None = None
 
     @classmethod
-    async def open(cls, data_dir: str | Path, wakeups: Wakeups, *, max_pages: int | None = None) -> "SqliteStore":
+    async def open(
+        cls, data_dir: str | Path, wakeups: Wakeups, *, max_pages: int | None = None, briefly: bool = False
+    ) -> "SqliteStore":
         """Open the database of a data directory, which is created if need be. Raises DataDirectoryInUse.
 
-        `max_pages` limits the size of the database (tests of a full disk).
+        `briefly`: for one command, as others are told that find it in use. `max_pages` limits the size of the database
+        (tests of a full disk).
         """
-        path, lock = _prepared(Path(data_dir))
+        path, lock = _prepared(Path(data_dir), briefly)
         store = cls(path, lock, SqliteWriter(path, max_pages), wakeups)
         try:
             await store._writer.submit(_void_leases)
@@ -110,7 +114,9 @@ class SqliteStore(SqlStore):
                     (migration.number, migration.name, migration.checksum, now()),
                 )
             connection.execute("COMMIT")
-        except sqlite3.OperationalError as error:
+        except sqlite3.IntegrityError:
+            raise  # a fault of the migration
+        except sqlite3.DatabaseError as error:
             raise translate(error) from None
         finally:
             connection.close()  # rolls back what was not committed
@@ -133,11 +139,11 @@ def _named(args: tuple[Any, ...]) -> dict[str, Any]:
     return {str(number): value for number, value in enumerate(args, 1)}
 
 
-def _prepared(folder: Path) -> tuple[Path, IO[str]]:
+def _prepared(folder: Path, briefly: bool) -> tuple[Path, IO[str]]:
     """The path of the database, readable by nobody else, and the lock that is held on it."""
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        lock = _lock(folder)
+        lock = _lock(folder, briefly)
         path = folder / "heliograph.db"
         handle = os.open(path, os.O_CREAT | os.O_RDWR, 0o600)
         head = os.read(handle, len(_MAGIC))
@@ -160,21 +166,22 @@ def _advice(error: OSError) -> str:
     return ""
 
 
-def _lock(folder: Path) -> IO[str]:
+def _lock(folder: Path, briefly: bool) -> IO[str]:
     """The lock that admits one process to a data directory; it ends with the process, however that ends."""
     file = (folder / "lock").open("a+")
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
         file.seek(0)
-        holder = file.read(20).strip()
+        holder, _, how_long = file.read(40).strip().partition(" ")
         file.close()
         who = f"process {holder}" if holder.isdigit() else "another process"
         raise DataDirectoryInUse(
-            f"The data directory {folder} is in use by {who}: stop that first, or talk to it over HTTP"
+            f"The data directory {folder} is in use by {who}: stop that first, or talk to it over HTTP",
+            briefly=how_long == _BRIEFLY,
         ) from None
     file.truncate(0)
-    file.write(str(os.getpid()))
+    file.write(f"{os.getpid()} {_BRIEFLY}" if briefly else str(os.getpid()))
     file.flush()
     return file
 

@@ -22,6 +22,7 @@ log = logging.getLogger(__name__)
 Job = Callable[[sqlite3.Connection], Any]
 
 _MAX_JOBS = 256
+_DAMAGED = "The database is damaged: put a backup back, as the operators' page says (Backup)"
 BUSY_TIMEOUT_S = 5.0
 
 
@@ -100,21 +101,19 @@ class SqliteWriter:
         return batch, True
 
     def _transact(self, batch: list[_Order]) -> None:
-        told: type[StoreUnavailable] = StoreUnavailable
+        is_sent = False
         try:
             connection = self._open()
             connection.execute("BEGIN IMMEDIATE")
             for order in batch:
                 _run(connection, order)
-            told = OutcomeUnknown
+            is_sent = True
             connection.execute("COMMIT")
         except Exception as error:  # noqa: BLE001 - the thread must live on
             log.warning("writing to the database failed: %s", describe(error))
             self._drop_connection()
-            if not _may_be_kept(error):
-                told = StoreUnavailable
             for order in batch:
-                order.error = told()
+                order.error = OutcomeUnknown() if is_sent and _may_be_kept(error) else unavailable(error)
 
     def _open(self) -> sqlite3.Connection:
         if self._connection is None:
@@ -128,6 +127,13 @@ class SqliteWriter:
         if self._connection is not None:
             self._connection.close()
             self._connection = None
+
+
+def unavailable(error: Exception) -> StoreUnavailable:
+    """Nothing was written, because of what SQLite says."""
+    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+    is_damaged = code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+    return StoreUnavailable(_DAMAGED) if is_damaged else StoreUnavailable()
 
 
 def _may_be_kept(error: Exception) -> bool:
@@ -160,7 +166,7 @@ def translate(error: Exception) -> Exception:
         case sqlite3.OperationalError() if error.sqlite_errorcode == sqlite3.SQLITE_ERROR:
             return not_migrated() if "no such" in str(error) else error
         case sqlite3.DatabaseError() if not isinstance(error, sqlite3.ProgrammingError):
-            return StoreUnavailable()
+            return unavailable(error)
         case _:
             return error
 

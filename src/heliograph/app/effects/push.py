@@ -104,6 +104,8 @@ async def _send(s: Services, push: Push, target: PushTarget | None, priority: in
     began = s.clock.now()
     provider = await s.providers.provider(push.organization_id, push.provider, push.account_id)
     made_at = None if push.account_id is None else s.providers.made_at(push.account_id)
+    if s.providers.plugin(push.provider) is None:  # another version's, or a package that is installed elsewhere only
+        return RetryLater(f"this process has no plug-in for {push.provider}"), began, made_at
     if provider is None or target is None:
         return Rejected("no usable address or provider account is left"), began, made_at
     if push.account_id is not None and s.account_quotas is not None:

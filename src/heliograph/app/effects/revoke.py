@@ -53,11 +53,15 @@ async def _withdraw(s: Services, push: Push, priority: int) -> list[_Answer]:
     for leg, provider in zip(legs, providers, strict=True):
         if provider is not None and not await may_ask(s, leg.provider, leg.account_id, priority):
             return [_Answer(leg, USED_UP) for leg in legs]
-    return [_Answer(leg, await _answer(leg, provider)) for leg, provider in zip(legs, providers, strict=True)]
+    return [_Answer(leg, await _answer(s, leg, provider)) for leg, provider in zip(legs, providers, strict=True)]
 
 
-async def _answer(leg: Leg, provider: PushProvider | None) -> WithdrawAnswer:
-    return CannotWithdraw("account gone") if provider is None else await provider.withdraw(leg.reference or "")
+async def _answer(s: Services, leg: Leg, provider: PushProvider | None) -> WithdrawAnswer:
+    if provider is not None:
+        return await provider.withdraw(leg.reference or "")
+    if s.providers.plugin(leg.provider) is None:
+        return Unavailable(f"this process has no plug-in for {leg.provider}")
+    return CannotWithdraw("account gone")
 
 
 async def _record(s: Services, work: UnitOfWork, item: OutboxItem, answers: list[_Answer]) -> None:
