@@ -27,6 +27,8 @@ ASGIApp = Callable[[Scope, Receive, Send], Awaitable[None]]
 EXCHANGE = "heliograph.exchange"  # among the scope's extensions, where the server has it: server_protocol.Exchange
 
 MAX_BODY = 1024 * 1024
+# Of bodies that come in pieces, all together: they are kept before it is known who sends them.
+MAX_COMING = 64 * MAX_BODY
 _DROP_BYTES, _DROP_S = 16 * MAX_BODY, 3.0  # the largest message that Pub/Sub pushes, in base64, is within it
 _REQUEST_ID = re.compile(rb"[\x21-\x7e]{1,128}")
 _PARAMETER = re.compile(r"\{(\w+)\}")
@@ -79,6 +81,7 @@ class Edge:
     ) -> None:
         self._routes, self._line, self._line_path, self._log = routes, line, line_path, log
         self._too_large = too_large or {}
+        self._coming = _Coming()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "websocket":
@@ -95,9 +98,12 @@ class Edge:
         began = time.perf_counter()
         try:
             template, endpoint, parameters = self._routed(scope)
-            body = await _whole_body(scope, receive, exchange)
+            unread = receive
+            body = await _whole_body(scope, receive, exchange, self._coming)
             if body is None:
-                unread, endpoint = receive, self._too_large.get(template, _refuse_body)
+                endpoint = self._too_large.get(template, _refuse_body)
+            else:
+                unread = None
             place = await answer.give_made(endpoint(Request(scope, parameters, body or b"")), unread)
         except _ClientGone:
             answer.status = CLIENT_GONE
@@ -230,7 +236,37 @@ def _plain(path: str) -> str:
     return path.rstrip("/") or "/"
 
 
-async def _whole_body(scope: Scope, receive: Receive, exchange: Any) -> bytes | None:
+class _Coming:
+    """The bytes of bodies that have not come to their end."""
+
+    def __init__(self) -> None:
+        self._size = 0
+
+    async def whole(self, receive: Receive) -> bytes | None:
+        """A body that comes in pieces; None where it is too large. Raises a Problem where too much comes at once."""
+        chunks: list[bytes] = []
+        size = 0
+        more = True
+        try:
+            while more:
+                message = await receive()
+                if message["type"] == "http.disconnect":
+                    raise _ClientGone  # what has come may look whole, and is not what the client meant
+                chunk = message.get("body", b"")
+                size += len(chunk)
+                self._size += len(chunk)
+                if size > MAX_BODY:
+                    return None
+                if self._size > MAX_COMING:
+                    raise Problem(503, UNAVAILABLE, "Too many large bodies at once", {"Retry-After": "1"})
+                chunks.append(chunk)
+                more = message.get("more_body", False)
+            return b"".join(chunks)
+        finally:
+            self._size -= size
+
+
+async def _whole_body(scope: Scope, receive: Receive, exchange: Any, coming: _Coming) -> bytes | None:
     """The body; None where it is too large."""
     length, is_chunked = b"", False
     for name, value in scope["headers"]:
@@ -245,17 +281,4 @@ async def _whole_body(scope: Scope, receive: Receive, exchange: Any) -> bytes | 
     body: bytes | None = None if exchange is None else exchange.body()
     if body is not None:
         return body if len(body) <= MAX_BODY else None
-    chunks: list[bytes] = []
-    size = 0
-    more = True
-    while more:
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            raise _ClientGone  # what has come may look whole, and is not what the client meant
-        chunk = message.get("body", b"")
-        size += len(chunk)
-        if size > MAX_BODY:
-            return None
-        chunks.append(chunk)
-        more = message.get("more_body", False)
-    return b"".join(chunks)
+    return await coming.whole(receive)
