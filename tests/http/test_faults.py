@@ -93,8 +93,8 @@ class World:
         self.services = Services(cast(Any, self.store), cast(Any, self.clock), **ports)
         self.access = Access(self.services)
         self.round_at = self.clock.now()
-        health = Health(self.services, lambda: self.round_at)
-        app = build_app(self.services, self.access, health, Rates(requests_per_minute, of_organization))
+        self.health = Health(self.services, lambda: self.round_at)
+        app = build_app(self.services, self.access, self.health, Rates(requests_per_minute, of_organization))
         self.client = httpx2.AsyncClient(transport=httpx2.ASGITransport(cast(Any, app)), base_url="http://app.test")
 
     async def get(self, path: str, key: str = KEY, **headers: str) -> httpx2.Response:
@@ -219,6 +219,13 @@ async def test_who_waits_for_a_look_that_takes_long_is_told_what_it_found(world:
     answers = await asyncio.gather(*(world.get("/readyz") for _ in range(5)))
     assert [answer.status_code for answer in answers] == [503] * 5
     assert world.store.pings == 1
+
+
+async def test_a_store_that_hangs_is_not_ready_after_a_few_seconds(world: World) -> None:
+    world.store.while_pinged = asyncio.Event().wait
+    world.health.patience_s = 0.05
+    answer = await world.get("/readyz")
+    assert (answer.status_code, set(answer.json()["faults"])) == (503, {"store"})
 
 
 async def test_a_key_that_is_revoked_while_it_is_looked_up_is_not_remembered(world: World) -> None:

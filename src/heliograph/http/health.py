@@ -15,6 +15,7 @@ class Health:
     services: Services
     dispatcher_round_at: Callable[[], int] | None = None
     longest_round_s: float = 30.0
+    patience_s: float = 5.0
     _known: dict[str, str] = field(default_factory=dict)
     _known_at: int | None = None
     _looking: asyncio.Lock = field(default_factory=asyncio.Lock)
@@ -33,9 +34,12 @@ class Health:
     async def _look(self) -> dict[str, str]:
         found: dict[str, str] = {}
         try:
-            await self.services.store.ping()
+            async with asyncio.timeout(self.patience_s):
+                await self.services.store.ping()
         except StoreUnavailable as error:
             found["store"] = str(error)
+        except TimeoutError:
+            found["store"] = f"The database has not answered for {self.patience_s:.0f} s"
         if self.dispatcher_round_at is not None:
             age_s = (self.services.clock.now() - self.dispatcher_round_at()) / SECOND
             if age_s > self.longest_round_s:
