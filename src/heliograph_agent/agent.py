@@ -31,6 +31,7 @@ from heliograph_agent.talk import LineError, Talk
 from heliograph_protocol.messages import PushOffer
 
 _DAY = 86400.0
+REGISTER_AGAIN = 7 * _DAY  # seconds; addresses that nobody has registered for months are dropped by the server
 _log = logging.getLogger("heliograph_agent")
 # Whatever a broken, absent or strange server can cause; OSError includes timeouts and refused connections.
 _LINE_FAULTS = (LineError, OSError, httpx2.HTTPError, WebSocketException)
@@ -125,7 +126,7 @@ class Agent:
     async def _keep_line(self, talk: Talk) -> None:
         """Hold a line to the server, and another one whenever it breaks."""
         attempt, told = 0, ""
-        registered = ever_registered = False
+        loop, register_at, ever_registered = asyncio.get_running_loop(), 0.0, False
         async with AsyncExitStack() as stack:
             http = self._http
             if http is None:
@@ -133,21 +134,31 @@ class Agent:
             while True:
                 talk.reconnect()
                 try:
-                    if not registered:
+                    if loop.time() >= register_at:
                         answer = await register(self._config, http)
                         # Whatever is said once, perhaps by nobody who had to say it, the server is asked again.
                         talk.interval = min(max(1.0, answer.check_in_seconds), _DAY)
                         self._device_id = answer.device_id
-                        registered = ever_registered = True
-                    await self._hold(talk, http)
+                        register_at, ever_registered = loop.time() + REGISTER_AGAIN, True
+                    await self._hold_until(register_at, talk, http)
                 except _LINE_FAULTS as error:
                     if isinstance(error, Misconfigured) and not ever_registered:
                         raise
                     attempt = 0 if talk.answered else attempt + 1
                     # What the server knows of this agent may be what it stumbles over.
-                    registered = registered and not isinstance(error, LineError)
+                    register_at = 0.0 if isinstance(error, LineError) else register_at
                     told = self._say(error, "" if talk.answered else told)
                     await self._pause(self._delay(error, attempt))
+
+    async def _hold_until(self, at: float, talk: Talk, http: httpx2.AsyncClient) -> None:
+        """Hold the line until it breaks, or until a time of the event loop's."""
+        turn = asyncio.timeout_at(at)
+        try:
+            async with turn:
+                await self._hold(talk, http)
+        except TimeoutError:
+            if not turn.expired():
+                raise
 
     async def _hold(self, talk: Talk, http: httpx2.AsyncClient) -> None:
         if self._config.line == "websocket":

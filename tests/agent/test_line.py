@@ -20,6 +20,18 @@ async def test_registers_its_targets(server: FakeServer, running: Running) -> No
     assert [(r.app, r.targets) for r in server.registered] == [("mdmAgent", [Target(provider="pushy", token="t1")])]
 
 
+@pytest.mark.parametrize("line", ["websocket", "poll", "none"])
+async def test_registers_again_now_and_then(
+    line: str, server: FakeServer, device: Device, running: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("heliograph_agent.agent.REGISTER_AGAIN", 0.2)
+    async with running(line=line):
+        await server.until(lambda: len(server.registered) > 2)
+        command = await server.command("late")
+        await server.until(lambda: command.over)
+    assert device.executed == ["late"]
+
+
 @pytest.mark.parametrize("line", LINES)
 async def test_survives_a_server_that_goes_and_comes(
     line: str, server: FakeServer, device: Device, running: Running, caplog: pytest.LogCaptureFixture

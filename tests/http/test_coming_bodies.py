@@ -93,7 +93,7 @@ async def test_what_comes_beyond_is_told_to_come_again(app: Edge) -> None:
         assert [client.status for client in clients] == [None, None]
         await late.leave()
         await clients[0].say(b"", more=False)
-        assert (clients[0].status, clients[0].answered) == (200, b"%d" % (3 * len(PIECE)))
+        assert (clients[0].status, bytes(clients[0].answered)) == (200, b"%d" % (3 * len(PIECE)))
 
 
 async def test_who_has_left_or_was_refused_takes_none_of_it(app: Edge) -> None:

@@ -16,7 +16,7 @@ log = structlog.get_logger("heliograph.sweep")
 
 _BATCH = 500
 _KEEP_DEAD_S = 7 * 24 * 3600
-_KEEP_UNUSED_S = 270 * 24 * 3600  # as FCM does; agents register whenever they start
+_KEEP_UNUSED_S = 270 * 24 * 3600  # as FCM does; agents register at every start and weekly
 _FORGET_EVERY_US = 3600 * SECOND
 _SOURCE = "sweeper"
 
