@@ -272,8 +272,10 @@ class _Sent:
 
         async def afresh() -> None:
             current, command = await self.work.pushes.find(push.id) or push, await _command_of(self.work, push)
-            if _stay(current) == _stay(push) or (isinstance(self.outcome, Accepted) and _waits_there(current, push)):
+            if _stay(current) == _stay(push):
                 await self._commit(current, command, other_way)
+            elif isinstance(self.outcome, Accepted) and _waits_there(current, push):
+                await self._commit(current, command, other_way, is_back=True)
             else:
                 await self._commit_late(push, current, command)
 
@@ -298,10 +300,13 @@ class _Sent:
                 return way if way is not None and way.in_order else None
         return await next_route(self.s, self.work, push) or await way_back(self.s, self.work, push)
 
-    async def _commit(self, push: Push, command: Command | None, other_way: ChosenTarget | None) -> None:
+    async def _commit(
+        self, push: Push, command: Command | None, other_way: ChosenTarget | None, *, is_back: bool = False
+    ) -> None:
+        """`is_back`: it has left its way and come back; who took it from there has counted the claims of before."""
         outcome, source, now = self.outcome, f"provider:{push.provider}", self.s.clock.now()
         changes = ChangeSet(self.item.organization_id)
-        push = note_lost(changes, self.item, push, now)
+        push = push if is_back else note_lost(changes, self.item, push, now)
         match outcome:
             case Accepted():
                 self._accept(changes, outcome, push, command, other_way)
