@@ -351,6 +351,8 @@ class _Sent:
                 changes.owe(
                     self.s.debt(push.organization_id, "revoke", push.id, pool=sent.account_id or push.withdrawn_through)
                 )
+            if command is not None:
+                changes.hold(command)  # who cancels it may be asking the other ways already
         changes.settle(self.item)
         await self.work.commit(changes)
 
