@@ -105,7 +105,8 @@ async def _send(s: Services, push: Push, target: PushTarget | None, priority: in
     provider = await s.providers.provider(push.organization_id, push.provider, push.account_id)
     made_at = None if push.account_id is None else s.providers.made_at(push.account_id)
     if s.providers.plugin(push.provider) is None:  # another version's, or a package that is installed elsewhere only
-        return RetryLater(f"this process has no plug-in for {push.provider}"), began, made_at
+        why = f"this process has no plug-in for {push.provider}"
+        return RetryLater(why, account_wide=True), began, made_at  # here: those who have it take the account's others
     if provider is None or target is None:
         return Rejected("no usable address or provider account is left"), began, made_at
     if push.account_id is not None and s.account_quotas is not None:
