@@ -13,8 +13,10 @@ from heliograph.app.cancel_command import cancel_command
 from heliograph.app.effects import EFFECTS
 from heliograph.app.effects import push as pushing
 from heliograph.app.setup import add_account
+from heliograph.app.wakes import owe_wake
 from heliograph.domain.deliveries import Push, PushRung
 from heliograph.domain.ladder import Command
+from heliograph.ports.changes import ChangeSet
 from heliograph.ports.push import Accepted, CannotWithdraw, Outcome, Rejected, RetryLater, Unavailable, Withdrawn
 from heliograph_protocol.messages import Register, Target
 from tests.app.conftest import Desk
@@ -241,3 +243,20 @@ async def test_what_was_taken_late_while_its_command_is_cancelled_is_taken_back(
     push = await push_of(desk, command)
     assert [leg.reference for leg in push.legs or ()][:1] == ["late"]
     assert ways["pushy"].withdrawn == ["late"]
+
+
+async def test_what_a_newer_wake_overtakes_on_its_second_way_is_taken_back_from_the_first(
+    desk: Desk, ways: Ways
+) -> None:
+    """It was sent, so it is not called collapsed."""
+    command = await taken_by_pushy(desk, ways)
+    await desk.pay()
+    changes = ChangeSet(desk.organization.id)
+    await owe_wake(desk.services, desk.work, changes, await desk.now(command), "dispatcher")
+    await desk.work.commit(changes)
+    _, older = await desk.work.pushes.of_command(command.id)
+    assert (older.rung, older.provider) == (PushRung.QUEUED, "mqtt")
+    await cancel(desk, command)
+    await go_on(desk)
+    pushes = await desk.work.pushes.of_command(command.id)
+    assert ("p1" in ways["pushy"].withdrawn, [push.rung for push in pushes]) == (True, [PushRung.REVOKED] * 2)
