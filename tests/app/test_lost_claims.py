@@ -149,6 +149,34 @@ async def test_a_late_answer_counts_where_the_push_has_come_back_to_its_way(
     assert len(ways["pushy"].sent) == 4
 
 
+async def test_a_late_answer_makes_no_lost_attempts_of_those_that_failed_before_it(
+    desk: Desk, ways: defaultdict[str, Provider]
+) -> None:
+    """They were of the time before the push left its way and came back to it."""
+    await add_account(desk.services, desk.organization, "pushy", "", {"apiKey": "abc"}, True)
+    await add_account(desk.services, desk.organization, "mqtt", "", MQTT, True)
+    [push] = await push_to(desk, *await fleet(desk, 1, "pushy", "mqtt"))
+    busy = RetryLater("busy")
+    ways["pushy"].outcomes = [busy] * 2
+    for _ in range(2):
+        await desk.pay(times=1)
+        desk.clock.advance(31)
+    first, second = await claimed_twice(desk)
+
+    async def to_and_fro() -> None:
+        ways["pushy"].meanwhile = Provider.meanwhile
+        ways["pushy"].outcomes, ways["mqtt"].outcomes = [busy], [busy] * 8
+        await EFFECTS["push"](desk.services, second)
+        while ways["mqtt"].outcomes:
+            desk.clock.advance(31)
+            await desk.pay(times=1)
+
+    ways["pushy"].meanwhile = to_and_fro
+    await EFFECTS["push"](desk.services, first)
+    [after] = await now_of(desk, [push])
+    assert (after.rung, after.provider, after.unanswered) == (PushRung.ACCEPTED, "pushy", 1)
+
+
 @pytest.mark.parametrize(("answer", "uncertain"), [(None, 1), (RetryLater("busy"), 0)])
 async def test_an_attempt_whose_process_died_is_told_of_what_has_moved_on(
     answer: Outcome | None, uncertain: int, desk: Desk, ways: defaultdict[str, Provider]

@@ -291,6 +291,13 @@ async def test_another_process_tries_the_settings_that_are_stored(desk: Desk, th
     assert shown == {"works": True, "detail": "right"}
 
 
+async def test_an_account_without_its_plug_in_is_called_that(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    account = await pushy(desk, "abc")
+    monkeypatch.setattr(desk.services.providers, "_plugins", {})
+    shown = await call_verb(desk.services, VERBS["provider.test"], Caller(desk.organization), {"id": account.id})
+    assert shown == {"works": False, "detail": "this installation has no plug-in for pushy"}
+
+
 async def test_while_the_accounts_are_as_remembered_no_push_reads_them(desk: Desk, there: Process) -> None:
     await pushy(desk, "abc")
     devices = await fleet(desk, 3, "pushy")

@@ -5,12 +5,14 @@ from __future__ import annotations
 import pytest
 
 from heliograph.app.cancel_command import cancel_command
+from heliograph.app.setup import add_account
 from heliograph.app.sweep import sweep_once
 from heliograph.domain.deliveries import Push, PushRung
 from heliograph.domain.ladder import Command, Entry, Rung
 from heliograph.ports.push import CannotWithdraw, Rejected, RetryLater, Unavailable
 from tests.app.conftest import Desk
 from tests.app.pushing import Provider, in_place_of_all
+from tests.app.test_blamed_accounts import fleet, push_to
 
 
 @pytest.fixture
@@ -189,6 +191,17 @@ async def test_a_push_waits_for_a_process_that_has_its_plug_in(desk: Desk, monke
     taken = await desk.work.pushes.find(push.id)
     assert taken is not None
     assert taken.rung is PushRung.ACCEPTED
+
+
+async def test_a_process_without_a_plug_in_leaves_what_waits_for_its_account_to_others(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else it claims each of them every half minute, before the one that could send it, for as long as they live."""
+    account = await add_account(desk.services, desk.organization, "pushy", "", {"apiKey": "abc"}, True)
+    await push_to(desk, *await fleet(desk, 2, "pushy"))
+    monkeypatch.setattr(desk.services.providers, "_plugins", {})
+    assert await desk.pay(times=1) == ["push"]
+    assert list(desk.services.health.paused(desk.clock.now())) == [account.id]
 
 
 async def test_a_push_is_taken_back_by_a_process_that_has_its_plug_in(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import defaultdict
 from typing import Any
 
@@ -9,9 +10,13 @@ import pytest
 
 from heliograph.app.agent_line import register_agent
 from heliograph.app.cancel_command import cancel_command
+from heliograph.app.effects import EFFECTS
+from heliograph.app.effects import push as pushing
 from heliograph.app.setup import add_account
+from heliograph.app.wakes import owe_wake
 from heliograph.domain.deliveries import Push, PushRung
 from heliograph.domain.ladder import Command
+from heliograph.ports.changes import ChangeSet
 from heliograph.ports.push import Accepted, CannotWithdraw, Outcome, Rejected, RetryLater, Unavailable, Withdrawn
 from heliograph_protocol.messages import Register, Target
 from tests.app.conftest import Desk
@@ -199,3 +204,59 @@ async def test_what_is_taken_under_the_same_name_while_its_command_is_cancelled_
     assert await desk.pay() == ["fall_back", "push", "revoke"]
     push = await push_of(desk, command)
     assert (push.rung, ways["mqtt"].withdrawn) == (PushRung.REVOKED, ["same"])
+
+
+async def test_what_was_taken_late_while_its_command_is_cancelled_is_taken_back(
+    desk: Desk, ways: Ways, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The other way is being asked just then, and who asks it does not know yet of this one."""
+    command = await desk.command({"command": "LOCK"})
+    system, asked, go_on_now = desk.services.store.system, asyncio.Event(), asyncio.Event()
+    [first] = await system.claim(desk.clock.now(), desk.clock.now() + 15_000_000, 1)
+    read, revoking = pushing._command_of, list[asyncio.Task[list[str]]]()
+
+    async def taken_over() -> None:
+        ways["pushy"].meanwhile, ways["pushy"].outcomes = Provider.meanwhile, [Rejected("no"), Accepted("late")]
+        desk.clock.advance(16)
+        assert await desk.pay() == ["push", "push"]
+        monkeypatch.setattr(pushing, "_command_of", cancelled_since)
+
+    async def cancelled_since(*args: Any) -> Command | None:
+        found = await read(*args)
+        if not revoking:
+            await cancel(desk, command)
+            revoking.append(asyncio.create_task(desk.pay()))
+            await asked.wait()
+        return found
+
+    async def withdraw(reference: str) -> Withdrawn:
+        asked.set()
+        await go_on_now.wait()
+        return Withdrawn()
+
+    monkeypatch.setattr(ways["mqtt"], "withdraw", withdraw)
+    ways["pushy"].meanwhile = taken_over
+    await EFFECTS["push"](desk.services, first)
+    go_on_now.set()
+    await revoking[0]
+    await desk.pay()
+    push = await push_of(desk, command)
+    assert [leg.reference for leg in push.legs or ()][:1] == ["late"]
+    assert ways["pushy"].withdrawn == ["late"]
+
+
+async def test_what_a_newer_wake_overtakes_on_its_second_way_is_taken_back_from_the_first(
+    desk: Desk, ways: Ways
+) -> None:
+    """It was sent, so it is not called collapsed."""
+    command = await taken_by_pushy(desk, ways)
+    await desk.pay()
+    changes = ChangeSet(desk.organization.id)
+    await owe_wake(desk.services, desk.work, changes, await desk.now(command), "dispatcher")
+    await desk.work.commit(changes)
+    _, older = await desk.work.pushes.of_command(command.id)
+    assert (older.rung, older.provider) == (PushRung.QUEUED, "mqtt")
+    await cancel(desk, command)
+    await go_on(desk)
+    pushes = await desk.work.pushes.of_command(command.id)
+    assert ("p1" in ways["pushy"].withdrawn, [push.rung for push in pushes]) == (True, [PushRung.REVOKED] * 2)

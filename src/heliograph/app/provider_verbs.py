@@ -98,6 +98,8 @@ async def test_provider(s: Services, caller: Caller, body: Fields) -> Json:
         raise NotFound
     if account.disabled_at is not None:
         return {"works": False, "detail": "the account is disabled"}
+    if s.providers.plugin(account.provider) is None:
+        return {"works": False, "detail": f"this installation has no plug-in for {account.provider}"}
     provider = await s.providers.provider(caller.organization.id, account.provider, account.id)
     if provider is None:
         return {"works": False, "detail": "the account was disabled or deleted meanwhile"}

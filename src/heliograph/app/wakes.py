@@ -63,10 +63,12 @@ async def _owe_push(
 
 
 async def _collapse(s: Services, work: UnitOfWork, changes: ChangeSet, command: Command, newer: str) -> None:
-    """End the wakes of a command that still wait to be sent: this one tells the same. At most one waits."""
+    """End the wakes of a command that still wait to be sent: this one tells the same. At most one waits, but for those
+    that a way before has taken: they were sent, and are to be taken back where their command is cancelled.
+    """
     touched = {push.id for push in changes.pushes}
     for push in await work.pushes.of_command(command.id):
-        if push.rung is PushRung.QUEUED and push.id not in touched:
+        if push.rung is PushRung.QUEUED and push.taken_before is None and push.id not in touched:
             collapsed = PushCollapsed(source="dispatcher", evidence={"newer": newer})
             changes.move_push(push, collapsed, s.clock.now())
             changes.withdraw(f"push:{push.id}")

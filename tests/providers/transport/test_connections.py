@@ -163,6 +163,16 @@ async def test_a_client_that_is_not_new_is_renewed_once_for_all_who_had_used_it(
     assert not a.renew(began)
 
 
+async def test_a_request_that_has_made_the_client_meets_no_other() -> None:
+    """Else each first request that is refused would be made twice."""
+    made, clock = Made(), StandingClock()
+    a = Connections(clock, make=made.make).at(at("a"))
+    began = clock.elapsed()
+    clock.advance(0.001)
+    assert await ask(a) == 0
+    assert not a.renew(began)
+
+
 async def test_after_the_end_nothing_is_sent() -> None:
     made = Made()
     connections = Connections(StandingClock(), make=made.make)

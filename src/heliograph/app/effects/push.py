@@ -105,7 +105,8 @@ async def _send(s: Services, push: Push, target: PushTarget | None, priority: in
     provider = await s.providers.provider(push.organization_id, push.provider, push.account_id)
     made_at = None if push.account_id is None else s.providers.made_at(push.account_id)
     if s.providers.plugin(push.provider) is None:  # another version's, or a package that is installed elsewhere only
-        return RetryLater(f"this process has no plug-in for {push.provider}"), began, made_at
+        why = f"this process has no plug-in for {push.provider}"
+        return RetryLater(why, account_wide=True), began, made_at  # here: those who have it take the account's others
     if provider is None or target is None:
         return Rejected("no usable address or provider account is left"), began, made_at
     if push.account_id is not None and s.account_quotas is not None:
@@ -272,8 +273,10 @@ class _Sent:
 
         async def afresh() -> None:
             current, command = await self.work.pushes.find(push.id) or push, await _command_of(self.work, push)
-            if _stay(current) == _stay(push) or (isinstance(self.outcome, Accepted) and _waits_there(current, push)):
+            if _stay(current) == _stay(push):
                 await self._commit(current, command, other_way)
+            elif isinstance(self.outcome, Accepted) and _waits_there(current, push):
+                await self._commit(current, command, other_way, is_back=True)
             else:
                 await self._commit_late(push, current, command)
 
@@ -298,10 +301,13 @@ class _Sent:
                 return way if way is not None and way.in_order else None
         return await next_route(self.s, self.work, push) or await way_back(self.s, self.work, push)
 
-    async def _commit(self, push: Push, command: Command | None, other_way: ChosenTarget | None) -> None:
+    async def _commit(
+        self, push: Push, command: Command | None, other_way: ChosenTarget | None, *, is_back: bool = False
+    ) -> None:
+        """`is_back`: it has left its way and come back; who took it from there has counted the claims of before."""
         outcome, source, now = self.outcome, f"provider:{push.provider}", self.s.clock.now()
         changes = ChangeSet(self.item.organization_id)
-        push = note_lost(changes, self.item, push, now)
+        push = push if is_back else note_lost(changes, self.item, push, now)
         match outcome:
             case Accepted():
                 self._accept(changes, outcome, push, command, other_way)
@@ -346,6 +352,8 @@ class _Sent:
                 changes.owe(
                     self.s.debt(push.organization_id, "revoke", push.id, pool=sent.account_id or push.withdrawn_through)
                 )
+            if command is not None:
+                changes.hold(command)  # who cancels it may be asking the other ways already
         changes.settle(self.item)
         await self.work.commit(changes)
 

@@ -26,6 +26,7 @@ class _Kept:
     endpoint: Endpoint
     client: Client
     made_at: int  # of `Clock.elapsed`
+    is_renewal: bool = False  # in place of one that was let go for it
     used_at: int = 0
     gone: bool = False  # let go
 
@@ -51,6 +52,7 @@ class Connections:
         self._make: MakeWire = make or (lambda endpoint: Wire(endpoint, timing or Timing(), proxy))
         self._kept: dict[Endpoint, _Kept] = {}
         self._in_order: OrderedDict[_Kept, None] = OrderedDict()  # of their last use
+        self._to_renew: set[Endpoint] = set()  # let go for another, which the next request makes
         self._ending: set[asyncio.Task[None]] = set()
         self._closed = False
 
@@ -71,11 +73,12 @@ class Connections:
     def renew(self, endpoint: Endpoint, began: int) -> bool:
         """See `ports.transport.Transport.renew`."""
         kept = self._kept.get(endpoint)
-        if kept is None or kept.made_at > began:
+        if kept is None or (kept.is_renewal and kept.made_at > began):  # else it may have made this one itself
             return not self._closed
         if self._clock.elapsed() - kept.made_at < NEW_S * 1_000_000:
             return False
         self._let_go(kept)
+        self._to_renew.add(endpoint)
         return True
 
     async def close(self) -> None:
@@ -95,7 +98,8 @@ class Connections:
             kept = self._kept.get(endpoint)
             if kept is None:
                 client = Client(self._make(endpoint), endpoint.streams, self._clock)
-                kept = self._kept[endpoint] = _Kept(endpoint, client, now)
+                kept = self._kept[endpoint] = _Kept(endpoint, client, now, endpoint in self._to_renew)
+                self._to_renew.discard(endpoint)
                 self._in_order[kept] = None
         kept.used_at = now
         if len(self._in_order) > 1:
