@@ -155,6 +155,33 @@ async def test_one_that_has_no_end_long_after_its_time_is_given_up(desk: Desk, s
     assert await desk.pay() == []
 
 
+async def test_so_is_one_that_can_be_read_neither_in_the_list_nor_by_itself(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    command = await desk.command({"type": "LOCK", "duration": "60s"})
+    await desk.pay("issue", times=1)
+    desk.google.operations_now.clear()
+    desk.google.is_whole = False
+
+    async def operation(_: str) -> Unreachable:
+        return Unreachable("the answer is not this operation")
+
+    monkeypatch.setattr(desk.google, "operation", operation)
+    desk.clock.advance(30 * DAY_S)
+    for _ in range(7):
+        await look(desk, 1)
+        assert (await desk.now(command)).rung is Rung.ISSUED
+        desk.clock.advance(DAY_S)
+    desk.google.is_whole = True  # it is not there, and could not be asked for
+    await look(desk, 1)
+    assert (await desk.now(command)).rung is Rung.ISSUED
+    desk.google.is_whole = False
+    await look(desk, 60)
+    found = await desk.now(command)
+    assert found.reason is not None
+    assert (found.rung, found.reason.code) == (Rung.FAILED, "outcome_unknown")
+
+
 async def test_one_that_ends_late_has_its_result(desk: Desk) -> None:
     command = await desk.command({"type": "LOCK", "duration": "60s"})
     await desk.pay("issue", times=1)

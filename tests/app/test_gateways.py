@@ -102,6 +102,22 @@ async def test_who_asks_again_and_again_has_google_asked_now_and_then(
     assert len(desk.google.cancels) == asked + 1
 
 
+async def test_nor_does_it_wait_longer_by_the_clock_of_another_process(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("heliograph.app.effects.cancel._LOOKS_S", ())
+    command = await open_command(desk, "WIPE")
+    desk.google.cancel_answer = CancelRefused(400, "not now")
+    for _ in range(2):
+        await ask_to_cancel(desk, command)
+        await desk.pay("cancel", times=1)
+    desk.clock.advance(-600)
+    await ask_to_cancel(desk, command)
+    desk.clock.advance(11)
+    await desk.pay("cancel", times=1)
+    assert len(desk.google.cancels) == 3
+
+
 @pytest.mark.parametrize("status", [400, 407, 451])
 async def test_a_page_of_a_proxy_does_not_fail_a_command(
     desk: Desk, monkeypatch: pytest.MonkeyPatch, status: int

@@ -11,11 +11,11 @@ from heliograph.app.effects import EFFECTS
 from heliograph.app.quota import Quota
 from heliograph.app.request_command import read_android_request, request_android_command
 from heliograph.app.services import Services
-from heliograph.domain.devices import Device
+from heliograph.domain.devices import Device, Organization
 from heliograph.domain.fields import Fields
 from heliograph.domain.ladder import Command
 from heliograph.ports.channel import CancelTaken, Unreachable
-from tests.app.conftest import Google, OneChannel
+from tests.app.conftest import Clock, Google, OneChannel
 from tests.app.simulated import Stage, simulate
 from tests.schedules.store import ENTERPRISE, ORGANIZATION, device
 
@@ -95,3 +95,56 @@ def test_cancels_that_google_refuses_leave_something_of_the_quota_to_others() ->
         await asyncio.gather(dispatcher, return_exceptions=True)
 
     simulate(course)
+
+
+class Two(OneChannel):
+    """The enterprise of another organization has a project of its own."""
+
+    def __init__(self, google: Google, other: Google) -> None:
+        super().__init__(google)
+        self.other = other
+
+    async def channel(self, organization_id: str, enterprise_id: str) -> Google | None:
+        return self.google if organization_id == ORGANIZATION.id else self.other
+
+
+def test_they_hold_up_no_cancel_of_another_project() -> None:
+    """Which has a quota of its own, and one request that was cut on its way."""
+    other_enterprise = replace(ENTERPRISE, id="f" * 24, organization_id="b" * 24, name="enterprises/LC1")
+    other_organization = Organization("b" * 24, "other", "other", {}, ENTERPRISE.created_at, ENTERPRISE.created_at)
+    sent_s: list[float] = []
+
+    async def course(stage: Stage) -> None:
+        google = Google(cancel_answer=Unreachable("Google answered 403", status=403))
+        other_google = Google(project="q", clock=Clock())
+        other_google.clock.advance(3600)
+        s = replace(stage.services, channels=Two(google, other_google))
+        commands = await issued(s, google, LARGE_FLEET)
+        await s.store.directory.add_organization(other_organization, other_enterprise)
+        s = replace(s, quota=Quota(s.store.system, s.clock, PER_MINUTE))
+        work, others = s.store.unit_of_work(ORGANIZATION.id), s.store.unit_of_work(other_organization.id)
+        known = device(LARGE_FLEET, management_mode="DEVICE_OWNER", ownership="COMPANY_OWNED")
+        known = replace(known, organization_id=other_organization.id, enterprise_id=other_enterprise.id)
+        await others.setup.add_device(known, None)
+        dispatcher = asyncio.create_task(Dispatcher(s, EFFECTS).run())
+        request = read_android_request(Fields({"type": "LOCK"}))
+        command = (await request_android_command(s, others, known, request, "key:y")).command
+        await other_google.issues[1].wait()
+        await asyncio.gather(*(cancel_command(s, work, c.id, d.id, "key:x", "over") for d, c in commands))
+        loop, is_heard = asyncio.get_running_loop(), asyncio.Event()
+
+        async def cancel(_: str) -> CancelTaken | Unreachable:
+            sent_s.append(loop.time())
+            if len(sent_s) == 1:
+                return Unreachable("cut", is_unsure=True)
+            is_heard.set()
+            return CancelTaken()
+
+        other_google.cancel = cancel  # type: ignore[method-assign, assignment]
+        await cancel_command(s, others, command.id, known.id, "key:y", "over")
+        await is_heard.wait()
+        dispatcher.cancel()
+        await asyncio.gather(dispatcher, return_exceptions=True)
+
+    simulate(course)
+    assert sent_s[1] - sent_s[0] <= 30

@@ -364,6 +364,14 @@ async def test_counts(world: World, store: AnyStore) -> None:
     assert [*owed, await store.system.owed("push", BACKGROUND)] == [1, 2, 0]
 
 
+async def test_what_is_owed_to_each_pool(store: AnyStore, world: World) -> None:
+    for pool in ("one", "one", "two", ""):
+        await world.owe(world.debt(kind="cancel", pool=pool))
+    await world.owe(world.debt(kind="cancel", pool="two", priority=BACKGROUND))
+    owed = await store.system.owed_by_pool("cancel", NORMAL)
+    assert sorted(owed) == [(world.organization.id, "one", 2), (world.organization.id, "two", 1)]
+
+
 async def test_a_clock_that_jumped_back(world: World, store: AnyStore) -> None:
     await world.owe(world.debt(due_at=NOW + 500), world.debt(due_at=NOW))
     await world.claim(lease_until=NOW + 900)

@@ -50,13 +50,13 @@ async def cancel_command(
 
 def _pause_s(s: Services, command: Command) -> float:
     """How long another request waits where Google has just refused more than one: each takes of the quota that all
-    cancels need.
+    cancels need. By the clock of another process that may have been in the future.
     """
     found = command.findings or {}
     if found.get(REFUSALS, 0) < 2:
         return 0.0
     since_us: int = s.clock.now() - found[REFUSED_AT]
-    return max(0.0, _AGAIN_S - since_us / SECOND)
+    return min(_AGAIN_S, max(0.0, _AGAIN_S - since_us / SECOND))
 
 
 async def _withdraw_effects(s: Services, work: UnitOfWork, changes: ChangeSet, command: Command) -> None:

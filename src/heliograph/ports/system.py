@@ -73,6 +73,10 @@ class SystemWork(Protocol):
         """How many effects of a kind are owed that are at least so urgent."""
         ...
 
+    async def owed_by_pool(self, kind: str, priority: int) -> list[tuple[str, str, int]]:
+        """The same of each pool that has any: organization, pool, how many."""
+        ...
+
     async def take_tokens(self, order: TokenOrder, now: int) -> int:
         """How many of the wanted tokens were there; one process at a time takes them."""
         ...

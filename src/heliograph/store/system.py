@@ -42,6 +42,10 @@ DELETE FROM push_targets WHERE dead_at < $1 OR (registered_at < $2 AND token <> 
 """
 _DEAD = f"SELECT {OUTBOX.names}, reason FROM dead_letters ORDER BY died_at DESC, id DESC LIMIT $1"
 _OWED = "SELECT count(*) FROM outbox WHERE kind = $1 AND priority <= $2"
+_OWED_TO = (
+    "SELECT organization_id, pool, count(*) FROM outbox WHERE kind = $1 AND priority <= $2 AND pool <> ''"
+    " GROUP BY organization_id, pool"
+)
 _COUNTS = f"""
 SELECT 'outbox_' || kind, count(*) FROM outbox GROUP BY kind
 UNION ALL SELECT 'dead_letters', count(*) FROM dead_letters
@@ -168,6 +172,11 @@ class System:
         """How many effects of a kind are owed that are at least so urgent."""
         [[count]] = await self._database.fetch(_OWED, kind, priority)
         return int(count)
+
+    async def owed_by_pool(self, kind: str, priority: int) -> list[tuple[str, str, int]]:
+        """The same of each pool that has any, with its organization."""
+        rows = await self._database.fetch(_OWED_TO, kind, priority)
+        return [(str(organization_id), str(pool), int(count)) for organization_id, pool, count in rows]
 
     async def take_tokens(self, order: TokenOrder, now: int) -> int:
         """How many of the wanted tokens were there."""

@@ -35,8 +35,10 @@ async def cancel_upstream(s: Services, item: OutboxItem) -> None:
         answer = await _ask(s, work, channel, command)
     if channel is None or isinstance(answer, Unreachable):
         after_s = answer.after_s if isinstance(answer, Unreachable) else None
-        is_asked = channel is not None and channel.spent > 0
-        changes.put_off(item, s.later(max(backoff_s(s, item.attempts, after_s), await _share_s(s) if is_asked else 0)))
+        pause_s = backoff_s(s, item.attempts, after_s)
+        if channel is not None and channel.spent > 0:
+            pause_s = await _share_s(s, channel.project, pause_s)
+        changes.put_off(item, s.later(pause_s))
         await work.commit(changes)
         return
     await _note(s, work, command, _noted(command, answer, s.clock.now()))
@@ -45,12 +47,25 @@ async def cancel_upstream(s: Services, item: OutboxItem) -> None:
     await work.commit(changes)
 
 
-async def _share_s(s: Services) -> float:
-    """The pause with which all cancels that come to nothing leave half of the quota to others. They go before all else,
-    and hundreds that Google refuses would take the whole of it.
+async def _share_s(s: Services, project: str, shortest_s: float) -> float:
+    """The pause with which all cancels that come to nothing leave half of the project's quota to others. They go before
+    all else, and hundreds that Google refuses would take the whole of it.
     """
-    per_minute = 0 if s.quota is None else s.quota.per_minute
-    return await s.store.system.owed("cancel", URGENT) * 2 * 60 / per_minute if per_minute > 0 else 0
+    if s.quota is None or s.quota.per_minute <= 0:
+        return shortest_s
+    each_s = 2 * 60 / s.quota.per_minute
+    if await s.store.system.owed("cancel", URGENT) * each_s <= shortest_s:
+        return shortest_s
+    return max(shortest_s, await _owed_in(s, project) * each_s)
+
+
+async def _owed_in(s: Services, project: str) -> int:
+    """How many cancels are owed in a project: what goes through another one takes nothing of its quota."""
+    owed = 0
+    for organization_id, enterprise_id, count in await s.store.system.owed_by_pool("cancel", URGENT):
+        channel = await s.channels.channel(organization_id, enterprise_id)
+        owed += count if channel is not None and channel.project == project else 0
+    return owed
 
 
 async def _ask(

@@ -28,6 +28,7 @@ log = structlog.get_logger("heliograph.look_up")
 _MAX_OPEN = 1_000
 _MAX_SINGLE = 20  # operations that one look asks for by themselves
 _NOT_ASKED = Unreachable("no usable credentials")
+_UNREADABLE: dict[str, Any] = {}  # an operation that shows nothing
 
 
 async def look_up_device(s: Services, item: OutboxItem) -> None:
@@ -56,6 +57,7 @@ async def look_up_device(s: Services, item: OutboxItem) -> None:
         return
     found = {op["name"]: op for op in answer.items} if isinstance(answer, Operations) else {}
     absence = Absence(s, work, channel, device, isinstance(answer, Gone))
+    hides_some = isinstance(answer, Operations) and not answer.is_whole
     single = _in_turn([command for command in waiting if command.receipt not in found], item.attempts)
     is_refused = False  # then nobody is asked any more, but what the list says is taken in
     for command in waiting:
@@ -65,7 +67,9 @@ async def look_up_device(s: Services, item: OutboxItem) -> None:
             asked = await channel.operation(command.receipt or "")
             take_note(s, channel, asked, asked_at)
             is_refused = isinstance(asked, Unreachable) and asked.status in REFUSALS
-            operation = None if isinstance(asked, Unreachable) else asked
+            # What can be read nowhere may be what the list holds and does not show.
+            unread = _UNREADABLE if hides_some and not is_refused else None
+            operation = unread if isinstance(asked, Unreachable) else asked
         if operation is not None:
             await _take_in(s, work, command, operation, absence)
     await _look_again(s, work, item, absence, channel.spent)
