@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -12,9 +14,10 @@ from heliograph import bootstrap
 from heliograph.bootstrap import StartRefused, open_node
 from heliograph.cli.node import read_settings
 from heliograph.cli.rotate_key import rotate
-from heliograph.domain.errors import Conflict
+from heliograph.domain.errors import Conflict, StoreUnavailable
 from heliograph.settings import Settings
 from heliograph.store import Hub, PostgresStore
+from heliograph.store import postgres as postgres_store
 from heliograph.store import serving as serving_store
 from tests.cli.rig import outside, serving
 from tests.support.demo import new_database
@@ -92,3 +95,48 @@ async def test_a_server_does_not_start_while_the_key_is_replaced(
 async def open_and_close(settings: Settings) -> None:
     async with open_node(settings):
         pass
+
+
+class Way:
+    """Between a command and its database. `frozen`: nothing gets through any more, and no end is told."""
+
+    def __init__(self, database: str) -> None:
+        self.parts = urlsplit(database)
+        self.frozen = False
+        self.writers: list[asyncio.StreamWriter] = []
+
+    async def carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        up_reader, up_writer = await asyncio.open_connection(self.parts.hostname, self.parts.port)
+        self.writers += [writer, up_writer]
+        await asyncio.gather(self._copy(reader, up_writer), self._copy(up_reader, writer), return_exceptions=True)
+
+    async def _copy(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while data := await reader.read(65_536):
+            if not self.frozen:
+                writer.write(data)
+        if not self.frozen:
+            writer.close()
+
+
+async def test_a_database_that_goes_away_is_told_and_holds_up_nobody(
+    database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(postgres_store, "_CONNECT_TIMEOUT_S", 0.5)
+    way = Way(database)
+    server = await asyncio.start_server(way.carry, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    store = await PostgresStore.open(database.replace(f":{way.parts.port}/", f":{port}/"), Hub())
+    with pytest.raises(FileNotFoundError, match="the body's own"):
+        await freeze(way, store)
+    with pytest.raises(StoreUnavailable):
+        await freeze(way, store)
+    for writer in way.writers:
+        writer.close()
+    server.close()
+    await store.close()
+
+
+async def freeze(way: Way, store: PostgresStore) -> None:
+    async with asyncio.timeout(20), store.kept_alone():
+        way.frozen = True
+        raise FileNotFoundError("the body's own")

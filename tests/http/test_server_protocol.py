@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 import structlog
 import uvicorn
+import uvloop
 
 from heliograph.bootstrap import listen
 from heliograph.http.answers import Answer, Request
@@ -389,6 +390,21 @@ async def test_who_takes_nothing_of_an_answer_is_gone(last: bytes, ahead: int) -
             client.sendall(ask(b"/large", more=GO_ON) * (ahead - 1) + ask(b"/large", more=last))
             await until(lambda: served.left() > 0)
             await until_gone(served)
+
+
+def test_an_answer_that_waited_for_a_client_who_is_gone_is_no_fault() -> None:
+    """On the loop that servers run on, whose transports refuse to write once they are closed."""
+
+    async def leave() -> None:
+        async with serving(ConnectionLimits(taken_s=0.05)) as served:
+            with taking_little(served) as client:
+                client.sendall(ask(b"/large", more=GO_ON) * 3)
+                await until(lambda: served.left() > 0)
+                await until_gone(served)
+
+    with structlog.testing.capture_logs() as told:
+        uvloop.run(leave())
+    assert told == []
 
 
 async def test_who_leaves_the_end_of_an_answer_is_gone() -> None:

@@ -342,6 +342,8 @@ class Exchange:
         cycle = self._cycle
         if cycle.flow.write_paused and not cycle.disconnected:
             await cycle.flow.drain()
+        if cycle.transport.is_closing():
+            cycle.disconnected = True  # uvicorn tells only the newest request of a connection that is lost
         if cycle.disconnected:
             return
         cycle.response_started = cycle.response_complete = True

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import asyncpg
@@ -126,15 +126,22 @@ class PostgresStore(SqlStore):
     @asynccontextmanager
     async def kept_alone(self) -> AsyncIterator[None]:
         """See SqlStore. A server shares the lock from before it reads the key until it ends."""
-        connection = await asyncpg.connect(self._dsn, timeout=_CONNECT_TIMEOUT_S)
+        connection = await self._connected()
         try:
-            if not await connection.fetchval("SELECT pg_try_advisory_lock($1)", SERVING):
+            if not await _has_alone(connection, SERVING):
                 found = [f"process {p} of PostgreSQL, from {a or 'the same machine'}" for p, a in await self._serving()]
                 connected = "; ".join(found)
                 raise Conflict(f"a server works on this database: stop each one first. Connected: {connected}")
             yield
         finally:
-            await connection.close()
+            with suppress(*DATABASE_ERRORS):  # it is gone, and the lock with it; how the body ended is what counts
+                await connection.close(timeout=_CONNECT_TIMEOUT_S)
+
+    async def _connected(self) -> Connection:
+        try:
+            return await asyncpg.connect(self._dsn, timeout=_CONNECT_TIMEOUT_S, command_timeout=_STATEMENT_TIMEOUT_S)
+        except DATABASE_ERRORS as error:
+            raise translate(error) from None
 
     async def _serving(self, *, alone: bool = False) -> Rows:
         return await self.fetch(_SERVING, SERVING, "ExclusiveLock" if alone else "ShareLock")
@@ -161,6 +168,13 @@ class PostgresStore(SqlStore):
                 await connection.close()
         except DATABASE_ERRORS as error:
             raise translate(error) from None
+
+
+async def _has_alone(connection: Connection, lock: int) -> bool:
+    try:
+        return bool(await connection.fetchval("SELECT pg_try_advisory_lock($1)", lock))
+    except DATABASE_ERRORS as error:
+        raise translate(error) from None
 
 
 async def _fetched(connection: Connection, statements: Sequence[Statement]) -> list[Rows]:
