@@ -24,7 +24,7 @@ MAX_REQUEST_BYTES = 16 * 1024 * 1024
 MAX_PIPELINED = 256
 HEAD_S = 10.0
 BODY_S = 30.0
-TAKEN_S = 30.0
+TAKEN_S = 120.0  # a large receive buffer at 8 KiB a second confirms half a megabyte at a time, every minute
 SLOWEST = 1024  # bytes a second
 
 
