@@ -213,8 +213,6 @@ async def test_pushes_during_kills_are_accepted_or_to_be_repeated(broker: Mosqui
     assert sum(isinstance(outcome, Accepted) for outcome in outcomes) == 300
 
 
-# paho leaves the socket of a failed handshake to the garbage collector.
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 async def test_tls_with_authorities_of_ones_own(tmp_path: Path) -> None:
     ca, stranger = trustme.CA(), trustme.CA()
     ca.cert_pem.write_to_path(str(tmp_path / "ca.pem"))

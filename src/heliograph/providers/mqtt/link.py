@@ -9,12 +9,14 @@ import asyncio
 import logging
 import random
 import secrets
+import socket
 import ssl
 from collections import Counter, deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
+from functools import partial
 from math import ceil
 from typing import Any
 
@@ -138,6 +140,8 @@ class Connection(aiomqtt.Client):
         self._slots = asyncio.Semaphore(MOST_IN_FLIGHT)
         self._unanswered: dict[int, asyncio.Future[ReasonCode | None]] = {}
         self._client.connect_timeout = ANSWER_S
+        if broker.tls is not None:
+            self._client._ssl_wrap_socket = partial(_secured, broker.tls, broker.host)  # type: ignore[method-assign]  # noqa: SLF001
         self._client.on_connect = self._met
         self._client.on_publish = self._answered
         self._client.on_disconnect = self._lost
@@ -225,6 +229,18 @@ class Connection(aiomqtt.Client):
         self._on_disconnect(client, userdata, flags, reason, properties)
         _retrieve(self._disconnected)
         self.give_up()
+
+
+def _secured(tls: ssl.SSLContext, host: str, plain: socket.socket) -> ssl.SSLSocket:
+    """The socket, after the handshake. paho leaves the one of a handshake that failed to the garbage collector."""
+    secured = tls.wrap_socket(plain, server_hostname=host, do_handshake_on_connect=False)
+    try:
+        secured.settimeout(ANSWER_S)
+        secured.do_handshake()
+    except BaseException:
+        secured.close()
+        raise
+    return secured
 
 
 def _retrieve(future: "asyncio.Future[None]") -> None:
