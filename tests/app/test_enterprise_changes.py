@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from heliograph.app.setup import add_enterprise
@@ -13,21 +15,25 @@ NAME = "enterprises/LC0said"
 SUBSCRIPTION = "projects/p/subscriptions/s"
 
 
+def another_changes(desk: Desk, monkeypatch: pytest.MonkeyPatch, told: dict[str, Any]) -> None:
+    """Let somebody else change the enterprise just after it was read by the next to do so."""
+    read = Setup.enterprises
+
+    async def read_then_another(self: Setup) -> list[Enterprise]:
+        known = await read(self)
+        monkeypatch.setattr(Setup, "enterprises", read)
+        await add_enterprise(desk.services, desk.organization, NAME, told)
+        return known
+
+    monkeypatch.setattr(Setup, "enterprises", read_then_another)
+
+
 async def test_new_credentials_stay_beside_a_change_of_something_else(
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Both have read the enterprise as it was before. The old key may have been deleted at Google by now."""
     await add_enterprise(desk.services, desk.organization, NAME, {"credentials": b"old"})
-    read = Setup.enterprises
-
-    async def read_then_another_renews(self: Setup) -> list[Enterprise]:
-        known = await read(self)
-        monkeypatch.setattr(Setup, "enterprises", read)
-        renewed = {"credentials": b"new", "api_url": "http://elsewhere"}
-        await add_enterprise(desk.services, desk.organization, NAME, renewed)
-        return known
-
-    monkeypatch.setattr(Setup, "enterprises", read_then_another_renews)
+    another_changes(desk, monkeypatch, {"credentials": b"new", "api_url": "http://elsewhere"})
     await add_enterprise(desk.services, desk.organization, NAME, {"subscription": SUBSCRIPTION})
     found = next(e for e in await desk.work.setup.enterprises() if e.name == NAME)
     assert found.credentials is not None
@@ -38,16 +44,7 @@ async def test_new_credentials_stay_beside_a_change_of_something_else(
 async def test_credentials_stay_with_their_address(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     """Who renews them means the address that was read; they are never sent to one that somebody names meanwhile."""
     await add_enterprise(desk.services, desk.organization, NAME, {"credentials": b"old"})
-    read = Setup.enterprises
-
-    async def read_then_another_moves(self: Setup) -> list[Enterprise]:
-        known = await read(self)
-        monkeypatch.setattr(Setup, "enterprises", read)
-        moved = {"credentials": b"theirs", "api_url": "http://elsewhere"}
-        await add_enterprise(desk.services, desk.organization, NAME, moved)
-        return known
-
-    monkeypatch.setattr(Setup, "enterprises", read_then_another_moves)
+    another_changes(desk, monkeypatch, {"credentials": b"theirs", "api_url": "http://elsewhere"})
     await add_enterprise(desk.services, desk.organization, NAME, {"credentials": b"ours"})
     found = next(e for e in await desk.work.setup.enterprises() if e.name == NAME)
     assert found.credentials is not None
