@@ -46,7 +46,8 @@ class Dispatcher:
         self._running: dict[asyncio.Task[None], OutboxItem] = {}
         self._ids: set[str] = set()  # of these
         self._again: dict[str, OutboxItem] = {}  # claimed once more while they are under way, by id
-        self._quick: dict[asyncio.Task[None], asyncio.TimerHandle] = {}  # until they have run for long
+        self._quick: dict[asyncio.Task[None], float] = {}  # in order, each with the time when it has run for long
+        self._watch: asyncio.TimerHandle | None = None  # for the first of these; one for each would cost more
         self._places = Places(services.limits)
         self._freed = asyncio.Event()  # a place: an effect has ended, or has run for long
         self._looked_past: list[list[str]] = []
@@ -70,28 +71,29 @@ class Dispatcher:
         s = self._s
         try:
             while limit := self._places.room():
-                now = s.clock.now()
+                now, looked_past = s.clock.now(), self._crowded()
                 until = now + int(s.limits.lease_s * SECOND)
-                items = await s.store.system.claim(now, until, limit, self._crowded())
+                items = await s.store.system.claim(now, until, limit, looked_past)
                 self.last_round_at = now
                 for item in items:
                     self._start(item)
-                if len(items) < limit:
-                    break
-            if not limit:  # every place is taken
-                self._freed.clear()
-                await self._freed.wait()
                 self._looked_past = self._crowded()
-                return 0.0
-            self._looked_past = self._crowded()
-            due = await s.store.system.next_due(self._looked_past)
+                if len(items) == limit and self._looked_past == looked_past:
+                    continue  # there may be more of the same
+                due = await s.store.system.next_due(self._looked_past)
+                if len(items) == limit and due is not None and due <= s.clock.now():
+                    continue  # what is full now hid what others wait for
+                if due is None:
+                    return _LONGEST_SLEEP_S
+                return min(_LONGEST_SLEEP_S, max(0.001, (due - s.clock.now()) / SECOND))
         except StoreUnavailable as error:
             log.warning("dispatcher.store_unavailable", error=str(error))
             self._looked_past = self._crowded()  # the pause is kept
             return _STORE_PAUSE_S
-        if due is None:
-            return _LONGEST_SLEEP_S
-        return min(_LONGEST_SLEEP_S, max(0.001, (due - s.clock.now()) / SECOND))
+        self._freed.clear()  # every place is taken
+        await self._freed.wait()
+        self._looked_past = self._crowded()
+        return 0.0
 
     def _paused(self) -> dict[str, int]:
         """Pools of which nothing is wanted for now, each until when (microseconds)."""
@@ -129,22 +131,31 @@ class Dispatcher:
         task = asyncio.create_task(self._pay(item))
         self._running[task] = item
         self._ids.add(item.id)
-        self._quick[task] = asyncio.get_running_loop().call_later(QUICK_S, self._waits, task)
+        loop = asyncio.get_running_loop()
+        self._quick[task] = loop.time() + QUICK_S
+        if self._watch is None:
+            self._watch = loop.call_later(QUICK_S, self._watch_quick)
         self._places.begin(item.pool)
         task.add_done_callback(self._ended)
 
-    def _waits(self, task: "asyncio.Task[None]") -> None:
-        del self._quick[task]
-        self._places.wait(self._running[task].pool)
-        self._freed.set()
+    def _watch_quick(self) -> None:
+        """Who has run for `QUICK_S` waits for somebody else."""
+        loop = asyncio.get_running_loop()
+        self._watch = None
+        while self._quick:
+            task, until = next(iter(self._quick.items()))
+            if until > loop.time():
+                self._watch = loop.call_at(until, self._watch_quick)
+                return
+            del self._quick[task]
+            self._places.wait(self._running[task].pool)
+            self._freed.set()
 
     def _ended(self, task: "asyncio.Task[None]") -> None:
-        timer = self._quick.pop(task, None)
-        if timer is not None:
-            timer.cancel()
+        waited = self._quick.pop(task, None) is None
         item = self._running.pop(task)
         self._ids.discard(item.id)
-        self._places.end(item.pool, waited=timer is None)
+        self._places.end(item.pool, waited=waited)
         if (again := self._again.pop(item.id, None)) is not None:
             self._start(again)
         self._freed.set()

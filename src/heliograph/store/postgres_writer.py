@@ -109,8 +109,9 @@ class PostgresWriter:
                 raise
             log.info("a batch failed and is written one by one: %s", describe(error))
             return False
-        for number, order in enumerate(orders):
-            self._done(order, bad=number in bad)
+        self._done([order for number, order in enumerate(orders) if number not in bad] if bad else orders)
+        for number in bad:
+            _fail(orders[number], Conflict())
         return True
 
     async def _write_alone(self, connection: Connection, order: _Order) -> None:
@@ -124,16 +125,17 @@ class PostgresWriter:
                     _fail(order, translate(error))
                     return
             else:
-                self._done(order, bad=bad)
+                if bad:
+                    _fail(order, Conflict())
+                else:
+                    self._done([order])
                 return
 
-    def _done(self, order: _Order, *, bad: bool) -> None:
-        if bad:
-            _fail(order, Conflict())
-            return
-        self._notify(order.prepared.topics)
-        if not order.future.done():  # cancelled: the caller went away, the work was done all the same
-            order.future.set_result(None)
+    def _done(self, orders: Sequence[_Order]) -> None:
+        self._notify(frozenset().union(*(order.prepared.topics for order in orders)))
+        for order in orders:
+            if not order.future.done():  # cancelled: the caller went away, the work was done all the same
+                order.future.set_result(None)
 
 
 async def _run(connection: Connection, batch: Sequence[Prepared], parts: Sequence[Any] = PARTS) -> set[int]:
