@@ -85,6 +85,35 @@ async def test_an_account_that_hangs_does_not_keep_the_others_waiting(desk: Desk
     await asyncio.gather(running, return_exceptions=True)
 
 
+async def test_behind_what_is_full_nothing_is_claimed_in_vain(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A claim is a transaction under a lock; a look at what is due is not."""
+    monkeypatch.setattr(dispatch, "_LONGEST_SLEEP_S", 3600.0)
+    payments, claimed = Payments(), Counter[int]()
+    limits = replace(desk.services.limits, dispatch_concurrency=12, pool_concurrency=4, lease_s=3600)
+    system = desk.services.store.system
+    claim = system.claim
+
+    async def counted(
+        now: int, until: int, limit: int, shut: Sequence[Sequence[str]] = NONE_SHUT
+    ) -> list[OutboxItem]:
+        items = await claim(now, until, limit, shut)
+        claimed[len(items)] += 1
+        return items
+
+    monkeypatch.setattr(system, "claim", counted)
+    payments.permits["busy"] = asyncio.Semaphore(0)
+    await owe(desk, "busy", [f"h{n}" for n in range(20)], BACKGROUND)
+    running = asyncio.create_task(Dispatcher(replace(desk.services, limits=limits), {"test": payments.pay}).run())
+    for paid in (0, 4, 8, 12, 16):
+        await payments.reach("busy", 4, paid)
+        for _ in range(4):
+            payments.permits["busy"].release()
+    await payments.until({f"h{n}" for n in range(20)})
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+    assert claimed[0] <= 1  # of what is owed no more, the last tells
+
+
 async def test_places_that_come_free_one_by_one_are_not_filled_by_handfuls(desk: Desk) -> None:
     """Else what can wait would soon hold the places of what cannot."""
     payments = Payments()

@@ -43,6 +43,9 @@ class Lesson:
     reroute: bool = False
 
 
+NOTHING = Lesson()
+
+
 @dataclass(slots=True)
 class _Account:
     """`refused`: of the last outcomes, the devices whose address was refused; None = a success. A device counts once,
@@ -123,7 +126,7 @@ class AccountHealth:
             case Accepted():
                 account.refused.append(None)
                 account.doubts.pop(device_id, None)
-                return self._works(account, now) if began >= account.paused_at else Lesson()
+                return self._works(account, now) if began >= account.paused_at else NOTHING
             case Rejected(token_gone=True, one_device=True):
                 return Lesson(quarantine=True)
             case Rejected(token_gone=True):
@@ -134,7 +137,7 @@ class AccountHealth:
                 return self._out_of_order(account, outcome.reason, now)
             case RetryLater(account_wide=True):
                 return self._busy(account, outcome.after_s, began, now)
-        return Lesson()
+        return NOTHING
 
     def rests(self, account_id: str, now: int) -> bool:
         """Whether its service makes all wait for longer than a push waits for its next way: it has asked for so long,
@@ -168,7 +171,7 @@ class AccountHealth:
         """
         account = self._of(account_id)
         if began < account.renewed_at:
-            return Lesson()
+            return NOTHING
         return replace(lesson, quarantine=False) if account.fault is not None else lesson
 
     def heard_of_settings(self, account_id: str, made_at: int, began: int, now: int) -> None:
@@ -216,7 +219,7 @@ class AccountHealth:
             account.doubts.popitem(last=False)
         fault = account.doubted(now)
         if fault is None:
-            return Lesson()
+            return NOTHING
         if None in account.refused:  # what others' services take must not wait for this
             return self._tell(account, fault, now)
         return self._out_of_order(account, fault, now)
@@ -232,7 +235,7 @@ class AccountHealth:
         is_long = account.told_until - now > _PATIENCE_S * _SECOND  # short ones would have the queue walked at each end
         is_done = rested or (account.is_moved and not is_long)
         if not account.rests(now) or (is_done and account.is_told):
-            return Lesson()
+            return NOTHING
         account.is_told = account.is_moved = True
         return Lesson(reroute=True)
 
@@ -254,6 +257,6 @@ class AccountHealth:
         """Told now and then: another process, or one before, may have stored something else."""
         is_recent = account.said_at is not None and now - account.said_at < self.pause_s * _SECOND
         if is_recent and fault == account.told:
-            return Lesson()
+            return NOTHING
         account.said_at, account.told = now, fault
         return Lesson(tells_fault=True, fault=fault)

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import structlog
 
-from heliograph.app.account_health import Lesson
+from heliograph.app.account_health import NOTHING, Lesson
 from heliograph.app.dispatch import backoff_s
 from heliograph.app.routes import OUR_LINE, ChosenTarget, message_of, next_route, patience_s, way_back, way_round
 from heliograph.app.services import SECOND, Services, until_committed
@@ -71,7 +71,8 @@ async def deliver_push(s: Services, item: OutboxItem) -> None:
         s.health.say_again(push.account_id, lesson)
         raise
     lesson = s.health.that_holds(push.account_id, began, lesson)
-    await _heed(s, work, (push.account_id, made_at), target, outcome, lesson)
+    if lesson is not NOTHING:  # as after nearly every push that is taken
+        await _heed(s, work, (push.account_id, made_at), target, outcome, lesson)
 
 
 def _speaks_of_settings(outcome: Outcome) -> bool:
