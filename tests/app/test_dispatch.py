@@ -93,9 +93,7 @@ async def test_behind_what_is_full_nothing_is_claimed_in_vain(desk: Desk, monkey
     system = desk.services.store.system
     claim = system.claim
 
-    async def counted(
-        now: int, until: int, limit: int, shut: Sequence[Sequence[str]] = NONE_SHUT
-    ) -> list[OutboxItem]:
+    async def counted(now: int, until: int, limit: int, shut: Sequence[Sequence[str]] = NONE_SHUT) -> list[OutboxItem]:
         items = await claim(now, until, limit, shut)
         claimed[len(items)] += 1
         return items
