@@ -300,7 +300,7 @@ async def run_api(node: Node, listener: socket.socket, dispatcher: Dispatcher | 
         timeout_graceful_shutdown=_SHUTDOWN_S,
     )
     server = _Server(config)
-    async with serve_operator(node.services, settings.data_dir):
+    async with _operators_door(node):
         serving = asyncio.create_task(server.serve(sockets=[listener]))
         listening = asyncio.create_task(server.listening.wait())
         try:
@@ -312,6 +312,18 @@ async def run_api(node: Node, listener: socket.socket, dispatcher: Dispatcher | 
             listening.cancel()
             server.should_exit = True
             await serving
+
+
+@asynccontextmanager
+async def _operators_door(node: Node) -> AsyncIterator[None]:
+    folder = node.settings.data_dir
+    async with AsyncExitStack() as stack:
+        try:
+            await stack.enter_async_context(serve_operator(node.services, folder))
+        except OSError as error:  # something else is in its place, say
+            what = error.filename or folder
+            raise StartRefused(f"the operator's socket cannot be made: {what}: {error.strerror}") from None
+        yield
 
 
 class _Server(uvicorn.Server):

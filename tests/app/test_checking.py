@@ -9,7 +9,10 @@ from typing import Any
 
 import pytest
 
-from heliograph.app.notification_line import PUBLISHER, usual_names
+from heliograph.app import checking
+from heliograph.app.notification_line import PUBLISHER, ensure_subscription, usual_names
+from heliograph.app.steps import State, Steps
+from heliograph.ports.administration import Fault, FaultKind
 from tests.app.at_google import Json, Office, last, open_office, states
 
 GRANTED = {"role": "roles/pubsub.publisher", "members": [PUBLISHER]}
@@ -177,3 +180,34 @@ async def test_proxies_are_named_without_their_passwords(office: Office, monkeyp
     [step] = [s for s in (await check(office))["steps"] if s["step"] == "network"]
     assert "https: proxy.example" in step["detail"]
     assert "canary" not in step["detail"]
+
+
+class Filtered:
+    """Pub/Sub with a subscription that passes on a part. The lab's takes no filters."""
+
+    def __init__(self, topic: str, *, expires: bool) -> None:
+        self.topics, self.kept = self, False
+        self._found: Json = {"topic": topic, "filter": 'attributes.notificationType="COMMAND"'}
+        self._found |= {} if expires else {"expirationPolicy": {}}
+
+    async def create(self, name: str, wanted: Json) -> Fault:
+        return Fault(FaultKind.EXISTS, name)
+
+    async def get(self, name: str) -> Json:
+        return self._found
+
+    async def never_expire(self, name: str) -> Json:
+        self.kept = True
+        return {}
+
+
+@pytest.mark.parametrize("expires", [True, False])
+async def test_a_subscription_with_a_filter_is_warned_of(expires: bool) -> None:
+    """What the filter holds back is results that never come."""
+    admin: Any = Filtered("t", expires=expires)
+    made, checked = Steps(), Steps()
+    await ensure_subscription(admin, "s", "t", made)
+    await checking._check_subscription(admin, "s", "t", "again", checked)
+    for step in (made.items[0], *checked.items):
+        assert (step.state, "notificationType" in step.detail) == (State.WARNING, True)
+    assert (len(checked.items), len(made.items), admin.kept) == (1, 1 + expires, expires)

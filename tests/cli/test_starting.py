@@ -125,6 +125,14 @@ def test_a_server_waits_for_a_command_that_works_in_its_directory(tmp_path: Path
             assert server.poll() is None, said.read_text()
 
 
+def test_something_else_in_the_place_of_the_operators_socket_is_named(tmp_path: Path) -> None:
+    (tmp_path / "data" / "operator.sock").mkdir(parents=True)
+    with process(tmp_path, "serve", "all", "--port", 0, "--data-dir", tmp_path / "data") as server:
+        assert server.wait(30) == 1
+    said = (tmp_path / "stderr").read_text()
+    assert ("Traceback" in said, said.rstrip().endswith("operator.sock: Is a directory")) == (False, True)
+
+
 def test_a_server_that_hangs_is_told(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
     """It takes the connection, or the kernel does for it, and says nothing: the doctor is called for exactly that."""
     monkeypatch.setattr(local, "_SIGN_OF_LIFE_S", 0.1)

@@ -11,6 +11,7 @@ from heliograph.app.notification_line import (
     may_publish,
     other_publishers,
     what_is_wrong,
+    what_it_holds_back,
 )
 from heliograph.app.services import SECOND, Services
 from heliograph.app.steps import Steps, Stopped
@@ -111,7 +112,9 @@ async def _check_subscription(admin: Administration, name: str, topic: str, agai
         steps.fault("subscription", found)
     if (wrong := what_is_wrong(found, topic)) is not None:
         steps.fail("subscription", f"{name} {wrong}", again)
-    if expires(found):
+    if (loss := what_it_holds_back(found)) is not None:
+        steps.warn("subscription", f"{name} {loss}", "the rest is only found out by asking: take one without a filter")
+    elif expires(found):
         steps.warn("subscription", f"{name} ends by itself when this server is down for long", again)
     else:
         steps.ok("subscription", name)

@@ -100,8 +100,11 @@ async def ensure_subscription(admin: Administration, name: str, topic: str, step
         steps.fault("subscription", found)
     if (wrong := what_is_wrong(found, topic)) is not None:
         steps.fail("subscription", f"{name} {wrong}", "choose another name with --subscription, or delete that one")
+    if (loss := what_it_holds_back(found)) is not None:
+        steps.warn("subscription", f"{name} {loss}", "choose another name with --subscription: a filter stays for ever")
     if not expires(found):
-        steps.ok("subscription", name)
+        if loss is None:
+            steps.ok("subscription", name)
         return
     changed = await admin.topics.never_expire(name)
     if isinstance(changed, Fault):
@@ -117,6 +120,12 @@ def what_is_wrong(subscription: Resource, topic: str) -> str | None:
     if isinstance(push, dict) and push.get("pushEndpoint"):
         return "pushes to an endpoint, so nothing can be pulled from it"
     return "is detached from its topic" if subscription.get("detached") else None
+
+
+def what_it_holds_back(subscription: Resource) -> str | None:
+    """What of an enterprise's notifications may never come from a subscription; None where all do."""
+    text = subscription.get("filter")
+    return f"passes on only what its filter lets through: {str(text)[:300]}" if text else None
 
 
 def expires(subscription: Resource) -> bool:
