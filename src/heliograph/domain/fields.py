@@ -14,6 +14,7 @@ from heliograph.domain.errors import FieldError, InvalidInput
 
 MAX_TEXT = 256
 MAX_LIST = 1_000
+MAX_UNKNOWN = 20  # members that are named
 _UNSTORABLE = re.compile("[\0\ud800-\udfff]")  # lone surrogates and NUL: neither store takes them
 
 _compiled = cache(re.compile)  # quicker than the cache of `re`
@@ -142,9 +143,12 @@ class Fields:
     def only(self, names: Iterable[str]) -> None:
         """Refuse members that are not named (our own extensions are strict)."""
         known = set(names)
-        for name in self.raw:
-            if name not in known:
-                self.wrong(name[:MAX_TEXT], "is not known here")
+        unknown = [name for name in self.raw if name not in known]
+        for name in unknown[:MAX_UNKNOWN]:
+            self.wrong(name[:MAX_TEXT], "is not known here")
+        if len(unknown) > MAX_UNKNOWN:  # the answer would be larger than the request
+            reason = f"and {len(unknown) - MAX_UNKNOWN} more are not known here"
+            self.errors.append(FieldError(self.path, reason))
 
 
 def _text_fault(
