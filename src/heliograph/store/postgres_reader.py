@@ -86,8 +86,7 @@ async def _fetch(connection: Connection, what: LookUp, asked: list[tuple[Any, ..
     found: list[list[Any]] = [[] for _ in asked]
     parameters = _shape(what).packed((number, *args) for number, args in enumerate(asked))
     for row in await connection.fetch(_grouped(what), parameters):
-        number, *values = row
-        found[number].append(values)
+        found[row[0]].append(row[1:])
     return list(found)
 
 
