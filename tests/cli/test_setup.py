@@ -185,22 +185,6 @@ def test_migrations(cli: Cli) -> None:
     assert status["migrations"][0]["appliedAt"].endswith("Z")
 
 
-def test_migrations_to_come_are_told(cli: Cli) -> None:
-    Path("data").mkdir()
-    sqlite3.connect("data/heliograph.db").close()
-    assert cli.ok("db", "status", *HERE)["pending"] >= 1
-    assert "to be applied" in cli("db", "status", *HERE).out
-
-
-def test_a_file_that_is_no_database_is_told(cli: Cli) -> None:
-    Path("data").mkdir()
-    Path("data/heliograph.db").write_bytes(b"nonsense" * 1000)
-    for verb in (["db", "status"], ["org", "list"], ["serve", "all", "--port", "0"]):
-        result = cli(*verb, "--data-dir", "data")
-        assert (result.code, "heliograph.db is not an SQLite database" in result.err) == (3, True)
-        assert result.err.count("\n") == 1
-
-
 class TestLostKey:
     """The secret key is lost."""
 

@@ -28,6 +28,7 @@ SQLITE = Dialect(
 )
 
 _MAGIC = b"SQLite format 3\0"
+_OLDEST = (3, 35)  # RETURNING
 _BRIEFLY = "briefly"
 _READ_TIMEOUT_S = 1.0  # reads run on the event loop and never wait for the writer, only for a foreign program's lock
 
@@ -141,6 +142,12 @@ def _named(args: tuple[Any, ...]) -> dict[str, Any]:
 
 def _prepared(folder: Path, briefly: bool) -> tuple[Path, IO[str]]:
     """The path of the database, readable by nobody else, and the lock that is held on it."""
+    if sqlite3.sqlite_version_info < _OLDEST:
+        least = ".".join(map(str, _OLDEST))
+        raise StoreUnavailable(
+            f"SQLite {sqlite3.sqlite_version} of this Python is too old: take one with SQLite {least} or newer, or "
+            "PostgreSQL (HELIOGRAPH_DATABASE)"
+        )
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         lock = _lock(folder, briefly)
