@@ -14,11 +14,13 @@ from heliograph.app import dispatch
 from heliograph.app.dispatch import Dispatcher
 from heliograph.app.effects import EFFECTS
 from heliograph.app.services import Services
+from heliograph.app.setup import create_organization
 from heliograph.app.waiting import wait_for, wait_for_command
 from heliograph.domain.ladder import Rung
 from heliograph.ports.changes import BACKGROUND, URGENT, ChangeSet, OutboxItem
 from heliograph.ports.system import NONE_SHUT
 from tests.app.conftest import Desk
+from tests.app.simulated import Stage, simulate
 
 
 class Payments:
@@ -88,6 +90,7 @@ async def test_an_account_that_hangs_does_not_keep_the_others_waiting(desk: Desk
 async def test_behind_what_is_full_nothing_is_claimed_in_vain(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     """A claim is a transaction under a lock; a look at what is due is not."""
     monkeypatch.setattr(dispatch, "_LONGEST_SLEEP_S", 3600.0)
+    monkeypatch.setattr(dispatch, "QUICK_S", 3600.0)  # what turns slow gives its place away, on a busy machine too
     payments, claimed = Payments(), Counter[int]()
     limits = replace(desk.services.limits, dispatch_concurrency=12, pool_concurrency=4, lease_s=3600)
     system = desk.services.store.system
@@ -110,6 +113,53 @@ async def test_behind_what_is_full_nothing_is_claimed_in_vain(desk: Desk, monkey
     running.cancel()
     await asyncio.gather(running, return_exceptions=True)
     assert claimed[0] <= 1  # of what is owed no more, the last tells
+
+
+def test_where_many_have_much_owed_it_does_not_look_before_each_claim() -> None:
+    """Behind each that is full the next one waits, and another look would only keep it waiting."""
+
+    async def course(stage: Stage) -> None:
+        accounts, each, asked = 10, 30, Counter[str]()
+        s = replace(stage.services, limits=replace(stage.services.limits, dispatch_concurrency=24, pool_concurrency=6))
+        organization = await create_organization(s, "much-owed")
+        work, system, everything_paid = s.store.unit_of_work(organization.id), s.store.system, asyncio.Event()
+        claim, look = system.claim, system.next_due
+
+        async def slow_claim(
+            now: int, until: int, limit: int, shut: Sequence[Sequence[str]] = NONE_SHUT
+        ) -> list[OutboxItem]:
+            asked["claim"] += 1
+            await asyncio.sleep(0.003)
+            return await claim(now, until, limit, shut)
+
+        async def slow_look(shut: Sequence[Sequence[str]] = NONE_SHUT) -> int | None:
+            asked["look"] += 1
+            await asyncio.sleep(0.003)
+            return await look(shut)
+
+        async def pay(s: Services, item: OutboxItem) -> None:
+            await asyncio.sleep(0.1)
+            changes = ChangeSet(item.organization_id)
+            changes.settle(item)
+            await work.commit(changes)
+            asked["paid"] += 1
+            if asked["paid"] == accounts * each:
+                everything_paid.set()
+
+        with pytest.MonkeyPatch.context() as patched:
+            patched.setattr(system, "claim", slow_claim)
+            patched.setattr(system, "next_due", slow_look)
+            changes = ChangeSet(organization.id)
+            for n in range(accounts * each):
+                changes.owe(s.debt(organization.id, "test", str(n), pool=f"account {n // each}"))
+            await work.commit(changes)
+            running = asyncio.create_task(Dispatcher(s, {"test": pay}).run())
+            await everything_paid.wait()
+            running.cancel()
+            await asyncio.gather(running, return_exceptions=True)
+        assert 10 * asked["look"] < asked["claim"], asked
+
+    simulate(course)
 
 
 async def test_places_that_come_free_one_by_one_are_not_filled_by_handfuls(desk: Desk) -> None:

@@ -61,7 +61,7 @@ def _pause_s(s: Services, command: Command) -> float:
 
 async def _withdraw_effects(s: Services, work: UnitOfWork, changes: ChangeSet, command: Command) -> None:
     """What was owed for the command is owed no longer; pushes on their way are taken back where that is possible."""
-    changes.withdraw(f"issue:{command.id}")
+    changes.withdraw(f"issue:{command.id}", has_lane=True)
     if command.platform == "android":
         return
     for push in await work.pushes.of_command(command.id):

@@ -51,6 +51,7 @@ class Dispatcher:
         self._places = Places(services.limits)
         self._freed = asyncio.Event()  # a place: an effect has ended, or has run for long
         self._looked_past: list[list[str]] = []
+        self._others_wait = False  # behind what is full, at the last look: then they mostly do behind the next, too
         self.last_round_at = 0
 
     async def run(self) -> None:
@@ -78,11 +79,12 @@ class Dispatcher:
                 for item in items:
                     self._start(item)
                 self._looked_past = self._crowded()
-                if len(items) == limit and self._looked_past == looked_past:
+                if len(items) == limit and (self._others_wait or self._looked_past == looked_past):
                     continue  # there may be more of the same
                 due = await s.store.system.next_due(self._looked_past)
-                if len(items) == limit and due is not None and due <= s.clock.now():
-                    continue  # what is full now hid what others wait for
+                self._others_wait = len(items) == limit and due is not None and due <= s.clock.now()
+                if self._others_wait:
+                    continue
                 if due is None:
                     return _LONGEST_SLEEP_S
                 return min(_LONGEST_SLEEP_S, max(0.001, (due - s.clock.now()) / SECOND))

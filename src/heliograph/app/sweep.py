@@ -40,7 +40,7 @@ async def sweep_once(s: Services) -> int:
 async def _end_command(s: Services, command: Command) -> None:
     changes = ChangeSet(command.organization_id)
     changes.move(command, Expired(source=_SOURCE), s.clock.now())  # not as of a look that may be old
-    changes.withdraw(f"issue:{command.id}")
+    changes.withdraw(f"issue:{command.id}", has_lane=True)
     with suppress(Conflict):  # somebody moved it meanwhile: the next sweep looks again
         await s.store.unit_of_work(command.organization_id).commit(changes)
 

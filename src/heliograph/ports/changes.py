@@ -145,17 +145,19 @@ class ChangeSet:
         self.debts.append(debt)
         self.topics.add("outbox")
 
-    def withdraw(self, key: str) -> None:
+    def withdraw(self, key: str, *, has_lane: bool = False) -> None:
         """Drop what is owed under a key, claimed or not (the record that it is about no longer needs it)."""
         self.withdrawn.append(key)
+        if has_lane:
+            self.topics.add("outbox")  # what waits behind it may go on
 
     def settle(self, item: OutboxItem) -> None:
         """The claimed effect is paid."""
-        self.settlements.append(Settlement(item))
+        self._end(Settlement(item))
 
     def take(self, item: OutboxItem) -> None:
         """The effect is paid; Conflict if somebody has claimed it since it was read, or since its claim ran out."""
-        self.settlements.append(Settlement(item, hard=True))
+        self._end(Settlement(item, hard=True))
 
     def put_off(self, item: OutboxItem, due_at: int) -> None:
         """The claimed effect is tried again at `due_at`."""
@@ -164,7 +166,12 @@ class ChangeSet:
 
     def bury(self, item: OutboxItem, reason: str, *, hard: bool = False) -> None:
         """The claimed effect is given up; the reason stays among the dead letters. `hard`: Conflict as of `take`."""
-        self.settlements.append(Settlement(item, dead=reason, hard=hard))
+        self._end(Settlement(item, dead=reason, hard=hard))
+
+    def _end(self, settlement: Settlement) -> None:
+        self.settlements.append(settlement)
+        if settlement.item.lane is not None:
+            self.topics.add("outbox")  # what waits behind it may go on
 
     def wake_device(self, device_id: str) -> None:
         """Tell the process that holds the device's connection that something waits for it."""
