@@ -117,7 +117,10 @@ class Dispatcher:
             await waiter.wait(seconds)
             return
         self._freed.clear()
-        bells = [asyncio.create_task(waiter.wait(seconds)), asyncio.create_task(self._freed.wait())]
+        await asyncio.sleep(_GATHER_S)  # as a rule a place has come free by then, and nothing else is to be waited for
+        if self._freed.is_set() or await waiter.wait(0) or seconds <= _GATHER_S:
+            return
+        bells = [asyncio.create_task(waiter.wait(seconds - _GATHER_S)), asyncio.create_task(self._freed.wait())]
         try:
             await asyncio.wait(bells, return_when=asyncio.FIRST_COMPLETED)
         finally:
