@@ -15,6 +15,8 @@ from heliograph.app.effects import EFFECTS
 from heliograph.ports.channel import NotTaken, Refused
 from tests.app.conftest import Desk
 
+BEFORE_THE_LEASE_S = 10  # its end wakes the dispatcher as well
+
 
 @asynccontextmanager
 async def dispatching(desk: Desk) -> AsyncIterator[None]:
@@ -45,7 +47,7 @@ async def test_a_command_behind_one_that_is_refused_is_issued_at_once(desk: Desk
         await desk.command({"type": "LOCK"})
         await asyncio.sleep(0.3)  # the dispatcher has seen that it has to wait
         answer.set()
-        await asyncio.wait_for(desk.google.issues[2].wait(), 3)
+        await asyncio.wait_for(desk.google.issues[2].wait(), BEFORE_THE_LEASE_S)
 
 
 async def test_a_command_behind_one_that_is_cancelled_is_issued_at_once(desk: Desk) -> None:
@@ -56,4 +58,4 @@ async def test_a_command_behind_one_that_is_cancelled_is_issued_at_once(desk: De
         await desk.command({"type": "LOCK"})
         await asyncio.sleep(0.3)
         await cancel_command(desk.services, desk.work, first.id, first.device_id, "key:test", "over")
-        await asyncio.wait_for(desk.google.issues[2].wait(), 3)
+        await asyncio.wait_for(desk.google.issues[2].wait(), BEFORE_THE_LEASE_S)
